@@ -1,0 +1,149 @@
+//! The one way by which anything gets into the log: load, handle, append.
+
+use std::fmt;
+
+use uuid::Uuid;
+
+use crate::{
+    Claim, Refusal, Stream, clock,
+    store::{Append, Key, Loaded, Meta, New, Refused, Replay, Secret, Store, StoreError, decide},
+};
+
+/// How often a command is decided again when the thing has changed between load and append.
+const TRIES: usize = 5;
+
+/// What travels with a command besides itself.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// Who and why.
+    pub meta: Meta,
+    /// The version that the caller has seen and means (`If-Match`).
+    pub expected: Option<i32>,
+    /// The thing is new, its id just made: nothing needs to be loaded.
+    pub fresh: bool,
+    /// By which a repeated command is known.
+    pub key: Option<Key>,
+    /// What goes into the log's transaction and never into an event.
+    pub secrets: Vec<Secret>,
+}
+
+impl From<Meta> for Call {
+    fn from(meta: Meta) -> Self {
+        Self { meta, expected: None, fresh: false, key: None, secrets: Vec::new() }
+    }
+}
+
+/// Where a command's last event stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    /// The thing; for a repeated command the one that the first was for.
+    pub id: Uuid,
+    /// The thing's version after it.
+    pub version: i32,
+    /// The place of its last event in the log.
+    pub position: i64,
+    /// The command was known by its key, and nothing was appended now.
+    pub replayed: bool,
+}
+
+/// Why a command appended nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum Error<R: fmt::Debug + fmt::Display> {
+    /// Its context refused it.
+    #[error("{0}")]
+    Refused(R),
+    /// The thing is not at the version that the caller means.
+    #[error("the version is {actual}, not {expected}")]
+    Stale {
+        /// What the caller meant.
+        expected: i32,
+        /// What it is.
+        actual: i32,
+    },
+    /// Its key was used for another request.
+    #[error("the idempotency key was used for another request")]
+    KeyReused,
+    /// The thing changed under it as often as it was tried.
+    #[error("the thing kept changing")]
+    Contended,
+    /// The log could not be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Runs `command` on the thing `id`: loads it, decides, appends; decides again when it has changed meanwhile, at most
+/// five times. A command that changes nothing answers with the thing's last event.
+pub async fn execute<A: Stream>(
+    store: &Store,
+    id: Uuid,
+    command: A::Command,
+    call: impl Into<Call>,
+) -> Result<Receipt, Error<A::Error>> {
+    let call = call.into();
+    if let Some(key) = &call.key
+        && let Some(receipt) = replay(store, key).await?
+    {
+        return Ok(receipt);
+    }
+    for attempt in 0..TRIES {
+        let Loaded { mut aggregate, version, position } = if call.fresh && attempt == 0 {
+            Loaded { aggregate: A::default(), version: 0, position: 0 }
+        } else {
+            store.load::<A>(id).await?
+        };
+        if let Some(expected) = call.expected
+            && expected != version
+        {
+            // A thing that does not exist is for its context to refuse.
+            if version > 0 {
+                return Err(Error::Stale { expected, actual: version });
+            }
+        }
+        let events = decide(&mut aggregate, command.clone()).await.map_err(Error::Refused)?;
+        if events.is_empty() {
+            return Ok(Receipt { id, version, position, replayed: false });
+        }
+        let claims: Vec<Claim> = events.iter().flat_map(crate::Fact::claims).collect();
+        let append = Append {
+            stream: A::TYPE,
+            id,
+            expected: version,
+            scope: aggregate.scope(id),
+            events: events.iter().map(|event| New::of(event, clock::id())).collect::<Result<_, _>>()?,
+            meta: call.meta.clone(),
+            claims: claims.clone(),
+            secrets: call.secrets.clone(),
+            key: call.key.clone(),
+        };
+        match store.append(append).await? {
+            Ok(at) => return Ok(Receipt { id, version: at.version, position: at.position, replayed: false }),
+            Err(Refused::Version) => {}
+            Err(Refused::Claim) => {
+                for claim in &claims {
+                    if store.holder(claim).await?.is_some() {
+                        return Err(Error::Refused(A::Error::taken(claim)));
+                    }
+                }
+            }
+            Err(Refused::Key) => {
+                if let Some(key) = &call.key
+                    && let Some(receipt) = replay(store, key).await?
+                {
+                    return Ok(receipt);
+                }
+            }
+        }
+    }
+    Err(Error::Contended)
+}
+
+/// The first receipt of a command that used `key`.
+async fn replay<R: Refusal>(store: &Store, key: &Key) -> Result<Option<Receipt>, Error<R>> {
+    match store.replay(key).await? {
+        None => Ok(None),
+        Some(Replay::Other) => Err(Error::KeyReused),
+        Some(Replay::Same { id, at }) => {
+            Ok(Some(Receipt { id, version: at.version, position: at.position, replayed: true }))
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! What the log has to know of events and aggregates beyond what cqrs-es asks of them.
+
+use cqrs_es::{Aggregate, DomainEvent};
+use uuid::Uuid;
+
+use crate::refusal::Refusal;
+
+/// A value that only one thing may hold, such as an e-mail address.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Claim {
+    /// The kind of value, as `email`; values of different scopes do not meet.
+    pub scope: String,
+    /// The value in the form in which it is compared.
+    pub value: String,
+}
+
+impl Claim {
+    /// A claim on text that is compared without regard to case and to white space around it.
+    pub fn folded(scope: impl Into<String>, value: &str) -> Self {
+        Self { scope: scope.into(), value: value.trim().to_lowercase() }
+    }
+}
+
+/// An event as the log takes it.
+///
+/// Events are enums of struct variants, serialised as `{"kind": …, "data": {…}}`: `kind` is a column and a subject token,
+/// `data` is the payload.
+pub trait Fact: DomainEvent {
+    /// The variant's name in `snake_case`, the same as serde writes.
+    fn kind(&self) -> &'static str;
+
+    /// The version of the payload's form; raised when a reader could misunderstand the new form.
+    fn schema(&self) -> i16 {
+        1
+    }
+
+    /// The claims that this event makes for the thing `id`. Pure, so that claims can be derived again from the log.
+    fn claims(&self) -> Vec<Claim> {
+        Vec::new()
+    }
+}
+
+/// An aggregate whose events are one stream of the log. `Aggregate::TYPE` is the stream's name.
+pub trait Stream:
+    Aggregate<Services = (), Command: Clone + Send + Sync, Event: Fact, Error: Refusal> + Clone + 'static
+{
+    /// The tenant that owns the thing `id`, as its first event says; `None` is the shared catalogue.
+    fn scope(&self, id: Uuid) -> Option<Uuid>;
+}
+
+/// Implements `cqrs_es::DomainEvent` and [`Fact::kind`] for an event enum from one list of its variants.
+#[macro_export]
+macro_rules! kinds {
+    ($event:ident { $($variant:ident => $kind:literal),+ $(,)? }) => {
+        impl $event {
+            /// Every kind of this event, as stored.
+            pub const KINDS: &'static [&'static str] = &[$($kind),+];
+
+            const fn name(&self) -> &'static str {
+                match self { $(Self::$variant { .. } => $kind),+ }
+            }
+        }
+
+        impl ::cqrs_es::DomainEvent for $event {
+            fn event_type(&self) -> String {
+                self.name().to_owned()
+            }
+
+            fn event_version(&self) -> String {
+                $crate::Fact::schema(self).to_string()
+            }
+        }
+    };
+}

@@ -1,0 +1,179 @@
+//! Who the users are. A password is never part of an event: its hash goes into the log's private table, in the
+//! transaction of the event (see [`crate::Call::secrets`]).
+
+use cqrs_es::{Aggregate, event_sink::EventSink};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{Claim, Class, Fact, Refusal, Stream, refusal::Fault};
+
+/// The role that may write the catalogue and see everything.
+pub const ADMIN: &str = "admin";
+
+/// The kind of [`crate::Secret`] that holds a user's password hash (PHC string).
+pub const PASSWORD: &str = "password";
+
+/// The claim on an e-mail address, compared without regard to case.
+pub fn email_claim(email: &str) -> Claim {
+    Claim::folded("email", email)
+}
+
+/// The claim that only the first user ever gets, and that makes an admin.
+pub fn bootstrap_claim() -> Claim {
+    Claim::folded("bootstrap", ADMIN)
+}
+
+/// What can be asked of a user.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// Makes the user.
+    Register {
+        /// Where mail goes; unique.
+        email: String,
+        /// The name that others see; unique.
+        username: String,
+        /// Whether this is to be the first user, and so an admin. Refused as [`Error::BootstrapTaken`] when it is not.
+        first: bool,
+    },
+}
+
+/// What happened to a user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "data", rename_all = "snake_case")]
+pub enum Event {
+    /// The user exists from now on.
+    UserRegistered {
+        /// Where mail goes.
+        email: String,
+        /// The name that others see.
+        username: String,
+        /// What the user may do beyond what all may.
+        #[serde(default)]
+        roles: Vec<String>,
+    },
+}
+
+crate::kinds!(Event { UserRegistered => "user_registered" });
+
+impl Fact for Event {
+    fn kind(&self) -> &'static str {
+        self.name()
+    }
+
+    fn claims(&self) -> Vec<Claim> {
+        match self {
+            Self::UserRegistered { email, username, roles } => {
+                let mut claims = vec![email_claim(email), Claim::folded("username", username)];
+                // Only the bootstrap registers somebody who is an admin from the start.
+                if roles.iter().any(|role| role == ADMIN) {
+                    claims.push(bootstrap_claim());
+                }
+                claims
+            }
+        }
+    }
+}
+
+/// Why a command was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The user exists already.
+    #[error("the user exists already")]
+    Exists,
+    /// Somebody has this e-mail address.
+    #[error("the e-mail address is taken")]
+    EmailTaken,
+    /// Somebody has this name.
+    #[error("the user name is taken")]
+    UsernameTaken,
+    /// There is a first user already.
+    #[error("there is a first user already")]
+    BootstrapTaken,
+}
+
+impl Refusal for Error {
+    fn class(&self) -> Class {
+        Class::Conflict
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Exists => "user_exists",
+            Self::EmailTaken => "email_taken",
+            Self::UsernameTaken => "username_taken",
+            Self::BootstrapTaken => "bootstrap_taken",
+        }
+    }
+
+    fn faults(&self) -> Vec<Fault> {
+        match self {
+            Self::EmailTaken => vec![Fault::new("/email", "is taken")],
+            Self::UsernameTaken => vec![Fault::new("/username", "is taken")],
+            Self::Exists | Self::BootstrapTaken => Vec::new(),
+        }
+    }
+
+    fn taken(claim: &Claim) -> Self {
+        match claim.scope.as_str() {
+            "email" => Self::EmailTaken,
+            "username" => Self::UsernameTaken,
+            _ => Self::BootstrapTaken,
+        }
+    }
+}
+
+/// A user, as far as decisions need it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// The user exists.
+    pub registered: bool,
+    /// What the user may do beyond what all may.
+    pub roles: Vec<String>,
+}
+
+impl User {
+    /// Whether the user may write the catalogue and see everything.
+    pub fn is_admin(&self) -> bool {
+        self.roles.iter().any(|role| role == ADMIN)
+    }
+
+    fn decide(&self, command: Command) -> Result<Event, Error> {
+        match command {
+            Command::Register { .. } if self.registered => Err(Error::Exists),
+            Command::Register { email, username, first } => {
+                let roles = if first { vec![ADMIN.to_owned()] } else { Vec::new() };
+                Ok(Event::UserRegistered { email, username, roles })
+            }
+        }
+    }
+}
+
+impl Aggregate for User {
+    const TYPE: &'static str = "user";
+    type Command = Command;
+    type Event = Event;
+    type Error = Error;
+    type Services = ();
+
+    async fn handle(&mut self, command: Command, (): &(), sink: &EventSink<Self>) -> Result<(), Error> {
+        let event = self.decide(command)?;
+        sink.write(event, self).await;
+        Ok(())
+    }
+
+    fn apply(&mut self, event: Event) {
+        match event {
+            Event::UserRegistered { roles, .. } => {
+                self.registered = true;
+                self.roles = roles;
+            }
+        }
+    }
+}
+
+impl Stream for User {
+    /// A user's personal tenant has the user's id.
+    fn scope(&self, id: Uuid) -> Option<Uuid> {
+        Some(id)
+    }
+}

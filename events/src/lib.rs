@@ -1,0 +1,22 @@
+//! What happened and why.
+//!
+//! The log ([`store`]) and the contexts that write to it: each context is one module with its commands, events, refusals
+//! and aggregate, and decides by pure code. [`execute`] is the only way by which anything gets into the log. No HTTP and no
+//! bus here.
+
+pub mod catalog;
+pub mod clock;
+pub mod execute;
+pub mod execution;
+pub mod fact;
+pub mod failpoint;
+pub mod identity;
+pub mod model;
+pub mod prompt;
+pub mod refusal;
+pub mod store;
+
+pub use execute::{Call, Error, Receipt, execute};
+pub use fact::{Claim, Fact, Stream};
+pub use refusal::{Class, Refusal};
+pub use store::{Key, Meta, Recorded, Secret, Store};

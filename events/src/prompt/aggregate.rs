@@ -1,0 +1,260 @@
+//! A prompt: its commands, events, refusals and state.
+
+use cqrs_es::{Aggregate, event_sink::EventSink};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::template;
+use crate::{
+    Claim, Class, Fact, Refusal, Stream,
+    model::{self, Parameters},
+    refusal::Fault,
+};
+
+/// One version of a prompt, whole.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Revision {
+    /// Where it stands in the catalogue.
+    pub sub_specialty_id: Uuid,
+    /// For people.
+    pub title: String,
+    /// The template (Jinja syntax).
+    pub content: String,
+    /// JSON Schema, of type object, of the template's variables.
+    pub variables: Value,
+    /// One of [`model::PROVIDERS`].
+    pub llm_provider: String,
+    /// The model's name, as the provider knows it.
+    pub model: String,
+    /// How the model is to be called.
+    #[serde(default)]
+    pub parameters: Parameters,
+    /// Whether others may see and run it.
+    pub is_public: bool,
+}
+
+/// What a revision changes; what is none stays as it was.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[expect(missing_docs, reason = "the fields of Revision")]
+pub struct Changes {
+    pub sub_specialty_id: Option<Uuid>,
+    pub title: Option<String>,
+    pub content: Option<String>,
+    pub variables: Option<Value>,
+    pub llm_provider: Option<String>,
+    pub model: Option<String>,
+    pub parameters: Option<Parameters>,
+    pub is_public: Option<bool>,
+}
+
+/// What can be asked of a prompt.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// Makes it.
+    Create {
+        /// Its owner.
+        user_id: Uuid,
+        /// Whether its sub-specialty exists: whoever sends the command has looked.
+        sub_specialty_exists: bool,
+        /// Its first version.
+        revision: Box<Revision>,
+    },
+    /// Makes a new version of it.
+    Revise {
+        /// Who asks: only the owner may.
+        user_id: Uuid,
+        /// Whether the changed sub-specialty exists, if it is changed.
+        sub_specialty_exists: bool,
+        /// What is to be different.
+        changes: Box<Changes>,
+    },
+}
+
+/// What happened to a prompt. Each carries the whole version, so that one event is enough to run it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", content = "data", rename_all = "snake_case")]
+pub enum Event {
+    /// It exists from now on.
+    PromptCreated {
+        /// Its owner.
+        user_id: Uuid,
+        /// Its first version.
+        #[serde(flatten)]
+        revision: Box<Revision>,
+    },
+    /// It has a new version.
+    PromptRevised {
+        /// Its owner.
+        user_id: Uuid,
+        /// The new version.
+        #[serde(flatten)]
+        revision: Box<Revision>,
+    },
+}
+
+crate::kinds!(Event { PromptCreated => "prompt_created", PromptRevised => "prompt_revised" });
+
+impl Fact for Event {
+    fn kind(&self) -> &'static str {
+        self.name()
+    }
+}
+
+/// Why a command was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// There is no such prompt, or not for this caller.
+    #[error("there is no such prompt")]
+    NotFound,
+    /// It exists already.
+    #[error("the prompt exists already")]
+    Exists,
+    /// Public, and not the caller's own.
+    #[error("only its owner may change a prompt")]
+    NotOwner,
+    /// It has no such version.
+    #[error("the prompt has no such version")]
+    NoSuchVersion,
+    /// It cannot be as it was given.
+    #[error("the prompt is not valid")]
+    Invalid(Vec<Fault>),
+    /// The variables do not fit its schema, or it cannot be rendered with them.
+    #[error("the variables do not fit the prompt")]
+    Variables(Vec<Fault>),
+}
+
+impl Refusal for Error {
+    fn class(&self) -> Class {
+        match self {
+            Self::NotFound => Class::NotFound,
+            Self::Exists => Class::Conflict,
+            Self::NotOwner => Class::Forbidden,
+            Self::NoSuchVersion | Self::Invalid(_) | Self::Variables(_) => Class::Invalid,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::Exists => "prompt_exists",
+            Self::NotOwner => "not_owner",
+            Self::NoSuchVersion => "no_such_version",
+            Self::Invalid(_) => "invalid_prompt",
+            Self::Variables(_) => "invalid_variables",
+        }
+    }
+
+    fn faults(&self) -> Vec<Fault> {
+        match self {
+            Self::NoSuchVersion => vec![Fault::new("/version", "the prompt has no such version")],
+            Self::Invalid(faults) | Self::Variables(faults) => faults.clone(),
+            Self::NotFound | Self::Exists | Self::NotOwner => Vec::new(),
+        }
+    }
+
+    fn taken(_claim: &Claim) -> Self {
+        Self::Exists
+    }
+}
+
+/// A prompt with all its versions; version `n` is the `n`-th.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Prompt {
+    /// Its owner.
+    pub user_id: Uuid,
+    /// Its versions, oldest first; none if it does not exist.
+    pub revisions: Vec<Revision>,
+}
+
+impl Prompt {
+    /// Its version `version`, or the newest.
+    pub fn revision(&self, version: Option<i32>) -> Result<(i32, &Revision), Error> {
+        let newest = i32::try_from(self.revisions.len()).unwrap_or(i32::MAX);
+        let version = version.unwrap_or(newest);
+        let index = usize::try_from(version).ok().and_then(|v| v.checked_sub(1)).ok_or(Error::NoSuchVersion)?;
+        self.revisions.get(index).map(|revision| (version, revision)).ok_or(Error::NoSuchVersion)
+    }
+
+    /// Whether `user` may see and run it. An old version of a prompt is as public as its newest one.
+    pub fn is_visible_to(&self, user: Uuid, is_admin: bool) -> bool {
+        self.revisions.last().is_some_and(|newest| newest.is_public || self.user_id == user || is_admin)
+    }
+
+    fn decide(&self, command: Command) -> Result<Event, Error> {
+        match command {
+            Command::Create { .. } if !self.revisions.is_empty() => Err(Error::Exists),
+            Command::Create { user_id, sub_specialty_exists, revision } => {
+                check(&revision, sub_specialty_exists)?;
+                Ok(Event::PromptCreated { user_id, revision })
+            }
+            Command::Revise { user_id, sub_specialty_exists, changes } => {
+                let newest = self.revisions.last().ok_or(Error::NotFound)?;
+                if user_id != self.user_id {
+                    return Err(if newest.is_public { Error::NotOwner } else { Error::NotFound });
+                }
+                let revision = Box::new(newest.clone().with(*changes));
+                check(&revision, sub_specialty_exists)?;
+                Ok(Event::PromptRevised { user_id, revision })
+            }
+        }
+    }
+}
+
+impl Revision {
+    fn with(self, changes: Changes) -> Self {
+        Self {
+            sub_specialty_id: changes.sub_specialty_id.unwrap_or(self.sub_specialty_id),
+            title: changes.title.unwrap_or(self.title),
+            content: changes.content.unwrap_or(self.content),
+            variables: changes.variables.unwrap_or(self.variables),
+            llm_provider: changes.llm_provider.unwrap_or(self.llm_provider),
+            model: changes.model.unwrap_or(self.model),
+            parameters: changes.parameters.unwrap_or(self.parameters),
+            is_public: changes.is_public.unwrap_or(self.is_public),
+        }
+    }
+}
+
+/// All that is wrong with a version, at once.
+fn check(revision: &Revision, sub_specialty_exists: bool) -> Result<(), Error> {
+    let mut faults = Vec::new();
+    if !sub_specialty_exists {
+        faults.push(Fault::new("/sub_specialty_id", "there is no such sub-specialty"));
+    }
+    if revision.title.trim().is_empty() {
+        faults.push(Fault::new("/title", "is blank"));
+    }
+    faults.extend(model::check(&revision.llm_provider, &revision.model, &revision.parameters));
+    faults.extend(template::check(&revision.content, &revision.variables));
+    if faults.is_empty() { Ok(()) } else { Err(Error::Invalid(faults)) }
+}
+
+impl Aggregate for Prompt {
+    const TYPE: &'static str = "prompt";
+    type Command = Command;
+    type Event = Event;
+    type Error = Error;
+    type Services = ();
+
+    async fn handle(&mut self, command: Command, (): &(), sink: &EventSink<Self>) -> Result<(), Error> {
+        let event = self.decide(command)?;
+        sink.write(event, self).await;
+        Ok(())
+    }
+
+    fn apply(&mut self, event: Event) {
+        match event {
+            Event::PromptCreated { user_id, revision } | Event::PromptRevised { user_id, revision } => {
+                self.user_id = user_id;
+                self.revisions.push(*revision);
+            }
+        }
+    }
+}
+
+impl Stream for Prompt {
+    fn scope(&self, _id: Uuid) -> Option<Uuid> {
+        Some(self.user_id)
+    }
+}

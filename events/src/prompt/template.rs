@@ -1,0 +1,185 @@
+//! A prompt's template and the schema of its variables: checked when they are written, used when the prompt is run.
+//!
+//! Templates are Jinja (minijinja, strict about undefined names, bounded in steps and in output); schemas are JSON Schema
+//! (no remote references, patterns by an engine that cannot backtrack).
+
+use std::io;
+
+use jsonschema::{PatternOptions, Validator, error::ValidationErrorKind};
+use minijinja::{Environment, ErrorKind, UndefinedBehavior};
+use serde_json::Value;
+
+use super::rendering::RENDERED_BYTES;
+use crate::refusal::Fault;
+
+/// The most that a template may weigh, in bytes.
+const TEMPLATE_BYTES: usize = 128 * 1024;
+/// The most that a schema may weigh, in bytes.
+const SCHEMA_BYTES: usize = 64 * 1024;
+/// How deep a schema, and the variables, may be nested.
+const DEPTH: usize = 32;
+/// How many steps a template may take: some milliseconds.
+const FUEL: u64 = 50_000;
+/// How many faults are named at once.
+const FAULTS: usize = 50;
+
+/// All that is wrong with a template and its schema.
+pub(super) fn check(content: &str, schema: &Value) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    if content.trim().is_empty() {
+        faults.push(Fault::new("/content", "is blank"));
+    }
+    if content.len() > TEMPLATE_BYTES {
+        faults.push(Fault::new("/content", format!("weighs {} bytes, of at most {TEMPLATE_BYTES}", content.len())));
+    }
+    let declared = match check_schema(schema) {
+        Ok(declared) => Some(declared),
+        Err(fault) => {
+            faults.push(fault);
+            None
+        }
+    };
+    match environment().template_from_str(content) {
+        Err(error) => faults.push(Fault::new("/content", describe(&error))),
+        Ok(template) => {
+            let environment = environment();
+            let known: Vec<&str> = environment.globals().map(|(name, _)| name).collect();
+            let mut missing: Vec<String> = template.undeclared_variables(false).into_iter().collect();
+            missing.retain(|name| !known.contains(&name.as_str()));
+            missing.sort();
+            for name in missing {
+                if declared.as_ref().is_some_and(|declared| !declared.contains(&name)) {
+                    let line = line_of(content, &name);
+                    faults
+                        .push(Fault::new("/content", format!("line {line}: `{name}` is not a variable of the schema")));
+                }
+            }
+        }
+    }
+    faults
+}
+
+/// Renders `content` with `variables`, once they fit `schema`.
+pub(super) fn render(content: &str, schema: &Value, variables: &Value) -> Result<String, Vec<Fault>> {
+    if depth(variables) > DEPTH {
+        return Err(vec![Fault::new("/variables", format!("is nested more than {DEPTH} levels deep"))]);
+    }
+    let validator = compile(schema).map_err(|detail| vec![Fault::new("/variables", detail)])?;
+    let faults: Vec<Fault> = validator.iter_errors(variables).take(FAULTS).flat_map(|e| fault(&e)).collect();
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let failed = |error: &minijinja::Error| vec![Fault::new("/variables", describe(error))];
+    let environment = environment();
+    let template = environment.template_from_str(content).map_err(|e| failed(&e))?;
+    let mut output = Bounded(Vec::new());
+    template
+        .render_captured_to(minijinja::Value::from(minijinja::value::Serde(variables)), &mut output)
+        .map_err(|e| failed(&e))?;
+    Ok(String::from_utf8_lossy(&output.0).into_owned())
+}
+
+fn environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_fuel(Some(FUEL));
+    environment.set_recursion_limit(64);
+    // A namespace is how a loop could grow a text without end.
+    environment.remove_global("namespace");
+    environment.remove_global("debug");
+    environment
+}
+
+/// The names that the schema declares.
+fn check_schema(schema: &Value) -> Result<Vec<String>, Fault> {
+    let at = |detail: String| Fault::new("/variables", detail);
+    let Some(object) = schema.as_object() else { return Err(at("is not a JSON Schema of type object".to_owned())) };
+    if object.get("type").and_then(Value::as_str) != Some("object") {
+        return Err(Fault::new("/variables/type", "is not \"object\""));
+    }
+    if depth(schema) > DEPTH {
+        return Err(at(format!("is nested more than {DEPTH} levels deep")));
+    }
+    let weight = schema.to_string().len();
+    if weight > SCHEMA_BYTES {
+        return Err(at(format!("weighs {weight} bytes, of at most {SCHEMA_BYTES}")));
+    }
+    compile(schema).map_err(at)?;
+    let properties = object.get("properties").and_then(Value::as_object);
+    Ok(properties.map(|properties| properties.keys().cloned().collect()).unwrap_or_default())
+}
+
+fn compile(schema: &Value) -> Result<Validator, String> {
+    jsonschema::options()
+        .offline()
+        .with_pattern_options(PatternOptions::regex().size_limit(1 << 20))
+        .build(schema)
+        .map_err(|error| format!("is not a valid JSON Schema: {} at `{}`", error.masked(), error.instance_path()))
+}
+
+/// A validation error as faults that name the field itself, without its value.
+fn fault(error: &jsonschema::ValidationError<'_>) -> Vec<Fault> {
+    let path = format!("/variables{}", error.instance_path());
+    match error.kind() {
+        ValidationErrorKind::Required { property } => {
+            let name = property.as_str().unwrap_or_default();
+            vec![Fault::new(format!("{path}/{}", escape(name)), "is missing")]
+        }
+        ValidationErrorKind::AdditionalProperties { unexpected } => unexpected
+            .iter()
+            .map(|name| Fault::new(format!("{path}/{}", escape(name)), "is not a variable of this prompt"))
+            .collect(),
+        _ => vec![Fault::new(path, error.masked().to_string())],
+    }
+}
+
+/// A name as one token of a JSON pointer (RFC 6901).
+fn escape(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
+fn describe(error: &minijinja::Error) -> String {
+    let line = error.line().map(|line| format!("line {line}: ")).unwrap_or_default();
+    match error.kind() {
+        ErrorKind::OutOfFuel => format!("{line}the template takes more than {FUEL} steps"),
+        ErrorKind::WriteFailure => format!("the rendered prompt weighs more than {RENDERED_BYTES} bytes"),
+        kind => match error.detail() {
+            Some(detail) => format!("{line}{kind}: {detail}"),
+            None => format!("{line}{kind}"),
+        },
+    }
+}
+
+/// The line on which `name` is first used.
+fn line_of(content: &str, name: &str) -> usize {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    content
+        .match_indices(name)
+        .find(|(at, _)| !content[..*at].ends_with(is_word) && !content[at + name.len()..].starts_with(is_word))
+        .map_or(1, |(at, _)| content[..at].matches('\n').count() + 1)
+}
+
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// Takes no more than may be sent.
+struct Bounded(Vec<u8>);
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > RENDERED_BYTES {
+            return Err(io::Error::other("too much"));
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,145 @@
+//! What a caller hands to the writer, and what it gets back.
+
+use uuid::Uuid;
+
+use super::{MAX_EVENT_BYTES, Meta, StoreError};
+use crate::{Claim, Fact};
+
+/// The events of one command on one thing, and what goes into the log with them.
+#[derive(Debug, Clone)]
+pub struct Append {
+    /// The stream, as `execution`.
+    pub stream: &'static str,
+    /// The thing.
+    pub id: Uuid,
+    /// The version at which the command was decided; 0 for a new thing.
+    pub expected: i32,
+    /// The tenant that owns the thing; none is the shared catalogue.
+    pub scope: Option<Uuid>,
+    /// The events, at least one.
+    pub events: Vec<New>,
+    /// Who and why: the same for all of them.
+    pub meta: Meta,
+    /// Values that only this thing may hold from now on.
+    pub claims: Vec<Claim>,
+    /// What must not be in an event.
+    pub secrets: Vec<Secret>,
+    /// By which a repeated command is known.
+    pub key: Option<Key>,
+}
+
+/// An event that is not in the log yet.
+#[derive(Debug, Clone)]
+pub struct New {
+    /// Its id, made once: an append that is tried again is recognised by it.
+    pub event_id: Uuid,
+    /// What happened.
+    pub kind: &'static str,
+    /// The version of the form of `data`.
+    pub schema: i16,
+    /// The payload, as JSON text.
+    pub data: String,
+}
+
+impl New {
+    /// The event as it will stand in the log.
+    pub fn of<E: Fact>(event: &E, event_id: Uuid) -> Result<Self, StoreError> {
+        let kind = event.kind();
+        let refuse = |why: String| StoreError::Uncarriable { kind, why };
+        let tagged = serde_json::to_string(event).map_err(|e| refuse(e.to_string()))?;
+        // Adjacent tagging writes the tag first: what is between this prefix and the last brace is the payload.
+        let data = tagged
+            .strip_prefix(r#"{"kind":""#)
+            .and_then(|rest| rest.strip_prefix(kind))
+            .and_then(|rest| rest.strip_prefix(r#"","data":"#))
+            .and_then(|rest| rest.strip_suffix('}'))
+            .ok_or_else(|| refuse(r#"it is not serialised as {"kind": …, "data": {…}}"#.to_owned()))?;
+        if data.len() > MAX_EVENT_BYTES {
+            return Err(refuse(format!("{} bytes, of at most {MAX_EVENT_BYTES}", data.len())));
+        }
+        if data.contains("\\u0000") && has_nul(data) {
+            return Err(refuse("it holds U+0000".to_owned()));
+        }
+        if !is_token(kind) {
+            return Err(refuse("its kind is not a subject token".to_owned()));
+        }
+        Ok(Self { event_id, kind, schema: event.schema(), data: data.to_owned() })
+    }
+}
+
+/// Whether JSON text holds the escape of U+0000, and not an escaped backslash before `u0000`.
+fn has_nul(json: &str) -> bool {
+    let mut bytes = json.as_bytes();
+    while let Some(at) = bytes.iter().position(|b| *b == b'\\') {
+        let rest = &bytes[at + 1..];
+        if rest.starts_with(b"u0000") {
+            return true;
+        }
+        bytes = rest.get(1..).unwrap_or_default();
+    }
+    false
+}
+
+/// Whether text can be one token of a NATS subject (and of ours: lower case, digits, underscore).
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+}
+
+/// Something that must never be in an event, such as a password's hash; it is replaced by a later one of its kind.
+#[derive(Clone)]
+pub struct Secret {
+    /// What it is, as `password`.
+    pub kind: &'static str,
+    /// The secret itself.
+    pub value: Vec<u8>,
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Secret({}, …)", self.kind)
+    }
+}
+
+/// An idempotency key: the same key with the same request is the same command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// Whose key it is.
+    pub caller: Uuid,
+    /// The key, with the method and path that it was sent to.
+    pub key: String,
+    /// A MAC of the request's body.
+    pub request: [u8; 32],
+}
+
+/// Where a command's last event stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// Its version in the stream.
+    pub version: i32,
+    /// Its position in the log.
+    pub position: i64,
+}
+
+/// Which check an append did not pass. Nothing of it is in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// The stream is not at the expected version.
+    Version,
+    /// One of its claims is held already.
+    Claim,
+    /// Its key was used already.
+    Key,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_nul;
+
+    #[test]
+    fn nul_is_told_from_an_escaped_backslash() {
+        assert!(has_nul(r#"{"a":"x\u0000y"}"#));
+        assert!(has_nul(r#"{"a":"\\\u0000"}"#));
+        assert!(!has_nul(r#"{"a":"\\u0000"}"#));
+        assert!(!has_nul(r#"{"a":"\n"}"#));
+    }
+}

@@ -1,0 +1,135 @@
+//! Reading the log, and what was written beside it.
+
+use sqlx::{Row as _, postgres::PgRow};
+use uuid::Uuid;
+
+use super::{Key, Meta, Recorded, Store, StoreError, append::Appended};
+use crate::{Claim, Stream};
+
+/// An aggregate as it stands in the log.
+#[derive(Debug, Clone)]
+pub struct Loaded<A> {
+    /// The aggregate after all its events.
+    pub aggregate: A,
+    /// How many those are; 0 for a thing that does not exist.
+    pub version: i32,
+    /// The position of the last of them; 0 likewise.
+    pub position: i64,
+}
+
+impl<A> Loaded<A> {
+    /// The aggregate, if the thing exists.
+    pub fn existing(self) -> Option<Self> {
+        (self.version > 0).then_some(self)
+    }
+}
+
+/// What is known of an idempotency key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replay {
+    /// It was used for this very request, on the thing `id`.
+    Same {
+        /// The thing that the first command was for.
+        id: Uuid,
+        /// Where it put its last event.
+        at: Appended,
+    },
+    /// It was used for another request.
+    Other,
+}
+
+const COLUMNS: &str =
+    "position, epoch, event_id, stream, id, version, kind, schema, scope, data::text, meta::text, recorded_at";
+
+impl Store {
+    /// The aggregate `id`, folded from its events.
+    pub async fn load<A: Stream>(&self, id: Uuid) -> Result<Loaded<A>, StoreError> {
+        let mut loaded = Loaded { aggregate: A::default(), version: 0, position: 0 };
+        for event in self.stream(A::TYPE, id).await? {
+            loaded.aggregate.apply(event.decode()?);
+            loaded.version = event.version;
+            loaded.position = event.position;
+        }
+        Ok(loaded)
+    }
+
+    /// All events of one thing, oldest first.
+    pub async fn stream(&self, stream: &str, id: Uuid) -> Result<Vec<Recorded>, StoreError> {
+        let sql = format!("select {COLUMNS} from event where stream = $1 and id = $2 order by version");
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(stream).bind(id).fetch_all(&self.reads).await?;
+        rows.iter().map(recorded).collect()
+    }
+
+    /// Up to `limit` events after `position`, in order, without gaps.
+    pub async fn after(&self, position: i64, limit: usize) -> Result<Vec<Recorded>, StoreError> {
+        let sql = format!("select {COLUMNS} from event where position > $1 and position <= $1 + $2 order by position");
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(position).bind(limit).fetch_all(&self.reads).await?;
+        rows.iter().map(recorded).collect()
+    }
+
+    /// Which thing holds a claim.
+    pub async fn holder(&self, claim: &Claim) -> Result<Option<Uuid>, StoreError> {
+        let row = sqlx::query("select id from claim where scope = $1 and value = $2")
+            .bind(&claim.scope)
+            .bind(&claim.value)
+            .fetch_optional(&self.reads)
+            .await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?)
+    }
+
+    /// A secret of the thing `id`.
+    pub async fn secret(&self, stream: &str, id: Uuid, kind: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let row = sqlx::query("select value from secret where stream = $1 and id = $2 and kind = $3")
+            .bind(stream)
+            .bind(id)
+            .bind(kind)
+            .fetch_optional(&self.reads)
+            .await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?)
+    }
+
+    /// What became of the command that used `key` in the last 24 hours, if one did.
+    pub async fn replay(&self, key: &Key) -> Result<Option<Replay>, StoreError> {
+        let row = sqlx::query(
+            "select request, id, version, position from command
+             where caller = $1 and key = $2 and recorded_at > now() - interval '24 hours'",
+        )
+        .bind(key.caller)
+        .bind(&key.key)
+        .fetch_optional(&self.reads)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let request: Vec<u8> = row.try_get(0)?;
+        Ok(Some(if request == key.request {
+            Replay::Same { id: row.try_get(1)?, at: Appended { version: row.try_get(2)?, position: row.try_get(3)? } }
+        } else {
+            Replay::Other
+        }))
+    }
+}
+
+fn recorded(row: &PgRow) -> Result<Recorded, StoreError> {
+    let position = row.try_get(0)?;
+    let meta: &str = row.try_get(10)?;
+    let kind: String = row.try_get(6)?;
+    let meta: Meta = serde_json::from_str(meta).map_err(|source| StoreError::Undecodable {
+        position,
+        kind: kind.clone(),
+        source,
+    })?;
+    Ok(Recorded {
+        position,
+        epoch: row.try_get(1)?,
+        event_id: row.try_get(2)?,
+        stream: row.try_get(3)?,
+        id: row.try_get(4)?,
+        version: row.try_get(5)?,
+        kind,
+        schema: row.try_get(7)?,
+        scope: row.try_get(8)?,
+        data: row.try_get(9)?,
+        meta,
+        recorded_at: row.try_get(11)?,
+    })
+}

@@ -1,0 +1,182 @@
+//! The `OpenAPI` document of a process and its two readers (Swagger UI, `ReDoc`), all from the binary itself.
+
+use std::fmt;
+
+use poem::{Endpoint, IntoResponse, Response, Route, endpoint::make_sync, get, web::Html};
+use poem_openapi::OpenApiService;
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value, json};
+
+/// One document out of those of several APIs: the union of their paths (per method) and components. What they say
+/// differently, the first has said.
+pub fn merge(documents: &[String]) -> Result<String, serde_json::Error> {
+    let mut merged = Value::Object(Map::new());
+    for document in documents {
+        let Whole(document) = serde_json::from_str(document)?;
+        union(&mut merged, document);
+    }
+    close(&mut merged);
+    serde_json::to_string_pretty(&merged)
+}
+
+fn union(into: &mut Value, from: Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                match into.get_mut(&key) {
+                    Some(known) => union(known, value),
+                    None => {
+                        into.insert(key, value);
+                    }
+                }
+            }
+        }
+        (Value::Array(into), Value::Array(from)) => {
+            for item in from {
+                if !into.contains(&item) {
+                    into.push(item);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A JSON text in which an object may name a key twice, as poem-openapi writes a path whose methods come from two APIs.
+struct Whole(Value);
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Both).map(Self)
+    }
+}
+
+struct Both;
+
+impl<'de> Visitor<'de> for Both {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut array = Vec::new();
+        while let Some(Whole(item)) = items.next_element()? {
+            array.push(item);
+        }
+        Ok(Value::Array(array))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
+        let mut object = Value::Object(Map::new());
+        while let Some((key, Whole(value))) = fields.next_entry::<String, _>()? {
+            union(&mut object, json!({ key: value }));
+        }
+        Ok(object)
+    }
+}
+
+/// Says of every object that a request sends that it takes no other fields: that is how bodies are checked.
+fn close(document: &mut Value) {
+    let mut open = Vec::new();
+    for operation in document["paths"].as_object().into_iter().flatten().flat_map(|(_, path)| path.as_object()).flatten() {
+        references(&operation.1["requestBody"], &mut open);
+    }
+    let mut at = 0;
+    while let Some(name) = open.get(at).cloned() {
+        at += 1;
+        let schema = &mut document["components"]["schemas"][&name];
+        references(schema, &mut open);
+        if let Some(fields) = schema.as_object_mut()
+            && fields.contains_key("properties")
+        {
+            fields.entry("additionalProperties").or_insert(Value::Bool(false));
+        }
+    }
+}
+
+fn references(value: &Value, names: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            if let Some(name) = fields.get("$ref").and_then(Value::as_str).and_then(|name| name.rsplit('/').next())
+                && !names.iter().any(|known| known == name)
+            {
+                names.push(name.to_owned());
+            }
+            fields.values().for_each(|value| references(value, names));
+        }
+        Value::Array(items) => items.iter().for_each(|value| references(value, names)),
+        _ => {}
+    }
+}
+
+/// Adds `/openapi.json`, `/docs` and `/redoc` for a (merged) document. Nothing is loaded from elsewhere.
+pub fn docs(route: Route, document: &str) -> Route {
+    let empty = OpenApiService::new((), "", "");
+    let (blank, swagger, redoc) = (empty.spec(), empty.swagger_ui_html(), empty.redoc_html());
+    // Inside a script element `</` would end it.
+    let embedded = document.replace("</", "<\\/");
+    let page = |html: String| {
+        let html: String = html.replacen(&blank, &embedded, 1).lines().filter(|line| !line.contains("fonts.googleapis")).fold(
+            String::new(),
+            |mut page, line| {
+                page.push_str(line);
+                page.push('\n');
+                page
+            },
+        );
+        serve(move || Html(html.clone()).into_response())
+    };
+    let json = document.to_owned();
+    route
+        .at("/openapi.json", get(serve(move || Response::builder().content_type("application/json").body(json.clone()))))
+        .at("/docs", get(page(swagger)))
+        .at("/redoc", get(page(redoc)))
+}
+
+fn serve(answer: impl Fn() -> Response + Send + Sync + 'static) -> impl Endpoint<Output = Response> {
+    make_sync(move |_| answer())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_path_of_two_documents_has_the_methods_of_both() {
+        let command = r##"{"openapi":"3.0.0","paths":{"/a":{"post":{"requestBody":{"$ref":"#/components/schemas/A"}}},"/a":{"patch":{}}},
+            "components":{"schemas":{"A":{"type":"object","properties":{"b":{"$ref":"#/components/schemas/B"}}},"B":{"type":"object","properties":{}}}}}"##;
+        let query = r#"{"openapi":"3.0.0","paths":{"/a":{"get":{}}},"components":{"schemas":{"C":{"properties":{}}}}}"#;
+        let merged = merge(&[command.to_owned(), query.to_owned()]).expect("JSON");
+        let merged: Value = serde_json::from_str(&merged).expect("JSON");
+        let methods: Vec<_> = merged["paths"]["/a"].as_object().expect("a path").keys().collect();
+        assert_eq!(methods, ["get", "patch", "post"]);
+        assert_eq!(merged["components"]["schemas"]["B"]["additionalProperties"], json!(false));
+        assert_eq!(merged["components"]["schemas"]["C"]["additionalProperties"], Value::Null);
+    }
+}

@@ -1,0 +1,472 @@
+//! The one form of every error: RFC 9457 `application/problem+json`.
+
+use std::{borrow::Cow, error::Error, fmt, sync::Arc, time::Duration};
+
+use events::{Class, Refusal, refusal::Fault, store::StoreError};
+use poem::{
+    IntoResponse, Response,
+    error::ResponseError,
+    http::{HeaderName, HeaderValue, StatusCode, header},
+};
+use poem_openapi::{
+    ApiResponse, Object,
+    registry::{MetaMediaType, MetaResponse, MetaResponses, MetaSchemaRef, Registry},
+    types::{ToJSON, Type},
+};
+
+/// The media type of a problem.
+pub const MEDIA_TYPE: &str = "application/problem+json";
+
+/// An error as a client sees it. What made it (`source`) is logged at the edge and never shown.
+#[derive(Clone)]
+pub struct Problem(Box<Parts>);
+
+#[derive(Clone)]
+struct Parts {
+    status: StatusCode,
+    code: Cow<'static, str>,
+    detail: Cow<'static, str>,
+    errors: Vec<Fault>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    trace_id: Option<String>,
+    source: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+/// The one table from a refusal's class to a status.
+pub const fn status_of(class: Class) -> StatusCode {
+    match class {
+        Class::NotFound => StatusCode::NOT_FOUND,
+        Class::Conflict => StatusCode::CONFLICT,
+        Class::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+        Class::Forbidden => StatusCode::FORBIDDEN,
+    }
+}
+
+impl Problem {
+    /// A problem with a stable `snake_case` code and words for a person.
+    pub fn new(
+        status: StatusCode,
+        code: impl Into<Cow<'static, str>>,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self(Box::new(Parts {
+            status,
+            code: code.into(),
+            detail: detail.into(),
+            errors: Vec::new(),
+            headers: Vec::new(),
+            trace_id: None,
+            source: None,
+        }))
+    }
+
+    /// What a context refused, by the table of classes.
+    pub fn refusal(refusal: &impl Refusal) -> Self {
+        Self::new(status_of(refusal.class()), refusal.code(), refusal.to_string()).with_errors(refusal.faults())
+    }
+
+    /// 400: what came is not what it says it is.
+    pub fn malformed(code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, detail)
+    }
+
+    /// 401, the same whatever was wrong with the token.
+    pub fn unauthorized() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "a valid bearer token is needed")
+            .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+    }
+
+    /// 403: known, but not allowed.
+    pub fn forbidden(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
+    }
+
+    /// 404 for anything that is not there, or not for this caller.
+    pub fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "there is no such thing here")
+    }
+
+    /// 405 with the methods that this path has.
+    pub fn method_not_allowed(allow: &str) -> Self {
+        let problem = Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            format!("this path has: {allow}"),
+        );
+        match HeaderValue::from_str(allow) {
+            Ok(value) => problem.with_header(header::ALLOW, value),
+            Err(_) => problem,
+        }
+    }
+
+    /// 406: no form of the answer that the client accepts.
+    pub fn not_acceptable(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::NOT_ACCEPTABLE, "not_acceptable", detail)
+    }
+
+    /// 408: the body did not come in time.
+    pub fn too_slow() -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", "the request body did not come in time")
+            .with_header(header::CONNECTION, HeaderValue::from_static("close"))
+    }
+
+    /// 409 for what is no context's refusal (a command key in flight).
+    pub fn conflict(code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, detail)
+    }
+
+    /// 412: `If-Match` names another version than the current one.
+    pub fn stale() -> Self {
+        Self::new(
+            StatusCode::PRECONDITION_FAILED,
+            "stale_version",
+            "the thing has another version than If-Match names",
+        )
+    }
+
+    /// 413 with the limit in bytes.
+    pub fn too_large(limit: usize) -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body_too_large",
+            format!("the request body is over its limit of {limit} bytes"),
+        )
+    }
+
+    /// 415: a content type or content encoding that is not read here.
+    pub fn unsupported_media(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
+    }
+
+    /// 422 with every fault that could be found.
+    pub fn invalid(errors: Vec<Fault>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", "the request has faults, see errors")
+            .with_errors(errors)
+    }
+
+    /// 422 for one parameter (path, query or header) by its name.
+    pub fn invalid_parameter(name: &str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_parameter", format!("parameter `{name}` is at fault"))
+            .with_errors(vec![Fault::new(super::pointer::child("", name), detail)])
+    }
+
+    /// 429, with the time after which it makes sense to come again.
+    pub fn too_many(retry_after: Duration) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "too many requests").retry_after(retry_after)
+    }
+
+    /// 500. The source is for the log alone.
+    pub fn internal(source: impl Error + Send + Sync + 'static) -> Self {
+        Self::broken().with_source(source)
+    }
+
+    /// 503 with `Retry-After`. The source is for the log alone.
+    pub fn unavailable(source: impl Error + Send + Sync + 'static) -> Self {
+        Self::down("a server that this needs is not reachable, try again").with_source(source)
+    }
+
+    /// 503 with `Retry-After` that is nobody's error: not caught up yet, shutting down.
+    pub fn down(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail).retry_after(Duration::from_secs(1))
+    }
+
+    /// An error of the machinery: 503 where its chain holds a sign that the database or the bus could not be reached or was
+    /// overloaded (then trying again makes sense), else 500.
+    pub fn infrastructure(source: impl Error + Send + Sync + 'static) -> Self {
+        if passes(&source) { Self::unavailable(source) } else { Self::internal(source) }
+    }
+
+    pub(super) fn broken() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "something went wrong on our side")
+    }
+
+    /// With the fields at fault.
+    #[must_use]
+    pub fn with_errors(mut self, errors: Vec<Fault>) -> Self {
+        self.0.errors = errors;
+        self
+    }
+
+    /// With a header on the answer.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.0.headers.push((name, value));
+        self
+    }
+
+    /// With `Retry-After` in whole seconds, at least one.
+    #[must_use]
+    pub fn retry_after(self, after: Duration) -> Self {
+        let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+        self.with_header(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)))
+    }
+
+    #[must_use]
+    pub(super) fn with_source(mut self, source: impl Error + Send + Sync + 'static) -> Self {
+        self.0.source = Some(Arc::new(source));
+        self
+    }
+
+    #[must_use]
+    pub(super) fn with_trace(mut self, trace_id: &str) -> Self {
+        self.0.trace_id = Some(trace_id.to_owned());
+        self
+    }
+
+    /// Its status.
+    pub fn status(&self) -> StatusCode {
+        self.0.status
+    }
+
+    /// Its stable code.
+    pub fn code(&self) -> &str {
+        &self.0.code
+    }
+
+    /// The fields at fault.
+    pub fn errors(&self) -> &[Fault] {
+        &self.0.errors
+    }
+
+    /// The error chain behind it, in one line, for the log.
+    pub(super) fn chain(&self) -> Option<String> {
+        let mut error: Option<&dyn Error> = Some(self.0.source.as_deref()?);
+        let mut line = String::new();
+        while let Some(link) = error {
+            if !line.is_empty() {
+                line.push_str(": ");
+            }
+            line.push_str(&link.to_string());
+            error = link.source();
+        }
+        Some(line)
+    }
+
+    fn form(&self) -> Form {
+        let parts = &self.0;
+        Form {
+            r#type: format!("urn:daybook:problem:{}", parts.code),
+            title: parts.status.canonical_reason().unwrap_or("Error").to_owned(),
+            status: parts.status.as_u16(),
+            detail: parts.detail.clone().into_owned(),
+            code: parts.code.clone().into_owned(),
+            trace_id: parts.trace_id.clone(),
+            errors: parts.errors.iter().map(Place::from).collect(),
+        }
+    }
+}
+
+/// Whether an error may pass by itself, so that 503 and not 500 is the truth.
+fn passes(error: &(dyn Error + 'static)) -> bool {
+    let mut link = Some(error);
+    while let Some(error) = link {
+        if error.is::<std::io::Error>() || matches!(error.downcast_ref(), Some(StoreError::Unavailable(_))) {
+            return true;
+        }
+        match error.downcast_ref::<sqlx::Error>() {
+            Some(
+                sqlx::Error::Io(_)
+                | sqlx::Error::Tls(_)
+                | sqlx::Error::PoolTimedOut
+                | sqlx::Error::PoolClosed
+                | sqlx::Error::WorkerCrashed,
+            ) => return true,
+            // SQLSTATE (PostgreSQL, appendix A): connection, resources, operator intervention, lock not available,
+            // serialization and deadlock, read-only standby.
+            Some(sqlx::Error::Database(database)) => {
+                let code = database.code().unwrap_or_default().into_owned();
+                if ["08", "53", "57", "55P03", "40", "25006"].iter().any(|class| code.starts_with(class)) {
+                    return true;
+                }
+            }
+            _ => {}
+        }
+        link = error.source();
+    }
+    false
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.0.status.as_u16(), self.0.code, self.0.detail)
+    }
+}
+
+impl fmt::Debug for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Problem({self}, {:?})", self.0.errors)
+    }
+}
+
+impl Error for Problem {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source.as_deref().map(|source| source as &(dyn Error + 'static))
+    }
+}
+
+impl From<sqlx::Error> for Problem {
+    fn from(error: sqlx::Error) -> Self {
+        Self::infrastructure(error)
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Uncarriable { .. } => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "not_recordable",
+                "what this asks for is larger than an event can be, or holds what no event can hold",
+            )
+            .with_source(error),
+            error => Self::infrastructure(error),
+        }
+    }
+}
+
+impl<R: Refusal> From<events::Error<R>> for Problem {
+    fn from(error: events::Error<R>) -> Self {
+        match error {
+            events::Error::Refused(refusal) => Self::refusal(&refusal),
+            events::Error::Stale { .. } => Self::stale(),
+            events::Error::KeyReused => Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency_key_reused",
+                "the Idempotency-Key was used for another request",
+            ),
+            events::Error::Contended => Self::conflict("contended", "the thing is being changed by others, try again")
+                .retry_after(Duration::from_secs(1)),
+            events::Error::Store(error) => error.into(),
+        }
+    }
+}
+
+impl ResponseError for Problem {
+    fn status(&self) -> StatusCode {
+        self.0.status
+    }
+
+    fn as_response(&self) -> Response {
+        self.clone().into_response()
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = Response::builder()
+            .status(self.0.status)
+            .content_type(MEDIA_TYPE)
+            .body(self.form().to_json_string());
+        for (name, value) in &self.0.headers {
+            response.headers_mut().insert(name, value.clone());
+        }
+        // The edge finds it here, to complete it with the trace and to log what was behind it.
+        response.set_data(self);
+        response
+    }
+}
+
+/// RFC 9457 problem details. Programs rely on `code`, people read `detail`.
+#[derive(Object)]
+#[oai(rename = "Problem", skip_serializing_if_is_none)]
+struct Form {
+    /// A name for this kind of problem, as a URI.
+    r#type: String,
+    /// The status in words.
+    title: String,
+    /// The HTTP status.
+    status: u16,
+    /// What went wrong, for a person.
+    detail: String,
+    /// What went wrong, for a program: stable, in snake case.
+    code: String,
+    /// The trace of this request, to be named when asking for help.
+    trace_id: Option<String>,
+    /// The fields at fault, where there are any.
+    #[oai(skip_serializing_if_is_empty)]
+    errors: Vec<Place>,
+}
+
+/// One field at fault.
+#[derive(Object)]
+#[oai(rename = "Fault")]
+struct Place {
+    /// JSON pointer (RFC 6901) into the body, or `/name` of a parameter.
+    pointer: String,
+    /// What is wrong with it.
+    detail: String,
+}
+
+impl From<&Fault> for Place {
+    fn from(fault: &Fault) -> Self {
+        Self { pointer: fault.pointer.clone(), detail: fault.detail.clone() }
+    }
+}
+
+/// What every operation may answer.
+const DOCUMENTED: [(StatusCode, &str); 13] = [
+    (StatusCode::BAD_REQUEST, "Malformed JSON or header"),
+    (StatusCode::UNAUTHORIZED, "No valid bearer token"),
+    (StatusCode::FORBIDDEN, "The caller may not"),
+    (StatusCode::NOT_FOUND, "No such thing, or not for this caller"),
+    (StatusCode::CONFLICT, "The state of the thing forbids it"),
+    (StatusCode::PRECONDITION_FAILED, "If-Match names a stale version"),
+    (StatusCode::PAYLOAD_TOO_LARGE, "The body is over 1 MB"),
+    (StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body is not plain JSON"),
+    (StatusCode::UNPROCESSABLE_ENTITY, "The request has faults, all of them named in errors"),
+    (StatusCode::TOO_MANY_REQUESTS, "Too many requests, see Retry-After"),
+    (StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong on our side"),
+    (StatusCode::SERVICE_UNAVAILABLE, "Not able to answer now, see Retry-After"),
+    (StatusCode::METHOD_NOT_ALLOWED, "The path has other methods, see Allow"),
+];
+
+impl ApiResponse for Problem {
+    fn meta() -> MetaResponses {
+        let response = |(status, description): (StatusCode, &'static str)| MetaResponse {
+            description,
+            status: Some(status.as_u16()),
+            status_range: None,
+            content: vec![MetaMediaType { content_type: MEDIA_TYPE, schema: schema() }],
+            headers: Vec::new(),
+        };
+        MetaResponses { responses: DOCUMENTED.into_iter().map(response).collect() }
+    }
+
+    fn register(registry: &mut Registry) {
+        Form::register(registry);
+    }
+}
+
+fn schema() -> MetaSchemaRef {
+    Form::schema_ref()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn machinery_that_may_recover_is_503_and_the_rest_500() {
+        let gone = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        assert_eq!(Problem::from(sqlx::Error::Io(gone)).status(), 503);
+        assert_eq!(Problem::from(sqlx::Error::PoolTimedOut).status(), 503);
+        assert_eq!(Problem::from(sqlx::Error::RowNotFound).status(), 500);
+    }
+
+    #[test]
+    fn what_is_behind_a_problem_is_for_the_log_only() {
+        let problem = Problem::from(sqlx::Error::Protocol("password=hunter2".into()));
+        assert!(problem.chain().is_some_and(|chain| chain.contains("hunter2")));
+        assert!(!problem.form().to_json_string().contains("hunter2"));
+    }
+
+    #[test]
+    fn retry_after_is_in_whole_seconds_and_at_least_one() {
+        let of = |after| {
+            let response = Problem::too_many(after).into_response();
+            response.header("retry-after").map(str::to_owned)
+        };
+        assert_eq!(of(Duration::from_millis(10)).as_deref(), Some("1"));
+        assert_eq!(of(Duration::from_millis(2_001)).as_deref(), Some("3"));
+    }
+}

@@ -1,0 +1,151 @@
+//! Settings that several processes share, as flags and environment variables. Each process flattens into its own command
+//! line what it needs; what only one crate needs (the keys of providers) is declared there.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::Args;
+
+use crate::telemetry::LogFormat;
+
+/// A text that is not shown: neither by `Debug` nor in `--help`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl FromStr for Secret {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// The key that access tokens are signed with, at least 32 bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JwtSecret(Secret);
+
+impl JwtSecret {
+    /// The key's bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.expose().as_bytes()
+    }
+}
+
+impl FromStr for JwtSecret {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.len() {
+            32.. => Ok(Self(Secret(text.to_owned()))),
+            length => Err(format!("it has {length} bytes and needs at least 32 (for example: openssl rand -hex 32)")),
+        }
+    }
+}
+
+/// The servers, for a process that runs one role.
+#[derive(Args, Clone, Debug)]
+pub struct Servers {
+    /// PostgreSQL, as postgres://user:password@host:port/database.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub database_url: Secret,
+    /// NATS, as nats://user:password@host:port.
+    #[arg(long, env = "NATS_URL", hide_env_values = true, value_name = "URL")]
+    pub nats_url: Secret,
+}
+
+/// Where a process answers HTTP. The default depends on the role.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct Listen {
+    /// Address to answer HTTP on; port 0 means any free one.
+    #[arg(long, env = "HTTP_ADDR", value_name = "ADDR:PORT")]
+    pub http_addr: Option<SocketAddr>,
+}
+
+impl Listen {
+    /// The address, by default on loopback at `port`.
+    pub fn or_port(self, port: u16) -> SocketAddr {
+        self.http_addr.unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port))
+    }
+}
+
+/// The key of access tokens, for a process that issues or checks them.
+#[derive(Args, Clone, Debug)]
+pub struct Auth {
+    /// Key that access tokens are signed with, at least 32 bytes.
+    #[arg(long, env = "JWT_SECRET", hide_env_values = true, value_name = "SECRET")]
+    pub jwt_secret: JwtSecret,
+}
+
+/// The form of the logs; `RUST_LOG` filters them.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Logs {
+    /// Form of the log lines on standard error.
+    #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t, global = true)]
+    pub log_format: LogFormat,
+}
+
+/// The settings of `daybook up`: what is not given it brings itself.
+#[derive(Args, Clone, Debug)]
+pub struct Up {
+    /// PostgreSQL to use instead of starting one, as postgres://user:password@host:port/database.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub database_url: Option<Secret>,
+    /// NATS to use instead of starting one, as nats://user:password@host:port.
+    #[arg(long, env = "NATS_URL", hide_env_values = true, value_name = "URL")]
+    pub nats_url: Option<Secret>,
+    /// Key that access tokens are signed with, at least 32 bytes; else one is made and kept in the data folder.
+    #[arg(long, env = "JWT_SECRET", hide_env_values = true, value_name = "SECRET")]
+    pub jwt_secret: Option<JwtSecret>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would replace the help of the command")]
+    pub data: Data,
+    /// Where the PostgreSQL that it starts listens, on loopback; port 0 means any free one.
+    #[arg(long, env = "POSTGRES_ADDR", default_value = "127.0.0.1:5442", value_name = "ADDR:PORT")]
+    pub postgres_addr: SocketAddr,
+    /// Where the nats-server that it starts listens, on loopback; port 0 means any free one.
+    #[arg(long, env = "NATS_ADDR", default_value = "127.0.0.1:4222", value_name = "ADDR:PORT")]
+    pub nats_addr: SocketAddr,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would replace the help of the command")]
+    pub listen: Listen,
+}
+
+/// The data folder of `daybook up`, which other commands find the running system through.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Data {
+    /// Data folder [default: .daybook, or as root, where PostgreSQL's user could not enter it, one under /var/tmp].
+    #[arg(long = "data", env = "DAYBOOK_DATA", value_name = "FOLDER")]
+    pub folder: Option<PathBuf>,
+}
+
+/// Reads `.env` of the working directory or one above it. What the environment already has stays. To be called before
+/// the command line is parsed, while there is one thread. A file that cannot be understood is an error, a missing one is
+/// not.
+pub fn load_env_file() -> Result<(), dotenvy::Error> {
+    match dotenvy::dotenv() {
+        Err(error) if error.not_found() => Ok(()),
+        outcome => outcome.map(|_| ()),
+    }
+}

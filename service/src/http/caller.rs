@@ -197,7 +197,10 @@ mod tests {
             sign(Algorithm::HS256, |claims| claims.aud = "elsewhere".to_owned()),
             sign(Algorithm::HS256, |claims| claims.iss = "elsewhere".to_owned()),
         ] {
-            assert_eq!(tokens.verify(&token, now()).expect_err("refused").to_string(), Problem::unauthorized().to_string());
+            assert_eq!(
+                tokens.verify(&token, now()).expect_err("refused").to_string(),
+                Problem::unauthorized().to_string()
+            );
         }
     }
 }

@@ -21,7 +21,10 @@ pub fn idempotency_key(header: Option<&str>) -> Result<Option<String>, Problem> 
     if (1..=255).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()) {
         Ok(Some(key.to_owned()))
     } else {
-        Err(Problem::malformed("malformed_idempotency_key", "Idempotency-Key must be 1 to 255 visible ASCII characters"))
+        Err(Problem::malformed(
+            "malformed_idempotency_key",
+            "Idempotency-Key must be 1 to 255 visible ASCII characters",
+        ))
     }
 }
 

@@ -104,7 +104,9 @@ impl<'de> Visitor<'de> for Both {
 /// Says of every object that a request sends that it takes no other fields: that is how bodies are checked.
 fn close(document: &mut Value) {
     let mut open = Vec::new();
-    for operation in document["paths"].as_object().into_iter().flatten().flat_map(|(_, path)| path.as_object()).flatten() {
+    for operation in
+        document["paths"].as_object().into_iter().flatten().flat_map(|(_, path)| path.as_object()).flatten()
+    {
         references(&operation.1["requestBody"], &mut open);
     }
     let mut at = 0;
@@ -142,19 +144,23 @@ pub fn docs(route: Route, document: &str) -> Route {
     // Inside a script element `</` would end it.
     let embedded = document.replace("</", "<\\/");
     let page = |html: String| {
-        let html: String = html.replacen(&blank, &embedded, 1).lines().filter(|line| !line.contains("fonts.googleapis")).fold(
-            String::new(),
-            |mut page, line| {
+        let html: String = html
+            .replacen(&blank, &embedded, 1)
+            .lines()
+            .filter(|line| !line.contains("fonts.googleapis"))
+            .fold(String::new(), |mut page, line| {
                 page.push_str(line);
                 page.push('\n');
                 page
-            },
-        );
+            });
         serve(move || Html(html.clone()).into_response())
     };
     let json = document.to_owned();
     route
-        .at("/openapi.json", get(serve(move || Response::builder().content_type("application/json").body(json.clone()))))
+        .at(
+            "/openapi.json",
+            get(serve(move || Response::builder().content_type("application/json").body(json.clone()))),
+        )
         .at("/docs", get(page(swagger)))
         .at("/redoc", get(page(redoc)))
 }

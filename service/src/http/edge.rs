@@ -75,7 +75,9 @@ impl Endpoint for App {
         let origin = self.origins.allowed(request.headers());
         let answer = self.answer(request, &facts, origin.is_some()).instrument(span.clone()).await;
         let endpoint = known
-            .or_else(|| answer.data::<PathPattern>().map(|pattern| pattern.0.to_string()).filter(|_| answer.is_success()))
+            .or_else(|| {
+                answer.data::<PathPattern>().map(|pattern| pattern.0.to_string()).filter(|_| answer.is_success())
+            })
             .unwrap_or_else(|| "unmatched".to_owned());
         let mut answer = span.in_scope(|| complete(answer, &trace));
         self.origins.mark(origin, answer.headers_mut());
@@ -205,21 +207,22 @@ fn translated(status: StatusCode, text: &str, parameter: impl Fn(usize) -> Optio
     match status {
         StatusCode::NOT_FOUND => Problem::not_found(),
         StatusCode::UNAUTHORIZED => Problem::unauthorized(),
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => Problem::unsupported_media("the body has a content type that is not taken here"),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+            Problem::unsupported_media("the body has a content type that is not taken here")
+        }
         StatusCode::BAD_REQUEST => match named(text) {
             Some((name, reason)) => {
                 let index = name.strip_prefix("param").and_then(|digits| digits.parse().ok());
                 let name = index.and_then(parameter).unwrap_or_else(|| name.to_owned());
                 // "verification failed. maximum(100)" tells only the rule; anything else may tell types and the value.
                 let rule = reason.strip_prefix("verification failed. ");
-                let rule = rule.map_or_else(|| "is not of the documented form".to_owned(), |rule| format!("must keep {rule}"));
+                let rule =
+                    rule.map_or_else(|| "is not of the documented form".to_owned(), |rule| format!("must keep {rule}"));
                 Problem::invalid_parameter(&name, rule)
             }
             None => Problem::malformed("malformed_request", "the request could not be read"),
         },
-        status if status.is_server_error() => {
-            Problem::broken().with_source(std::io::Error::other(text.to_owned()))
-        }
+        status if status.is_server_error() => Problem::broken().with_source(std::io::Error::other(text.to_owned())),
         status => Problem::new(status, "refused", status.canonical_reason().unwrap_or("refused").to_lowercase()),
     }
 }
@@ -245,7 +248,9 @@ fn complete(answer: Response, trace: &Trace) -> Response {
 /// Compresses what is worth it, and leaves out the body for HEAD.
 async fn finish(mut answer: Response, facts: &Facts) -> Response {
     let kind = answer.content_type().unwrap_or_default().to_owned();
-    let whole = ["application/json", problem::MEDIA_TYPE, "text/html", "text/plain"].iter().any(|known| kind.starts_with(known));
+    let whole = ["application/json", problem::MEDIA_TYPE, "text/html", "text/plain"]
+        .iter()
+        .any(|known| kind.starts_with(known));
     if !whole || answer.headers().contains_key(header::CONTENT_ENCODING) {
         if facts.head {
             answer.set_body(());
@@ -272,7 +277,8 @@ fn takes_gzip(headers: &HeaderMap) -> bool {
     lines.flat_map(|line| line.split(',')).any(|item| {
         let mut parts = item.split(';').map(str::trim);
         let coding = parts.next().unwrap_or_default();
-        let refused = parts.any(|part| part.strip_prefix("q=").is_some_and(|q| q.parse::<f32>().is_ok_and(|q| q <= 0.0)));
+        let refused =
+            parts.any(|part| part.strip_prefix("q=").is_some_and(|q| q.parse::<f32>().is_ok_and(|q| q <= 0.0)));
         ["gzip", "x-gzip", "*"].iter().any(|name| coding.eq_ignore_ascii_case(name)) && !refused
     })
 }

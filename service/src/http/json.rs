@@ -187,7 +187,9 @@ mod tests {
         parse(text.as_bytes(), &mut faults).expect("JSON");
         match faults.into_result() {
             Ok(()) => Vec::new(),
-            Err(problem) => problem.errors().iter().map(|fault| format!("{} {}", fault.pointer, fault.detail)).collect(),
+            Err(problem) => {
+                problem.errors().iter().map(|fault| format!("{} {}", fault.pointer, fault.detail)).collect()
+            }
         }
     }
 
@@ -211,10 +213,7 @@ mod tests {
     #[test]
     fn nul_is_found_in_strings_and_keys_with_its_place() {
         let told = faults(r#"{"a":["x","\u0000"],"b\u0000/~":1}"#);
-        assert_eq!(
-            told,
-            ["/a/1 must not contain U+0000", "/b\u{FFFD}~1~0 a key must not contain U+0000"]
-        );
+        assert_eq!(told, ["/a/1 must not contain U+0000", "/b\u{FFFD}~1~0 a key must not contain U+0000"]);
     }
 
     #[test]
@@ -235,7 +234,10 @@ mod tests {
             canonical(&parse(text.as_bytes(), &mut Faults::new()).expect("JSON"), &mut out);
             out
         };
-        assert_eq!(bytes(r#"{"a":[1,{"x":null,"y":2.5}],"b":"c"}"#), bytes(r#"{ "b":"c", "a":[1,{"y":2.5,"x":null}] }"#));
+        assert_eq!(
+            bytes(r#"{"a":[1,{"x":null,"y":2.5}],"b":"c"}"#),
+            bytes(r#"{ "b":"c", "a":[1,{"y":2.5,"x":null}] }"#)
+        );
         assert_ne!(bytes(r#"{"a":["b","c"]}"#), bytes(r#"{"a":["bc"]}"#));
     }
 }

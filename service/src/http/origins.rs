@@ -53,7 +53,8 @@ impl Origins {
 
     /// The answer to a preflight request.
     pub(super) fn preflight(request: &Request, methods: &str) -> Option<Response> {
-        if request.method() != Method::OPTIONS || !request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) {
+        if request.method() != Method::OPTIONS || !request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+        {
             return None;
         }
         let response = Response::builder()

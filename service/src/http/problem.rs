@@ -44,11 +44,7 @@ pub const fn status_of(class: Class) -> StatusCode {
 
 impl Problem {
     /// A problem with a stable `snake_case` code and words for a person.
-    pub fn new(
-        status: StatusCode,
-        code: impl Into<Cow<'static, str>>,
-        detail: impl Into<Cow<'static, str>>,
-    ) -> Self {
+    pub fn new(status: StatusCode, code: impl Into<Cow<'static, str>>, detail: impl Into<Cow<'static, str>>) -> Self {
         Self(Box::new(Parts {
             status,
             code: code.into(),
@@ -88,11 +84,8 @@ impl Problem {
 
     /// 405 with the methods that this path has.
     pub fn method_not_allowed(allow: &str) -> Self {
-        let problem = Self::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "method_not_allowed",
-            format!("this path has: {allow}"),
-        );
+        let problem =
+            Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", format!("this path has: {allow}"));
         match HeaderValue::from_str(allow) {
             Ok(value) => problem.with_header(header::ALLOW, value),
             Err(_) => problem,
@@ -117,11 +110,7 @@ impl Problem {
 
     /// 412: `If-Match` names another version than the current one.
     pub fn stale() -> Self {
-        Self::new(
-            StatusCode::PRECONDITION_FAILED,
-            "stale_version",
-            "the thing has another version than If-Match names",
-        )
+        Self::new(StatusCode::PRECONDITION_FAILED, "stale_version", "the thing has another version than If-Match names")
     }
 
     /// 413 with the limit in bytes.
@@ -353,10 +342,8 @@ impl ResponseError for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = Response::builder()
-            .status(self.0.status)
-            .content_type(MEDIA_TYPE)
-            .body(self.form().to_json_string());
+        let mut response =
+            Response::builder().status(self.0.status).content_type(MEDIA_TYPE).body(self.form().to_json_string());
         for (name, value) in &self.0.headers {
             response.headers_mut().insert(name, value.clone());
         }

@@ -35,7 +35,9 @@ impl<T: ToJSON> Read<T> {
         // Weak (RFC 9110, 8.8.1): the same thing may go out compressed.
         let etag = format!("W/\"{hash}\"");
         let known = if_none_match.is_some_and(|tags| {
-            tags.split(',').map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/").trim_matches('"') == hash)
+            tags.split(',')
+                .map(str::trim)
+                .any(|tag| tag == "*" || tag.trim_start_matches("W/").trim_matches('"') == hash)
         });
         Self { body: (!known).then_some(body), etag, position, kind: PhantomData }
     }

@@ -168,7 +168,9 @@ fn tell(error: &ValidationError<'_>, faults: &mut Faults) {
             return;
         }
         // "This, or null": what is wrong with this.
-        Kind::AnyOf { context } if context.len() == 2 && context[1].len() == 1 && context[1][0].kind().keyword() == "type" => {
+        Kind::AnyOf { context }
+            if context.len() == 2 && context[1].len() == 1 && context[1][0].kind().keyword() == "type" =>
+        {
             for error in &context[0] {
                 tell(error, faults);
             }

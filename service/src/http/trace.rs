@@ -51,7 +51,10 @@ mod tests {
     use super::*;
 
     fn of(value: &'static str) -> Trace {
-        Trace::of(&HeaderMap::from_iter([(poem::http::HeaderName::from_static("traceparent"), poem::http::HeaderValue::from_static(value))]))
+        Trace::of(&HeaderMap::from_iter([(
+            poem::http::HeaderName::from_static("traceparent"),
+            poem::http::HeaderValue::from_static(value),
+        )]))
     }
 
     #[test]

@@ -1,0 +1,482 @@
+//! The HTTP frame, as a client meets it: each refusal with its status and words.
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use events::clock;
+use jsonwebtoken::{Algorithm, EncodingKey, Header as JwtHeader};
+use poem::{
+    Endpoint, Request, RequestBuilder, Response,
+    http::{Method, StatusCode},
+};
+use poem_openapi::{
+    Object, OpenApi, OpenApiService,
+    param::{Path, Query},
+    payload::PlainText,
+};
+use serde_json::{Value, json};
+use service::http::{self, App, Body, Caller, Chassis, Check, Faults, Origins, Problem, Readiness, Tokens, Trace};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+
+/// A place to live.
+#[derive(Debug, Object)]
+struct Address {
+    /// A street.
+    #[oai(validator(min_length = 1))]
+    street: String,
+}
+
+impl Check for Address {}
+
+/// One of each kind of field.
+#[derive(Debug, Object)]
+struct Thing {
+    #[oai(validator(min_length = 1, max_length = 20, pattern = r"\S"))]
+    name: String,
+    #[oai(validator(min_length = 8))]
+    password: String,
+    parent: Option<Uuid>,
+    #[oai(validator(minimum(value = "1"), maximum(value = "10")))]
+    size: Option<u32>,
+    address: Option<Address>,
+    #[oai(default)]
+    public: bool,
+    variables: Option<Value>,
+}
+
+impl Check for Thing {
+    fn check(&self, faults: &mut Faults) {
+        faults.check(self.name != self.password, "/password", "must differ from the name");
+    }
+}
+
+/// All of it optional.
+#[derive(Debug, Object)]
+struct Reason {
+    reason: Option<String>,
+}
+
+impl Check for Reason {}
+
+struct Api;
+
+#[OpenApi]
+impl Api {
+    #[oai(path = "/api/v1/things", method = "post")]
+    async fn create(&self, body: Body<Thing>) -> Result<PlainText<String>, Problem> {
+        let variables = body.value.variables.is_some();
+        Ok(PlainText(format!("{} {} {variables}", body.value.name, hex::encode(body.digest))))
+    }
+
+    #[oai(path = "/api/v1/things/:id", method = "get")]
+    async fn one(
+        &self,
+        id: Path<Uuid>,
+        #[oai(validator(minimum(value = "1"), maximum(value = "100")))] limit: Query<Option<i64>>,
+    ) -> Result<PlainText<String>, Problem> {
+        http::limit(limit.0)?;
+        Ok(PlainText("x".repeat(usize::try_from(id.0.as_u128() % 10_000).unwrap())))
+    }
+
+    #[oai(path = "/api/v1/things/:id/cancel", method = "post")]
+    async fn cancel(&self, id: Path<Uuid>, body: Body<Reason>) -> Result<PlainText<String>, Problem> {
+        Ok(PlainText(format!("{} {:?}", id.0, body.value.reason)))
+    }
+
+    #[oai(path = "/api/v1/me", method = "get")]
+    async fn me(&self, caller: Caller, trace: Trace) -> Result<PlainText<String>, Problem> {
+        Ok(PlainText(format!("{} {:?} {}", caller.id, caller.roles, trace.trace_id)))
+    }
+
+    #[oai(path = "/api/v1/broken", method = "get")]
+    async fn broken(&self) -> Result<PlainText<String>, Problem> {
+        Err(sqlx::Error::Protocol("password=hunter2".into()).into())
+    }
+
+    #[oai(path = "/api/v1/away", method = "get")]
+    async fn away(&self) -> Result<PlainText<String>, Problem> {
+        Err(sqlx::Error::PoolTimedOut.into())
+    }
+
+    #[oai(path = "/api/v1/panic", method = "get")]
+    async fn panic(&self) -> Result<PlainText<String>, Problem> {
+        panic!("hunter2")
+    }
+}
+
+fn app_with(origins: Origins, readiness: Readiness) -> App {
+    let api = OpenApiService::new(Api, "Test", "1");
+    let document = http::merge(&[api.spec()]).unwrap();
+    let chassis = Chassis {
+        document: Some(document),
+        secret: Some(SECRET.to_vec()),
+        origins,
+        probe: Arc::new(move || {
+            let readiness = readiness.clone();
+            Box::pin(async move { readiness })
+        }),
+        metrics: Arc::new(|| "metrics 1\n".to_owned()),
+    };
+    http::app(chassis, api).unwrap()
+}
+
+fn app() -> App {
+    app_with(Origins::default(), Readiness::Ready)
+}
+
+fn request(method: Method, path: &str) -> RequestBuilder {
+    Request::builder()
+        .method(method)
+        .uri_str(path)
+        .header("traceparent", format!("00-{TRACE}-b7ad6b7169203331-01"))
+}
+
+async fn get(path: &str) -> Response {
+    app().get_response(request(Method::GET, path).finish()).await
+}
+
+async fn post(path: &str, body: impl Into<poem::Body>) -> Response {
+    app().get_response(request(Method::POST, path).content_type("application/json").body(body)).await
+}
+
+/// Status, code and faults of a problem; status and text of anything else.
+async fn told(response: Response) -> String {
+    let status = response.status().as_u16();
+    let kind = response.content_type().unwrap_or_default().to_owned();
+    let text = response.into_body().into_string().await.unwrap();
+    if kind != http::MEDIA_TYPE {
+        return format!("{status} {text}");
+    }
+    let body: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(body["status"], status);
+    assert_eq!(body["trace_id"], TRACE);
+    let faults = body["errors"].as_array().into_iter().flatten();
+    let faults = faults.map(|fault| format!("\n{} {}", fault["pointer"].as_str().unwrap(), fault["detail"].as_str().unwrap()));
+    format!("{status} {}: {}{}", body["code"].as_str().unwrap(), body["detail"].as_str().unwrap(), faults.collect::<String>())
+}
+
+#[tokio::test]
+async fn a_problem_has_all_its_members_and_the_callers_trace() {
+    let response = get("/api/v1/nothing").await;
+    assert!(response.header("traceparent").unwrap().starts_with(&format!("00-{TRACE}-")));
+    assert_eq!(response.header("x-content-type-options"), Some("nosniff"));
+    assert_eq!(response.content_type(), Some("application/problem+json"));
+    let body: Value = response.into_body().into_json().await.unwrap();
+    insta::assert_json_snapshot!(body, @"");
+}
+
+#[tokio::test]
+async fn unknown_paths_and_wrong_methods() {
+    insta::assert_snapshot!(told(get("/api/v1/nothing").await).await, @"");
+    let response = get("/api/v1/things").await;
+    assert_eq!(response.header("allow"), Some("OPTIONS, POST"));
+    insta::assert_snapshot!(told(response).await, @"");
+    let response = post("/api/v1/me", "{}").await;
+    assert_eq!(response.header("allow"), Some("GET, HEAD, OPTIONS"));
+    assert_eq!(response.status(), 405);
+    assert_eq!(post("/health/live", "{}").await.status(), 405);
+    let response = app().get_response(request(Method::OPTIONS, "/api/v1/things").finish()).await;
+    assert_eq!((response.status(), response.header("allow")), (StatusCode::NO_CONTENT, Some("OPTIONS, POST")));
+}
+
+#[tokio::test]
+async fn parameters_are_named_without_types_or_values() {
+    insta::assert_snapshot!(told(get("/api/v1/things/hunter2").await).await, @"");
+    let path = format!("/api/v1/things/{}", Uuid::nil());
+    insta::assert_snapshot!(told(get(&format!("{path}?limit=hunter2")).await).await, @"");
+    insta::assert_snapshot!(told(get(&format!("{path}?limit=0")).await).await, @"");
+    insta::assert_snapshot!(told(get(&format!("{path}?q=a%00b")).await).await, @"");
+}
+
+#[tokio::test]
+async fn all_faults_of_a_body_are_told_at_once_and_no_value_is() {
+    let body = json!({
+        "name": "  ", "password": "hunter2", "parent": "hunter2", "size": 11, "address": { "street": 7, "hunter": 2 },
+        "public": "hunter2", "admin": true,
+    });
+    let told = told(post("/api/v1/things", body.to_string()).await).await;
+    assert!(!told.contains("hunter2"));
+    insta::assert_snapshot!(told, @"");
+}
+
+#[tokio::test]
+async fn missing_and_mistyped_fields() {
+    insta::assert_snapshot!(told(post("/api/v1/things", "{}").await).await, @"");
+    insta::assert_snapshot!(told(post("/api/v1/things", "[]").await).await, @"");
+    insta::assert_snapshot!(told(post("/api/v1/things", r#"{"name":"","password":null,"size":-1}"#).await).await, @"");
+    insta::assert_snapshot!(told(post("/api/v1/things", format!(r#"{{"name":"{}","password":"long enough"}}"#, "n".repeat(21))).await).await, @"");
+}
+
+#[tokio::test]
+async fn what_only_code_can_say_comes_with_what_the_schema_says() {
+    let body = json!({ "name": "the same word", "password": "the same word", "extra": 1 });
+    insta::assert_snapshot!(told(post("/api/v1/things", body.to_string()).await).await, @"");
+}
+
+#[tokio::test]
+async fn json_that_is_none_or_cannot_be_taken() {
+    insta::assert_snapshot!(told(post("/api/v1/things", "{\"name\": hunter2}").await).await, @"");
+    insta::assert_snapshot!(told(post("/api/v1/things", b"{\"name\": \"\xff\"}".to_vec()).await).await, @"");
+    let good = |variables: &str| format!(r#"{{"name":"n","password":"long enough","variables":{variables}}}"#);
+    insta::assert_snapshot!(told(post("/api/v1/things", good(r#"{"a":["\u0000"]}"#)).await).await, @"");
+    let nested = |levels: usize| good(&format!("{}{}", "[".repeat(levels), "]".repeat(levels)));
+    assert_eq!(post("/api/v1/things", nested(64)).await.status(), 200);
+    for levels in [65, 100, 1_000, 400_000] {
+        let told = told(post("/api/v1/things", nested(levels)).await).await;
+        assert!(told.starts_with("422 invalid_request") && told.ends_with("is nested deeper than 64 levels"), "{told}");
+    }
+    insta::assert_snapshot!(told(post("/api/v1/things", good("1") + "{}").await).await, @"");
+}
+
+#[tokio::test]
+async fn optional_fields_may_be_null_and_free_ones_anything() {
+    for variables in ["null", "1", "[]", r#"{"any":{"thing":[1,"a",null]}}"#] {
+        let body = format!(r#"{{"name":"n","password":"long enough","parent":null,"size":null,"address":null,"variables":{variables}}}"#);
+        assert_eq!(post("/api/v1/things", body).await.status(), 200, "{variables}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_all_optional_may_be_absent() {
+    let path = format!("/api/v1/things/{}/cancel", Uuid::nil());
+    let bare = app().get_response(request(Method::POST, &path).finish()).await;
+    assert_eq!(told(bare).await, format!("200 {} None", Uuid::nil()));
+    assert_eq!(told(post(&path, r#"{"reason":"late"}"#).await).await, format!("200 {} Some(\"late\")", Uuid::nil()));
+}
+
+#[tokio::test]
+async fn only_plain_json_is_taken() {
+    let send = |kind: &'static str, encoding: Option<&'static str>, body: Vec<u8>| async move {
+        let request = request(Method::POST, "/api/v1/things").content_type(kind);
+        let request = encoding.into_iter().fold(request, |request, encoding| request.header("content-encoding", encoding));
+        told(app().get_response(request.body(body)).await).await
+    };
+    insta::assert_snapshot!(send("text/plain", None, b"{}".to_vec()).await, @"");
+    assert!(send("application/json; charset=latin1", None, b"{}".to_vec()).await.starts_with("415"));
+    assert!(send("application/json; charset=UTF-8", None, b"{}".to_vec()).await.starts_with("422"));
+    insta::assert_snapshot!(send("application/json", Some("gzip"), vec![1, 2, 3]).await, @"");
+    // 32 zero bytes, and eight million spaces (the client's gzip of them is some kilobytes).
+    let small = gzip(&[b' '; 32]).await;
+    assert!(send("application/json", Some("gzip"), small).await.starts_with("415"));
+    let bomb = gzip(&vec![b' '; 8_000_000]).await;
+    assert!(bomb.len() < 100_000);
+    insta::assert_snapshot!(send("application/json", Some("gzip"), bomb).await, @"");
+}
+
+async fn gzip(bytes: &[u8]) -> Vec<u8> {
+    use poem::IntoResponse;
+    let body = poem::web::Compress::new(bytes.to_vec(), poem::web::CompressionAlgo::GZIP).into_response().into_body();
+    body.into_vec().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_fingerprint_does_not_depend_on_the_order_of_keys() {
+    let one = told(post("/api/v1/things", r#"{"name":"n","password":"long enough"}"#).await).await;
+    let two = told(post("/api/v1/things", r#"{ "password":"long enough", "name":"n" }"#).await).await;
+    let other = told(post("/api/v1/things", r#"{ "password":"long enough.", "name":"n" }"#).await).await;
+    assert_eq!(one, two);
+    assert_ne!(one, other);
+}
+
+fn token(algorithm: Algorithm, audience: &str, expires: i64, secret: &[u8]) -> String {
+    let claims = json!({
+        "iss": "daybook", "aud": audience, "sub": Uuid::nil(), "iat": 0, "exp": clock::now().timestamp() + expires, "roles": [],
+    });
+    jsonwebtoken::encode(&JwtHeader::new(algorithm), &claims, &EncodingKey::from_secret(secret)).unwrap()
+}
+
+#[tokio::test]
+async fn every_bad_token_gets_the_same_answer() {
+    let good = token(Algorithm::HS256, "daybook", 60, SECRET);
+    let payload = good.split('.').nth(1).unwrap();
+    // {"alg":"none","typ":"JWT"}
+    let none = format!("eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{payload}.");
+    let bad = [
+        None,
+        Some("Bearer".to_owned()),
+        Some(format!("Basic {good}")),
+        Some("Bearer nonsense".to_owned()),
+        Some(format!("Bearer {none}")),
+        Some(format!("Bearer {}", token(Algorithm::HS512, "daybook", 60, SECRET))),
+        Some(format!("Bearer {}", token(Algorithm::HS256, "elsewhere", 60, SECRET))),
+        Some(format!("Bearer {}", token(Algorithm::HS256, "daybook", -1, SECRET))),
+        Some(format!("Bearer {}", token(Algorithm::HS256, "daybook", 60, b"another secret of thirty-two byte"))),
+    ];
+    for authorization in bad {
+        let request = request(Method::GET, "/api/v1/me");
+        let request = authorization.iter().fold(request, |request, value| request.header("authorization", value));
+        let response = app().get_response(request.finish()).await;
+        assert_eq!(response.header("www-authenticate"), Some("Bearer"));
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(told(response).await, @"");
+        }
+    }
+    let now: DateTime<Utc> = clock::now();
+    let good = Tokens::new(SECRET).issue(Uuid::nil(), &["admin".to_owned()], now).unwrap();
+    let request = request(Method::GET, "/api/v1/me").header("authorization", format!("bearer {good}")).finish();
+    let response = app().get_response(request).await;
+    assert_eq!(response.header("cache-control"), Some("no-store"));
+    assert_eq!(told(response).await, format!("200 {} [\"admin\"] {TRACE}", Uuid::nil()));
+}
+
+#[tokio::test]
+async fn our_own_errors_tell_nothing_of_what_is_inside() {
+    insta::assert_snapshot!(told(get("/api/v1/broken").await).await, @"");
+    insta::assert_snapshot!(told(get("/api/v1/panic").await).await, @"");
+    let response = get("/api/v1/away").await;
+    assert_eq!(response.header("retry-after"), Some("1"));
+    insta::assert_snapshot!(told(response).await, @"");
+}
+
+#[tokio::test]
+async fn heads_have_their_limits() {
+    insta::assert_snapshot!(told(get(&format!("/api/v1/things?{}", "q".repeat(9_000))).await).await, @"");
+    let request = request(Method::GET, "/api/v1/me").header("x-long", "x".repeat(40_000)).finish();
+    insta::assert_snapshot!(told(app().get_response(request).await).await, @"");
+}
+
+#[tokio::test]
+async fn head_is_get_without_its_body() {
+    let response = app().get_response(request(Method::HEAD, &format!("/api/v1/things/{}", Uuid::from_u128(99))).finish()).await;
+    assert_eq!(response.header("content-length"), Some("99"));
+    assert_eq!(told(response).await, "200 ");
+}
+
+#[tokio::test]
+async fn answers_are_compressed_where_it_is_worth_it() {
+    let ask = |length, accept: &'static str| async move {
+        let path = format!("/api/v1/things/{}", Uuid::from_u128(length));
+        let response = app().get_response(request(Method::GET, &path).header("accept-encoding", accept).finish()).await;
+        assert_eq!(response.header("vary"), Some("Accept-Encoding"));
+        response.header("content-encoding").map(str::to_owned)
+    };
+    assert_eq!(ask(5_000, "br, gzip").await.as_deref(), Some("gzip"));
+    assert_eq!(ask(5_000, "gzip;q=0").await, None);
+    assert_eq!(ask(5_000, "br").await, None);
+    assert_eq!(ask(10, "gzip").await, None);
+}
+
+#[tokio::test]
+async fn only_listed_origins_may_read_answers() {
+    let app = app_with(Origins::new(["https://example.com"], true).unwrap(), Readiness::Ready);
+    let ask = async |origin: &str| {
+        let request = request(Method::GET, "/api/v1/nothing").header("origin", origin).finish();
+        let response = app.get_response(request).await;
+        response.header("access-control-allow-origin").map(str::to_owned)
+    };
+    assert_eq!(ask("https://example.com").await.as_deref(), Some("https://example.com"));
+    assert_eq!(ask("https://evil.example").await, None);
+    let preflight = request(Method::OPTIONS, "/api/v1/things")
+        .header("origin", "https://example.com")
+        .header("access-control-request-method", "POST")
+        .finish();
+    let response = app.get_response(preflight).await;
+    assert_eq!(response.status(), 204);
+    assert_eq!(response.header("access-control-allow-methods"), Some("OPTIONS, POST"));
+    assert_eq!(response.header("access-control-allow-credentials"), Some("true"));
+}
+
+#[tokio::test]
+async fn health_and_metrics() {
+    assert_eq!(told(get("/health/live").await).await, r#"200 {"status":"live"}"#);
+    assert_eq!(told(get("/health/ready").await).await, r#"200 {"status":"ready"}"#);
+    assert_eq!(told(get("/metrics").await).await, "200 metrics 1\n");
+    let ready = async |readiness| {
+        let app = app_with(Origins::default(), readiness);
+        told(app.get_response(request(Method::GET, "/health/ready").finish()).await).await
+    };
+    assert_eq!(ready(Readiness::Degraded(vec!["nats".into()])).await, r#"200 {"degraded":["nats"],"status":"ready"}"#);
+    assert_eq!(ready(Readiness::NotReady("no database".into())).await, "503 not_ready: no database");
+}
+
+#[tokio::test]
+async fn the_documents_are_whole_and_need_no_network() {
+    let document: Value = get("/openapi.json").await.into_body().into_json().await.unwrap();
+    let create = &document["paths"]["/api/v1/things"]["post"];
+    assert_eq!(create["requestBody"]["content"]["application/json"]["schema"]["$ref"], "#/components/schemas/Thing");
+    assert_eq!(create["responses"]["422"]["content"]["application/problem+json"]["schema"]["$ref"], "#/components/schemas/Problem");
+    assert_eq!(document["components"]["schemas"]["Thing"]["additionalProperties"], false);
+    assert_eq!(document["components"]["schemas"]["Address"]["additionalProperties"], false);
+    assert_eq!(document["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
+    assert_eq!(document["paths"]["/api/v1/me"]["get"]["security"], json!([{ "bearer": [] }]));
+    for path in ["/docs", "/redoc"] {
+        let response = get(path).await;
+        assert_eq!(response.status(), 200, "{path}");
+        let page = response.into_body().into_string().await.unwrap();
+        assert!(page.contains("/api/v1/things/{id}"), "{path}");
+        assert!(!page.contains("<link href=\"http") && !page.contains("<script src="), "{path}");
+    }
+}
+
+/// A served app, and what it takes to stop it.
+struct Served {
+    addr: std::net::SocketAddr,
+    soft: CancellationToken,
+    task: tokio::task::JoinHandle<std::io::Result<()>>,
+}
+
+async fn served() -> Served {
+    let listener = http::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let (soft, hard) = (CancellationToken::new(), CancellationToken::new());
+    let task = tokio::spawn(http::serve(listener, app(), soft.clone(), hard, Duration::from_secs(5)));
+    Served { addr, soft, task }
+}
+
+async fn exchange(addr: std::net::SocketAddr, head: &str, body: &[u8]) -> String {
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(body).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_413_also_chunked() {
+    let served = served().await;
+    let head = "POST /api/v1/things HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n";
+    let declared = exchange(served.addr, &format!("{head}content-length: 3000000\r\n\r\n"), &vec![b' '; 3_000_000]).await;
+    assert!(declared.starts_with("HTTP/1.1 413 "), "{declared}");
+    assert!(declared.contains(r#""code":"body_too_large""#));
+    let mut chunks = Vec::new();
+    for _ in 0..300 {
+        chunks.extend_from_slice(b"2710\r\n");
+        chunks.extend_from_slice(&[b' '; 10_000]);
+        chunks.extend_from_slice(b"\r\n");
+    }
+    chunks.extend_from_slice(b"0\r\n\r\n");
+    let chunked = exchange(served.addr, &format!("{head}transfer-encoding: chunked\r\n\r\n"), &chunks).await;
+    assert!(chunked.starts_with("HTTP/1.1 413 "), "{chunked}");
+    let expecting = exchange(served.addr, &format!("{head}expect: 100-continue\r\ncontent-length: 300000000\r\n\r\n"), b"").await;
+    assert!(expecting.starts_with("HTTP/1.1 413 "), "{expecting}");
+}
+
+#[tokio::test]
+async fn a_taken_port_is_a_clear_message() {
+    let listener = http::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let error = http::bind(addr).await.unwrap_err().to_string();
+    assert_eq!(error, format!("{addr} is taken by another process: set HTTP_ADDR to a free address (port 0 for any)"));
+}
+
+#[tokio::test]
+async fn stopping_closes_the_door_and_idle_connections() {
+    let served = served().await;
+    let mut idle = TcpStream::connect(served.addr).await.unwrap();
+    idle.write_all(b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let mut first = [0; 12];
+    idle.read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    served.soft.cancel();
+    served.task.await.unwrap().unwrap();
+    assert!(TcpStream::connect(served.addr).await.is_err());
+}

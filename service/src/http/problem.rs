@@ -5,7 +5,6 @@ use std::{borrow::Cow, error::Error, fmt, sync::Arc, time::Duration};
 use events::{Class, Refusal, refusal::Fault, store::StoreError};
 use poem::{
     IntoResponse, Response,
-    error::ResponseError,
     http::{HeaderName, HeaderValue, StatusCode, header},
 };
 use poem_openapi::{
@@ -330,13 +329,12 @@ impl<R: Refusal> From<events::Error<R>> for Problem {
     }
 }
 
-impl ResponseError for Problem {
-    fn status(&self) -> StatusCode {
-        self.0.status
-    }
-
-    fn as_response(&self) -> Response {
-        self.clone().into_response()
+// Not by `ResponseError`: an error of that kind loses what its response carries, and the edge would not find the problem.
+impl From<Problem> for poem::Error {
+    fn from(problem: Problem) -> Self {
+        let mut error = Self::from_response(problem.clone().into_response());
+        error.set_data(problem);
+        error
     }
 }
 

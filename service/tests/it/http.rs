@@ -133,10 +133,7 @@ fn app() -> App {
 }
 
 fn request(method: Method, path: &str) -> RequestBuilder {
-    Request::builder()
-        .method(method)
-        .uri_str(path)
-        .header("traceparent", format!("00-{TRACE}-b7ad6b7169203331-01"))
+    Request::builder().method(method).uri_str(path).header("traceparent", format!("00-{TRACE}-b7ad6b7169203331-01"))
 }
 
 async fn get(path: &str) -> Response {
@@ -159,8 +156,14 @@ async fn told(response: Response) -> String {
     assert_eq!(body["status"], status);
     assert_eq!(body["trace_id"], TRACE);
     let faults = body["errors"].as_array().into_iter().flatten();
-    let faults = faults.map(|fault| format!("\n{} {}", fault["pointer"].as_str().unwrap(), fault["detail"].as_str().unwrap()));
-    format!("{status} {}: {}{}", body["code"].as_str().unwrap(), body["detail"].as_str().unwrap(), faults.collect::<String>())
+    let faults =
+        faults.map(|fault| format!("\n{} {}", fault["pointer"].as_str().unwrap(), fault["detail"].as_str().unwrap()));
+    format!(
+        "{status} {}: {}{}",
+        body["code"].as_str().unwrap(),
+        body["detail"].as_str().unwrap(),
+        faults.collect::<String>()
+    )
 }
 
 #[tokio::test]
@@ -170,15 +173,24 @@ async fn a_problem_has_all_its_members_and_the_callers_trace() {
     assert_eq!(response.header("x-content-type-options"), Some("nosniff"));
     assert_eq!(response.content_type(), Some("application/problem+json"));
     let body: Value = response.into_body().into_json().await.unwrap();
-    insta::assert_json_snapshot!(body, @"");
+    insta::assert_json_snapshot!(body, @r#"
+    {
+      "code": "not_found",
+      "detail": "there is no such thing here",
+      "status": 404,
+      "title": "Not Found",
+      "trace_id": "0af7651916cd43dd8448eb211c80319c",
+      "type": "urn:daybook:problem:not_found"
+    }
+    "#);
 }
 
 #[tokio::test]
 async fn unknown_paths_and_wrong_methods() {
-    insta::assert_snapshot!(told(get("/api/v1/nothing").await).await, @"");
+    insta::assert_snapshot!(told(get("/api/v1/nothing").await).await, @"404 not_found: there is no such thing here");
     let response = get("/api/v1/things").await;
     assert_eq!(response.header("allow"), Some("OPTIONS, POST"));
-    insta::assert_snapshot!(told(response).await, @"");
+    insta::assert_snapshot!(told(response).await, @"405 method_not_allowed: this path has: OPTIONS, POST");
     let response = post("/api/v1/me", "{}").await;
     assert_eq!(response.header("allow"), Some("GET, HEAD, OPTIONS"));
     assert_eq!(response.status(), 405);
@@ -189,11 +201,20 @@ async fn unknown_paths_and_wrong_methods() {
 
 #[tokio::test]
 async fn parameters_are_named_without_types_or_values() {
-    insta::assert_snapshot!(told(get("/api/v1/things/hunter2").await).await, @"");
+    insta::assert_snapshot!(told(get("/api/v1/things/hunter2").await).await, @r#"
+    422 invalid_parameter: parameter `id` is at fault
+    /id is not of the documented form
+    "#);
     let path = format!("/api/v1/things/{}", Uuid::nil());
-    insta::assert_snapshot!(told(get(&format!("{path}?limit=hunter2")).await).await, @"");
-    insta::assert_snapshot!(told(get(&format!("{path}?limit=0")).await).await, @"");
-    insta::assert_snapshot!(told(get(&format!("{path}?q=a%00b")).await).await, @"");
+    insta::assert_snapshot!(told(get(&format!("{path}?limit=hunter2")).await).await, @r#"
+    422 invalid_parameter: parameter `limit` is at fault
+    /limit is not of the documented form
+    "#);
+    insta::assert_snapshot!(told(get(&format!("{path}?limit=0")).await).await, @r#"
+    422 invalid_parameter: parameter `limit` is at fault
+    /limit must keep minimum(1, exclusive: false)
+    "#);
+    insta::assert_snapshot!(told(get(&format!("{path}?q=a%00b")).await).await, @"422 invalid_parameter: the request target must not contain U+0000");
 }
 
 #[tokio::test]
@@ -204,42 +225,77 @@ async fn all_faults_of_a_body_are_told_at_once_and_no_value_is() {
     });
     let told = told(post("/api/v1/things", body.to_string()).await).await;
     assert!(!told.contains("hunter2"));
-    insta::assert_snapshot!(told, @"");
+    insta::assert_snapshot!(told, @r#"
+    422 invalid_request: the request has faults, see errors
+    /address/street must be a string
+    /address/hunter is not a field of this
+    /name must not be blank
+    /parent must be a text of the form `uuid`
+    /password must have at least 8 characters
+    /public must be true or false
+    /size must be at most 10.0
+    /admin is not a field of this
+    "#);
 }
 
 #[tokio::test]
 async fn missing_and_mistyped_fields() {
-    insta::assert_snapshot!(told(post("/api/v1/things", "{}").await).await, @"");
-    insta::assert_snapshot!(told(post("/api/v1/things", "[]").await).await, @"");
-    insta::assert_snapshot!(told(post("/api/v1/things", r#"{"name":"","password":null,"size":-1}"#).await).await, @"");
-    insta::assert_snapshot!(told(post("/api/v1/things", format!(r#"{{"name":"{}","password":"long enough"}}"#, "n".repeat(21))).await).await, @"");
+    insta::assert_snapshot!(told(post("/api/v1/things", "{}").await).await, @r#"
+    422 invalid_request: the request has faults, see errors
+    /name is missing
+    /password is missing
+    "#);
+    insta::assert_snapshot!(told(post("/api/v1/things", "[]").await).await, @r#"
+    422 invalid_request: the request has faults, see errors
+     must be an object
+    "#);
+    insta::assert_snapshot!(told(post("/api/v1/things", r#"{"name":"","password":null,"size":-1}"#).await).await, @r#"
+    422 invalid_request: the request has faults, see errors
+    /name must not be empty
+    /name must not be blank
+    /password must be a string
+    /size must be at least 1.0
+    "#);
+    insta::assert_snapshot!(told(post("/api/v1/things", format!(r#"{{"name":"{}","password":"long enough"}}"#, "n".repeat(21))).await).await, @r#"
+    422 invalid_request: the request has faults, see errors
+    /name must have at most 20 characters
+    "#);
 }
 
 #[tokio::test]
 async fn what_only_code_can_say_comes_with_what_the_schema_says() {
     let body = json!({ "name": "the same word", "password": "the same word", "extra": 1 });
-    insta::assert_snapshot!(told(post("/api/v1/things", body.to_string()).await).await, @"");
+    insta::assert_snapshot!(told(post("/api/v1/things", body.to_string()).await).await, @r#"
+    422 invalid_request: the request has faults, see errors
+    /extra is not a field of this
+    /password must differ from the name
+    "#);
 }
 
 #[tokio::test]
 async fn json_that_is_none_or_cannot_be_taken() {
-    insta::assert_snapshot!(told(post("/api/v1/things", "{\"name\": hunter2}").await).await, @"");
-    insta::assert_snapshot!(told(post("/api/v1/things", b"{\"name\": \"\xff\"}".to_vec()).await).await, @"");
+    insta::assert_snapshot!(told(post("/api/v1/things", "{\"name\": hunter2}").await).await, @"400 malformed_json: the body is not JSON, from line 1, column 10");
+    insta::assert_snapshot!(told(post("/api/v1/things", b"{\"name\": \"\xff\"}".to_vec()).await).await, @"400 malformed_json: the body is not JSON, from line 1, column 11");
     let good = |variables: &str| format!(r#"{{"name":"n","password":"long enough","variables":{variables}}}"#);
-    insta::assert_snapshot!(told(post("/api/v1/things", good(r#"{"a":["\u0000"]}"#)).await).await, @"");
+    insta::assert_snapshot!(told(post("/api/v1/things", good(r#"{"a":["\u0000"]}"#)).await).await, @r#"
+    422 invalid_request: the request has faults, see errors
+    /variables/a/0 must not contain U+0000
+    "#);
     let nested = |levels: usize| good(&format!("{}{}", "[".repeat(levels), "]".repeat(levels)));
     assert_eq!(post("/api/v1/things", nested(64)).await.status(), 200);
     for levels in [65, 100, 1_000, 400_000] {
         let told = told(post("/api/v1/things", nested(levels)).await).await;
         assert!(told.starts_with("422 invalid_request") && told.ends_with("is nested deeper than 64 levels"), "{told}");
     }
-    insta::assert_snapshot!(told(post("/api/v1/things", good("1") + "{}").await).await, @"");
+    insta::assert_snapshot!(told(post("/api/v1/things", good("1") + "{}").await).await, @"400 malformed_json: the body is not JSON, from line 1, column 52");
 }
 
 #[tokio::test]
 async fn optional_fields_may_be_null_and_free_ones_anything() {
     for variables in ["null", "1", "[]", r#"{"any":{"thing":[1,"a",null]}}"#] {
-        let body = format!(r#"{{"name":"n","password":"long enough","parent":null,"size":null,"address":null,"variables":{variables}}}"#);
+        let body = format!(
+            r#"{{"name":"n","password":"long enough","parent":null,"size":null,"address":null,"variables":{variables}}}"#
+        );
         assert_eq!(post("/api/v1/things", body).await.status(), 200, "{variables}");
     }
 }
@@ -256,19 +312,20 @@ async fn a_body_that_is_all_optional_may_be_absent() {
 async fn only_plain_json_is_taken() {
     let send = |kind: &'static str, encoding: Option<&'static str>, body: Vec<u8>| async move {
         let request = request(Method::POST, "/api/v1/things").content_type(kind);
-        let request = encoding.into_iter().fold(request, |request, encoding| request.header("content-encoding", encoding));
+        let request =
+            encoding.into_iter().fold(request, |request, encoding| request.header("content-encoding", encoding));
         told(app().get_response(request.body(body)).await).await
     };
-    insta::assert_snapshot!(send("text/plain", None, b"{}".to_vec()).await, @"");
+    insta::assert_snapshot!(send("text/plain", None, b"{}".to_vec()).await, @"415 unsupported_media_type: the body must be application/json");
     assert!(send("application/json; charset=latin1", None, b"{}".to_vec()).await.starts_with("415"));
     assert!(send("application/json; charset=UTF-8", None, b"{}".to_vec()).await.starts_with("422"));
-    insta::assert_snapshot!(send("application/json", Some("gzip"), vec![1, 2, 3]).await, @"");
+    insta::assert_snapshot!(send("application/json", Some("gzip"), vec![1, 2, 3]).await, @"415 unsupported_media_type: request bodies are taken without content-encoding only");
     // 32 zero bytes, and eight million spaces (the client's gzip of them is some kilobytes).
     let small = gzip(&[b' '; 32]).await;
     assert!(send("application/json", Some("gzip"), small).await.starts_with("415"));
     let bomb = gzip(&vec![b' '; 8_000_000]).await;
     assert!(bomb.len() < 100_000);
-    insta::assert_snapshot!(send("application/json", Some("gzip"), bomb).await, @"");
+    insta::assert_snapshot!(send("application/json", Some("gzip"), bomb).await, @"413 body_too_large: the request body is over its limit of 1048576 bytes");
 }
 
 async fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -315,8 +372,9 @@ async fn every_bad_token_gets_the_same_answer() {
         let request = authorization.iter().fold(request, |request, value| request.header("authorization", value));
         let response = app().get_response(request.finish()).await;
         assert_eq!(response.header("www-authenticate"), Some("Bearer"));
+        let told = told(response).await;
         insta::allow_duplicates! {
-            insta::assert_snapshot!(told(response).await, @"");
+            insta::assert_snapshot!(told, @"401 unauthorized: a valid bearer token is needed");
         }
     }
     let now: DateTime<Utc> = clock::now();
@@ -329,23 +387,24 @@ async fn every_bad_token_gets_the_same_answer() {
 
 #[tokio::test]
 async fn our_own_errors_tell_nothing_of_what_is_inside() {
-    insta::assert_snapshot!(told(get("/api/v1/broken").await).await, @"");
-    insta::assert_snapshot!(told(get("/api/v1/panic").await).await, @"");
+    insta::assert_snapshot!(told(get("/api/v1/broken").await).await, @"500 internal_error: something went wrong on our side");
+    insta::assert_snapshot!(told(get("/api/v1/panic").await).await, @"500 internal_error: something went wrong on our side");
     let response = get("/api/v1/away").await;
     assert_eq!(response.header("retry-after"), Some("1"));
-    insta::assert_snapshot!(told(response).await, @"");
+    insta::assert_snapshot!(told(response).await, @"503 unavailable: a server that this needs is not reachable, try again");
 }
 
 #[tokio::test]
 async fn heads_have_their_limits() {
-    insta::assert_snapshot!(told(get(&format!("/api/v1/things?{}", "q".repeat(9_000))).await).await, @"");
+    insta::assert_snapshot!(told(get(&format!("/api/v1/things?{}", "q".repeat(9_000))).await).await, @"414 target_too_long: the request target is over its limit of 8192 bytes");
     let request = request(Method::GET, "/api/v1/me").header("x-long", "x".repeat(40_000)).finish();
-    insta::assert_snapshot!(told(app().get_response(request).await).await, @"");
+    insta::assert_snapshot!(told(app().get_response(request).await).await, @"431 head_too_large: the header fields are over their limit of 32768 bytes");
 }
 
 #[tokio::test]
 async fn head_is_get_without_its_body() {
-    let response = app().get_response(request(Method::HEAD, &format!("/api/v1/things/{}", Uuid::from_u128(99))).finish()).await;
+    let response =
+        app().get_response(request(Method::HEAD, &format!("/api/v1/things/{}", Uuid::from_u128(99))).finish()).await;
     assert_eq!(response.header("content-length"), Some("99"));
     assert_eq!(told(response).await, "200 ");
 }
@@ -402,7 +461,10 @@ async fn the_documents_are_whole_and_need_no_network() {
     let document: Value = get("/openapi.json").await.into_body().into_json().await.unwrap();
     let create = &document["paths"]["/api/v1/things"]["post"];
     assert_eq!(create["requestBody"]["content"]["application/json"]["schema"]["$ref"], "#/components/schemas/Thing");
-    assert_eq!(create["responses"]["422"]["content"]["application/problem+json"]["schema"]["$ref"], "#/components/schemas/Problem");
+    assert_eq!(
+        create["responses"]["422"]["content"]["application/problem+json"]["schema"]["$ref"],
+        "#/components/schemas/Problem"
+    );
     assert_eq!(document["components"]["schemas"]["Thing"]["additionalProperties"], false);
     assert_eq!(document["components"]["schemas"]["Address"]["additionalProperties"], false);
     assert_eq!(document["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
@@ -444,9 +506,10 @@ async fn exchange(addr: std::net::SocketAddr, head: &str, body: &[u8]) -> String
 async fn a_body_over_the_limit_is_413_also_chunked() {
     let served = served().await;
     let head = "POST /api/v1/things HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n";
-    let declared = exchange(served.addr, &format!("{head}content-length: 3000000\r\n\r\n"), &vec![b' '; 3_000_000]).await;
+    let declared =
+        exchange(served.addr, &format!("{head}content-length: 3000000\r\n\r\n"), &vec![b' '; 3_000_000]).await;
     assert!(declared.starts_with("HTTP/1.1 413 "), "{declared}");
-    assert!(declared.contains(r#""code":"body_too_large""#));
+    assert!(declared.contains(r#""code":"body_too_large""#), "{declared}");
     let mut chunks = Vec::new();
     for _ in 0..300 {
         chunks.extend_from_slice(b"2710\r\n");
@@ -456,7 +519,8 @@ async fn a_body_over_the_limit_is_413_also_chunked() {
     chunks.extend_from_slice(b"0\r\n\r\n");
     let chunked = exchange(served.addr, &format!("{head}transfer-encoding: chunked\r\n\r\n"), &chunks).await;
     assert!(chunked.starts_with("HTTP/1.1 413 "), "{chunked}");
-    let expecting = exchange(served.addr, &format!("{head}expect: 100-continue\r\ncontent-length: 300000000\r\n\r\n"), b"").await;
+    let expecting =
+        exchange(served.addr, &format!("{head}expect: 100-continue\r\ncontent-length: 300000000\r\n\r\n"), b"").await;
     assert!(expecting.starts_with("HTTP/1.1 413 "), "{expecting}");
 }
 

@@ -149,3 +149,17 @@ pub fn load_env_file() -> Result<(), dotenvy::Error> {
         outcome => outcome.map(|_| ()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_do_not_show_and_short_keys_are_refused() {
+        let secret: Secret = "postgres://user:hunter2@host/db".parse().unwrap_or_else(|never| match never {});
+        assert_eq!(format!("{secret:?}"), "[redacted]");
+        assert_eq!("x".repeat(31).parse::<JwtSecret>().map_err(|why| why.starts_with("it has 31 bytes")), Err(true));
+        let key = "hunter2!".repeat(4).parse::<JwtSecret>();
+        assert!(key.is_ok_and(|key| key.as_bytes().len() == 32 && !format!("{key:?}").contains("hunter")));
+    }
+}

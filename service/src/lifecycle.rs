@@ -1,15 +1,16 @@
-//! The life of a process: its tasks, the signal to stop, and its exit code.
+//! The life of a process: its tasks, the signals to stop, and its exit code.
 //!
 //! Two tokens say how to stop: at [`Lifecycle::soft`] nothing new is taken in and what is in flight is finished or handed
 //! back; at [`Lifecycle::hard`] everything is dropped. (After the lifecycle of matrix-authentication-service.)
 
 use std::fmt::Display;
 use std::future::Future;
+use std::io;
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,9 +31,33 @@ pub struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// A process without tasks.
+    /// A process without tasks, which heeds no signals: for tests.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A process without tasks, which begins to stop at SIGTERM or Ctrl-C and gives up at the second of them. Needs a
+    /// Tokio runtime.
+    pub fn heeding_signals() -> io::Result<Self> {
+        let life = Self::default();
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let (soft, hard) = (life.soft(), life.hard());
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                if soft.is_cancelled() {
+                    tracing::warn!("stopping at once");
+                    return hard.cancel();
+                }
+                tracing::info!("stopping: finishing what is in flight");
+                soft.cancel();
+            }
+        });
+        Ok(life)
     }
 
     /// Cancelled when the process begins to stop: take nothing new in, finish or hand back what is in flight.
@@ -51,7 +76,7 @@ impl Lifecycle {
     }
 
     /// Runs a task that lives as long as the process. If it ends before [`Self::soft`], with an error, with a panic or
-    /// without, the process stops and its exit code tells.
+    /// without, or ever with an error or a panic, the process stops and its exit code tells.
     pub fn spawn<F, E>(&self, name: &'static str, task: F)
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
@@ -84,38 +109,84 @@ impl Lifecycle {
         self.soft.cancel();
     }
 
-    /// Waits for SIGTERM, Ctrl-C or a task's death, lets the tasks drain and returns the exit code: success only when no
-    /// task died and all have ended. A second signal ends the draining.
+    /// Waits until the process is to stop, lets the tasks drain and returns the exit code: success only when no task died
+    /// and all have ended.
     pub async fn run(self) -> ExitCode {
-        let (mut terminate, mut interrupt) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-            (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
-            (Err(error), _) | (_, Err(error)) => {
-                self.fail("signals", &error.to_string());
-                return ExitCode::FAILURE;
-            }
-        };
-        tokio::select! {
-            () = either(&mut terminate, &mut interrupt) => tracing::info!("stopping: finishing what is in flight"),
-            () = self.soft.cancelled() => {}
-        }
-        self.soft.cancel();
+        if self.ended_well(DRAIN, GIVE_UP).await { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+
+    async fn ended_well(&self, drain: Duration, give_up: Duration) -> bool {
+        self.soft.cancelled().await;
         self.tasks.close();
         let drained = tokio::select! {
-            drained = timeout(DRAIN, self.tasks.wait()) => drained.is_ok(),
-            () = either(&mut terminate, &mut interrupt) => false,
+            drained = timeout(drain, self.tasks.wait()) => drained.is_ok(),
+            () = self.hard.cancelled() => false,
         };
         self.hard.cancel();
-        let ended = drained || timeout(GIVE_UP, self.tasks.wait()).await.is_ok();
+        let ended = drained || timeout(give_up, self.tasks.wait()).await.is_ok();
         if !ended {
             tracing::error!(tasks = self.tasks.len(), "tasks did not end in time");
         }
-        if ended && self.failed.get().is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        ended && self.failed.get().is_none()
     }
 }
 
-async fn either(one: &mut Signal, other: &mut Signal) {
-    tokio::select! {
-        _ = one.recv() => {}
-        _ = other.recv() => {}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(1);
+
+    type Outcome = Result<(), String>;
+
+    #[tokio::test]
+    async fn tasks_that_end_after_the_soft_token_end_the_process_well() {
+        let life = Lifecycle::new();
+        let soft = life.soft();
+        life.spawn("loop", async move {
+            soft.cancelled().await;
+            Outcome::Ok(())
+        });
+        life.stop();
+        assert!(life.ended_well(Duration::MAX, SHORT).await);
+    }
+
+    #[tokio::test]
+    async fn a_task_that_dies_stops_the_process_and_is_told() {
+        async fn panics() -> Outcome {
+            tokio::task::yield_now().await;
+            panic!("broken")
+        }
+        for (n, reason) in ["loop: it ended", "loop: no more", "loop: task "].into_iter().enumerate() {
+            let life = Lifecycle::new();
+            match n {
+                0 => life.spawn("loop", async { Outcome::Ok(()) }),
+                1 => life.spawn("loop", async { Outcome::Err("no more".to_owned()) }),
+                _ => life.spawn("loop", panics()),
+            }
+            assert!(!life.ended_well(Duration::MAX, SHORT).await);
+            assert!(life.failed.get().is_some_and(|failed| failed.starts_with(reason)), "{:?}", life.failed);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_does_not_drain_is_told_to_give_up() {
+        let life = Lifecycle::new();
+        let hard = life.hard();
+        life.spawn("stubborn", async move {
+            hard.cancelled().await;
+            Outcome::Ok(())
+        });
+        life.stop();
+        assert!(life.ended_well(SHORT, Duration::MAX).await);
+        assert!(life.hard.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn what_never_ends_makes_the_exit_code_tell() {
+        let life = Lifecycle::new();
+        life.spawn("deaf", std::future::pending::<Outcome>());
+        life.stop();
+        assert!(!life.ended_well(SHORT, SHORT).await);
     }
 }

@@ -96,3 +96,26 @@ fn describe() {
     describe_gauge!(name::RELAY_LAG, "Events in the log that are not on the bus yet.");
     describe_gauge!(name::PROJECTION_LAG, "Events in the log that a projection has not applied yet.");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_is_rendered_with_its_description() {
+        render();
+        metrics::counter!(name::HTTP_REQUESTS, "method" => "GET", "endpoint" => "/x", "status" => "200").increment(2);
+        metrics::histogram!(name::HTTP_DURATION, "method" => "GET", "endpoint" => "/x").record(0.02);
+        metrics::gauge!(name::LOG_HEAD).set(42.0);
+        let text = render();
+        for line in [
+            "# TYPE http_requests_total counter",
+            "# HELP http_requests_total Requests answered.",
+            "http_requests_total{method=\"GET\",endpoint=\"/x\",status=\"200\"} 2",
+            "http_request_duration_seconds_bucket{method=\"GET\",endpoint=\"/x\",le=\"0.025\"} 1",
+            "log_head_position 42",
+        ] {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
+    }
+}

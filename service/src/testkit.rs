@@ -118,14 +118,13 @@ fn sweep(all: &Path) {
 }
 
 /// Where servers are installed for tests, once for all runs: in cargo's target folder, which bears a `CACHEDIR.TAG`,
-/// unless PostgreSQL's user could not enter it.
+/// unless it is another user's, or PostgreSQL's user could not enter it.
 pub fn wheels() -> PathBuf {
     let program = std::env::current_exe().unwrap_or_default();
     let target = program.ancestors().find(|folder| folder.join("CACHEDIR.TAG").exists());
-    match target {
-        Some(target) if embedded::enterable_by_postgres(target) => target.join("daybook-servers"),
-        _ => PathBuf::from(format!("/var/tmp/daybook-servers-{}", rustix::process::geteuid().as_raw())),
-    }
+    let shared = target.filter(|target| embedded::enterable_by_postgres(target)).map(|t| t.join("daybook-servers"));
+    let own = || format!("/var/tmp/daybook-servers-{}", rustix::process::geteuid().as_raw()).into();
+    shared.filter(|folder| embedded::make_own(folder).is_ok()).unwrap_or_else(own)
 }
 
 async fn admin(server: &Postgres, statement: String) {

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Sender, channel};
@@ -32,6 +33,8 @@ pub(super) fn command(program: &Path, unprivileged: bool) -> Command {
         command.arg(format!("--reuid={UNPRIVILEGED}")).arg(format!("--regid={UNPRIVILEGED}")).arg("--clear-groups");
     }
     command.arg("--").arg(program);
+    // Ctrl-C at the terminal goes to all processes of its group; the servers must outlive the draining.
+    command.process_group(0);
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into()));
     command
 }

@@ -1,8 +1,8 @@
 //! The data folder: where it is, who works in it, and the secrets that it keeps.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -106,17 +106,22 @@ pub(super) fn write_private(file: &Path, text: &str) -> Result<(), Error> {
 
 /// Makes a folder that others may pass through but not list, and refuses one that belongs to somebody else (names under
 /// `/var/tmp` can be guessed).
-fn make_own(path: &Path) -> Result<(), Error> {
+pub(crate) fn make_own(path: &Path) -> Result<(), Error> {
     let mode = if is_root() { 0o711 } else { 0o700 };
-    DirBuilder::new().recursive(true).mode(mode).create(path).map_err(Error::io("creating", path))?;
+    if !path.exists() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(mode)
+            .create(path)
+            // Again, for the umask may have taken the bit that lets the unprivileged user pass.
+            .and_then(|()| std::fs::set_permissions(path, Permissions::from_mode(mode)))
+            .map_err(Error::io("creating", path))?;
+    }
     let owner = std::fs::metadata(path).map_err(Error::io("entering", path))?.uid();
-    if owner != rustix::process::geteuid().as_raw() && !is_root()
-        || is_root() && path.starts_with("/var/tmp") && owner != 0
-    {
-        return Err(Error::io("entering", path)(std::io::Error::new(
-            ErrorKind::PermissionDenied,
-            "it belongs to another user",
-        )));
+    let ours = owner == rustix::process::geteuid().as_raw();
+    if !ours && (!is_root() || path.starts_with("/var/tmp")) {
+        let why = std::io::Error::new(ErrorKind::PermissionDenied, "it belongs to another user");
+        return Err(Error::io("entering", path)(why));
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 pub use folder::Folder;
+pub(crate) use folder::make_own;
 pub use nats::{Nats, NatsOptions};
 pub use postgres::{Durability, Postgres, PostgresOptions};
 

@@ -6,5 +6,6 @@ pub mod db;
 pub mod embedded;
 pub mod http;
 pub mod lifecycle;
+pub mod process;
 pub mod telemetry;
 pub mod testkit;

@@ -7,6 +7,7 @@ use std::fmt::Display;
 use std::future::Future;
 use std::io;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -28,21 +29,24 @@ pub struct Lifecycle {
     hard: CancellationToken,
     tasks: TaskTracker,
     failed: Arc<OnceLock<String>>,
+    heeding: Arc<AtomicBool>,
 }
 
 impl Lifecycle {
-    /// A process without tasks, which heeds no signals: for tests.
+    /// A process without tasks.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A process without tasks, which begins to stop at SIGTERM or Ctrl-C and gives up at the second of them. Needs a
-    /// Tokio runtime.
-    pub fn heeding_signals() -> io::Result<Self> {
-        let life = Self::default();
+    /// From now on the process begins to stop at SIGTERM or Ctrl-C, and gives up at the second of them. [`Self::run`]
+    /// does this too; a process whose start takes long does it first. Needs a Tokio runtime.
+    pub fn heed_signals(&self) -> io::Result<()> {
+        if self.heeding.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let (soft, hard) = (life.soft(), life.hard());
+        let (soft, hard) = (self.soft(), self.hard());
         tokio::spawn(async move {
             loop {
                 tokio::select! {
@@ -57,7 +61,7 @@ impl Lifecycle {
                 soft.cancel();
             }
         });
-        Ok(life)
+        Ok(())
     }
 
     /// Cancelled when the process begins to stop: take nothing new in, finish or hand back what is in flight.
@@ -109,9 +113,12 @@ impl Lifecycle {
         self.soft.cancel();
     }
 
-    /// Waits until the process is to stop, lets the tasks drain and returns the exit code: success only when no task died
-    /// and all have ended.
+    /// Waits until the process is to stop, by a signal, [`Self::stop`] or a task's death, lets the tasks drain and returns
+    /// the exit code: success only when no task died and all have ended.
     pub async fn run(self) -> ExitCode {
+        if let Err(error) = self.heed_signals() {
+            self.fail("signals", &error.to_string());
+        }
         if self.ended_well(DRAIN, GIVE_UP).await { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 

@@ -89,7 +89,13 @@ impl Endpoint for App {
         let seconds = started.elapsed().as_secs_f64();
         count(&method, &endpoint, answer.status(), seconds);
         span.in_scope(|| {
-            tracing::info!(%method, endpoint, status = answer.status().as_u16(), seconds, "answered");
+            let status = answer.status().as_u16();
+            // Probes and scrapes come every few seconds and say nothing.
+            if endpoint.starts_with("/health") || endpoint == "/metrics" {
+                tracing::debug!(%method, endpoint, status, seconds, "answered");
+            } else {
+                tracing::info!(%method, endpoint, status, seconds, "answered");
+            }
         });
         Ok(answer)
     }
@@ -214,10 +220,8 @@ fn translated(status: StatusCode, text: &str, parameter: impl Fn(usize) -> Optio
             Some((name, reason)) => {
                 let index = name.strip_prefix("param").and_then(|digits| digits.parse().ok());
                 let name = index.and_then(parameter).unwrap_or_else(|| name.to_owned());
-                // "verification failed. maximum(100)" tells only the rule; anything else may tell types and the value.
-                let rule = reason.strip_prefix("verification failed. ");
-                let rule =
-                    rule.map_or_else(|| "is not of the documented form".to_owned(), |rule| format!("must keep {rule}"));
+                let rule = reason.strip_prefix("verification failed. ").and_then(in_words);
+                let rule = rule.unwrap_or_else(|| "is not of the documented form".to_owned());
                 Problem::invalid_parameter(&name, rule)
             }
             None => Problem::malformed("malformed_request", "the request could not be read"),
@@ -233,6 +237,20 @@ fn named(text: &str) -> Option<(&str, &str)> {
     let rest = rest.strip_prefix("parameter `").or_else(|| rest.strip_prefix("path `"))?;
     let (name, reason) = rest.split_once('`')?;
     Some((name, reason.trim_start_matches(": ")))
+}
+
+/// The rule in "minimum(1, exclusive: false)". Anything else that poem says may tell types or the value, and is not repeated.
+fn in_words(rule: &str) -> Option<String> {
+    let (name, rest) = rule.trim().split_once('(')?;
+    let limit = rest.split([',', ')']).next()?;
+    let words = match name {
+        "minimum" => format!("must be at least {limit}"),
+        "maximum" => format!("must be at most {limit}"),
+        "minLength" => format!("must have at least {limit} characters"),
+        "maxLength" => format!("must have at most {limit} characters"),
+        _ => return None,
+    };
+    Some(words)
 }
 
 /// Gives a problem its trace, and logs what is behind it, here and nowhere else.

@@ -8,6 +8,7 @@ mod conditional;
 mod docs;
 mod edge;
 mod faults;
+mod guard;
 mod health;
 mod json;
 mod origins;

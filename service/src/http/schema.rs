@@ -11,7 +11,7 @@ use std::{
 
 use jsonschema::{Draft, PatternOptions, ValidationError, Validator, error::ValidationErrorKind};
 use poem_openapi::{registry::Registry, types::Type};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Number, Value, json};
 
 use super::{Faults, Problem, pointer};
 
@@ -96,6 +96,13 @@ fn translate(schema: &mut Value) {
 
 /// `exclusiveMinimum: true` beside `minimum` was the form of draft 4, and a format says how wide an integer is.
 fn bounds(fields: &mut Map<String, Value>) {
+    for limit in ["minimum", "maximum", "multipleOf"] {
+        if let Some(Value::Number(number)) = fields.get_mut(limit)
+            && let Some(whole) = whole(number)
+        {
+            *number = whole;
+        }
+    }
     for (flag, limit) in [("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")] {
         if let Some(Value::Bool(exclusive)) = fields.get(flag) {
             let exclusive = *exclusive;
@@ -126,6 +133,13 @@ fn bounds(fields: &mut Map<String, Value>) {
     if !fields.contains_key("exclusiveMaximum") {
         fields.entry("maximum").or_insert(most);
     }
+}
+
+/// 10.0 as 10: poem-openapi keeps every limit as a float, and a person is told the limit.
+#[expect(clippy::cast_possible_truncation, reason = "whole and within the integers that a float holds exactly")]
+fn whole(number: &Number) -> Option<Number> {
+    let float = number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < 9_007_199_254_740_992.0)?;
+    Some((float as i64).into())
 }
 
 /// A field that may be left out may be null as well.

@@ -2,12 +2,15 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use poem::{Endpoint, Response, Server, listener::TcpAcceptor};
+use poem::{Endpoint, Response, Server};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// A connection on which nothing moves for this long is closed. Longer than any `Prefer: wait`.
-const IDLE: Duration = Duration::from_secs(75);
+use super::guard::Guard;
+
+/// A connection on which no request is in work and nothing is answered for this long is closed. An event stream must write
+/// more often.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The HTTP address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -37,10 +40,75 @@ pub async fn serve(
     hard: CancellationToken,
     grace: Duration,
 ) -> io::Result<()> {
-    let server = Server::new_with_acceptor(TcpAcceptor::from_tokio(listener)?).idle_timeout(IDLE);
+    serve_guarded(Guard::new(listener, PATIENCE, soft.clone())?, app, soft, hard, grace).await
+}
+
+async fn serve_guarded(
+    guard: Guard,
+    app: impl Endpoint<Output = Response> + 'static,
+    soft: CancellationToken,
+    hard: CancellationToken,
+    grace: Duration,
+) -> io::Result<()> {
+    let app = guard.watch(app);
+    let server = Server::new_with_acceptor(guard);
     let run = server.run_with_graceful_shutdown(app, soft.cancelled_owned(), Some(grace));
     tokio::select! {
         ended = run => ended,
         () = hard.cancelled() => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use poem::endpoint::make_sync;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpStream,
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_head_that_comes_byte_by_byte_is_cut_off() {
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a port");
+        let addr = listener.local_addr().expect("an address");
+        let (soft, hard) = (CancellationToken::new(), CancellationToken::new());
+        let guard = Guard::new(listener, Duration::from_millis(200), soft.clone()).expect("a guard");
+        let served =
+            serve_guarded(guard, make_sync(|_| Response::default()), soft.clone(), hard, Duration::from_secs(5));
+        let served = tokio::spawn(served);
+        let (mut read, mut write) = TcpStream::connect(addr).await.expect("connected").into_split();
+        let dribble = async {
+            let mut every = tokio::time::interval(Duration::from_millis(20));
+            loop {
+                every.tick().await;
+                if write.write_all(b"G").await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        let mut answer = Vec::new();
+        tokio::select! {
+            ended = tokio::time::timeout(Duration::from_secs(10), read.read_to_end(&mut answer)) => {
+                assert!(ended.is_ok(), "still open");
+            }
+            () = dribble => {}
+        }
+        soft.cancel();
+        served.await.expect("ended").expect("well");
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_says_nothing_does_not_hold_up_stopping() {
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a port");
+        let addr = listener.local_addr().expect("an address");
+        let (soft, hard) = (CancellationToken::new(), CancellationToken::new());
+        let app = make_sync(|_| Response::default());
+        let served = tokio::spawn(serve(listener, app, soft.clone(), hard, Duration::from_mins(1)));
+        let mut silent = TcpStream::connect(addr).await.expect("connected");
+        silent.write_all(b"GET / HT").await.expect("written");
+        soft.cancel();
+        tokio::time::timeout(Duration::from_secs(20), served).await.expect("in time").expect("ended").expect("well");
     }
 }

@@ -11,11 +11,13 @@ use poem::{
 };
 use poem_openapi::{
     Object, OpenApi, OpenApiService,
-    param::{Path, Query},
+    param::{Header, Path, Query},
     payload::PlainText,
 };
 use serde_json::{Value, json};
-use service::http::{self, App, Body, Caller, Chassis, Check, Faults, Origins, Problem, Readiness, Tokens, Trace};
+use service::http::{
+    self, App, Body, Caller, Chassis, Check, Faults, Origins, Page, Problem, Read, Readiness, Tokens, Trace,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -89,6 +91,20 @@ impl Api {
     #[oai(path = "/api/v1/things/:id/cancel", method = "post")]
     async fn cancel(&self, id: Path<Uuid>, body: Body<Reason>) -> Result<PlainText<String>, Problem> {
         Ok(PlainText(format!("{} {:?}", id.0, body.value.reason)))
+    }
+
+    #[oai(path = "/api/v1/reasons", method = "get")]
+    async fn reasons(
+        &self,
+        cursor: Query<Option<String>>,
+        limit: Query<Option<i64>>,
+        #[oai(name = "If-None-Match")] if_none_match: Header<Option<String>>,
+    ) -> Result<Read<Page<Reason>>, Problem> {
+        let limit = http::limit(limit.0)?;
+        let after = http::place::<usize>(cursor.0.as_deref())?.unwrap_or(0);
+        let rows = (after + 1..=5).take(limit + 1).map(|n| Reason { reason: Some(n.to_string()) }).collect();
+        let page = Page::of(rows, limit, |row: &Reason| row.reason.as_ref().and_then(|n| n.parse::<usize>().ok()))?;
+        Ok(Read::new(&page, 42, if_none_match.0.as_deref()))
     }
 
     #[oai(path = "/api/v1/me", method = "get")]
@@ -212,7 +228,7 @@ async fn parameters_are_named_without_types_or_values() {
     "#);
     insta::assert_snapshot!(told(get(&format!("{path}?limit=0")).await).await, @r#"
     422 invalid_parameter: parameter `limit` is at fault
-    /limit must keep minimum(1, exclusive: false)
+    /limit must be at least 1
     "#);
     insta::assert_snapshot!(told(get(&format!("{path}?q=a%00b")).await).await, @"422 invalid_parameter: the request target must not contain U+0000");
 }
@@ -233,7 +249,7 @@ async fn all_faults_of_a_body_are_told_at_once_and_no_value_is() {
     /parent must be a text of the form `uuid`
     /password must have at least 8 characters
     /public must be true or false
-    /size must be at most 10.0
+    /size must be at most 10
     /admin is not a field of this
     "#);
 }
@@ -254,7 +270,7 @@ async fn missing_and_mistyped_fields() {
     /name must not be empty
     /name must not be blank
     /password must be a string
-    /size must be at least 1.0
+    /size must be at least 1
     "#);
     insta::assert_snapshot!(told(post("/api/v1/things", format!(r#"{{"name":"{}","password":"long enough"}}"#, "n".repeat(21))).await).await, @r#"
     422 invalid_request: the request has faults, see errors
@@ -441,6 +457,26 @@ async fn only_listed_origins_may_read_answers() {
     assert_eq!(response.status(), 204);
     assert_eq!(response.header("access-control-allow-methods"), Some("OPTIONS, POST"));
     assert_eq!(response.header("access-control-allow-credentials"), Some("true"));
+}
+
+#[tokio::test]
+async fn a_list_is_read_page_by_page_and_not_sent_twice() {
+    let first = get("/api/v1/reasons?limit=3").await;
+    assert_eq!(first.header("daybook-position"), Some("42"));
+    let etag = first.header("etag").unwrap().to_owned();
+    let page: Value = first.into_body().into_json().await.unwrap();
+    assert_eq!(page["items"], json!([{ "reason": "1" }, { "reason": "2" }, { "reason": "3" }]));
+    let path = format!("/api/v1/reasons?limit=3&cursor={}", page["next_cursor"].as_str().unwrap());
+    let page: Value = get(&path).await.into_body().into_json().await.unwrap();
+    assert_eq!(page, json!({ "items": [{ "reason": "4" }, { "reason": "5" }], "next_cursor": null }));
+    let again = request(Method::GET, "/api/v1/reasons?limit=3").header("if-none-match", &etag).finish();
+    let again = app().get_response(again).await;
+    assert_eq!((again.header("etag"), again.header("daybook-position")), (Some(etag.as_str()), Some("42")));
+    assert_eq!(told(again).await, "304 ");
+    assert_eq!(
+        told(get("/api/v1/reasons?cursor=hunter2").await).await,
+        "422 invalid_parameter: parameter `cursor` is at fault\n/cursor is not a cursor of this list"
+    );
 }
 
 #[tokio::test]

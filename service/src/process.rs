@@ -97,7 +97,7 @@ pub fn open_store_on(pool: &PgPool, lifecycle: &Lifecycle) -> Store {
                 }
                 while lanes.join_next().await.is_some() {}
             }
-            () = life.hard().cancelled() => {}
+            () = life.hard().cancelled_owned() => {}
         }
     });
     store

@@ -32,6 +32,15 @@ pub trait Check {
     /// Adds what is wrong to `faults`.
     #[expect(unused_variables, reason = "most bodies have nothing to add to their schema")]
     fn check(&self, faults: &mut Faults) {}
+
+    /// The same on the JSON itself, where a fault is to be told beside those that the schema finds. Any field may be missing
+    /// or of another type here, which is not for this to say.
+    #[expect(unused_variables, reason = "most bodies have nothing to add to their schema")]
+    fn check_json(body: &Value, faults: &mut Faults)
+    where
+        Self: Sized,
+    {
+    }
 }
 
 /// A command's JSON body, checked against the schema that the `OpenAPI` document publishes for `T`, and by its [`Check`].
@@ -85,22 +94,19 @@ impl<T: ParseFromJSON + Check + 'static> Body<T> {
 fn check<T: ParseFromJSON + Check + 'static>(mut body: Value, mut faults: Faults) -> Result<T, Problem> {
     let schema = schema::of::<T>()?;
     let unknown = schema::check(&schema, &body, &mut faults);
+    T::check_json(&body, &mut faults);
     if let Some(fields) = body.as_object_mut() {
         fields.retain(|name, _| !unknown.contains(name));
     }
-    match T::parse_from_json(Some(body)) {
-        Ok(value) => {
-            value.check(&mut faults);
-            faults.into_result().map(|()| value)
-        }
-        Err(_) => {
-            faults.into_result()?;
-            // The schema takes what the type does not: no fault is known by its place. The message would name our types.
-            let mut faults = Faults::new();
-            faults.push("", "does not have the documented form");
-            Err(faults.into_result().err().unwrap_or_else(Problem::broken))
-        }
+    if let Ok(value) = T::parse_from_json(Some(body)) {
+        value.check(&mut faults);
+        return faults.into_result().map(|()| value);
     }
+    if faults.is_empty() {
+        // The schema takes what the type does not: no place is known, and the parser's words would name our types.
+        faults.push("", "does not have the documented form");
+    }
+    Err(faults.into_result().err().unwrap_or_else(Problem::broken))
 }
 
 /// The body's bytes, if it is plain JSON within the limits.

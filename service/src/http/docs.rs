@@ -105,7 +105,7 @@ impl<'de> Visitor<'de> for Both {
 fn close(document: &mut Value) {
     let mut open = Vec::new();
     for operation in
-        document["paths"].as_object().into_iter().flatten().flat_map(|(_, path)| path.as_object()).flatten()
+        document["paths"].as_object().into_iter().flatten().filter_map(|(_, path)| path.as_object()).flatten()
     {
         references(&operation.1["requestBody"], &mut open);
     }

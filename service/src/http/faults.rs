@@ -1,5 +1,7 @@
 //! Faults of a request body, gathered so that a client hears of all at once.
 
+use std::ops::RangeInclusive;
+
 use events::refusal::Fault;
 
 use super::Problem;
@@ -35,6 +37,12 @@ impl Faults {
     /// A text that says nothing is at fault.
     pub fn not_blank(&mut self, pointer: impl Into<String>, text: &str) {
         self.check(!text.trim().is_empty(), pointer, "must not be blank");
+    }
+
+    /// A text whose length in UTF-8 bytes is outside `range` is at fault.
+    pub fn bytes(&mut self, pointer: impl Into<String>, text: &str, range: RangeInclusive<usize>) {
+        let said = format!("must have {} to {} bytes", range.start(), range.end());
+        self.check(range.contains(&text.len()), pointer, said);
     }
 
     /// Whether none was found.

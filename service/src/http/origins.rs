@@ -8,7 +8,7 @@ use poem::{
 /// The origins whose pages may call this API from a browser.
 #[derive(Debug, Clone, Default)]
 pub struct Origins {
-    origins: Vec<HeaderValue>,
+    list: Vec<HeaderValue>,
     any: bool,
     credentials: bool,
 }
@@ -40,7 +40,7 @@ impl Origins {
             if !["http", "https"].contains(&scheme) || host.is_empty() || host.contains(['/', '*', '@', '?', '#']) {
                 return Err(wrong());
             }
-            origins.origins.push(HeaderValue::from_str(origin).map_err(|_| wrong())?);
+            origins.list.push(HeaderValue::from_str(origin).map_err(|_| wrong())?);
         }
         if origins.any && credentials { Err(OriginError::AnyWithCredentials) } else { Ok(origins) }
     }
@@ -48,7 +48,7 @@ impl Origins {
     /// The origin of a request if it is on the list.
     pub(super) fn allowed(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         let origin = headers.get(header::ORIGIN)?;
-        (self.any || self.origins.contains(origin)).then(|| origin.clone())
+        (self.any || self.list.contains(origin)).then(|| origin.clone())
     }
 
     /// The answer to a preflight request.
@@ -71,7 +71,7 @@ impl Origins {
 
     /// Says on an answer that its origin may read it.
     pub(super) fn mark(&self, origin: Option<HeaderValue>, headers: &mut HeaderMap) {
-        if self.origins.is_empty() && !self.any {
+        if self.list.is_empty() && !self.any {
             return;
         }
         headers.append(header::VARY, HeaderValue::from_static("Origin"));

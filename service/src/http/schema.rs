@@ -153,15 +153,10 @@ fn or_null(schema: &mut Value) {
     {
         options.push(Value::Null);
     }
-    match fields.get("type").cloned() {
-        Some(Value::String(name)) => {
-            fields.insert("type".to_owned(), json!([name, "null"]));
-        }
-        Some(_) => {}
-        None if fields.keys().any(|key| ["$ref", "anyOf", "oneOf", "allOf"].contains(&key.as_str())) => {
-            *schema = json!({ "anyOf": [schema.take(), { "type": "null" }] });
-        }
-        None => {}
+    if let Some(name) = fields.get("type").and_then(Value::as_str).map(str::to_owned) {
+        fields.insert("type".to_owned(), json!([name, "null"]));
+    } else if ["$ref", "anyOf", "oneOf", "allOf"].iter().any(|key| fields.contains_key(*key)) {
+        *schema = json!({ "anyOf": [schema.take(), { "type": "null" }] });
     }
 }
 

@@ -10,7 +10,7 @@ use super::guard::Guard;
 
 /// A connection on which no request is in work and nothing is answered for this long is closed. An event stream must write
 /// more often.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The HTTP address cannot be listened on.
 #[derive(Debug, thiserror::Error)]

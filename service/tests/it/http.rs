@@ -71,6 +71,7 @@ impl Check for Reason {}
 struct Api;
 
 #[OpenApi]
+#[expect(clippy::unused_async, reason = "an operation of poem-openapi is async")]
 impl Api {
     #[oai(path = "/api/v1/things", method = "post")]
     async fn create(&self, body: Body<Thing>) -> Result<PlainText<String>, Problem> {
@@ -126,6 +127,18 @@ impl Api {
     async fn panic(&self) -> Result<PlainText<String>, Problem> {
         panic!("hunter2")
     }
+}
+
+/// A process that has no API: workers, projectors.
+fn bare() -> App {
+    let chassis = Chassis {
+        document: None,
+        secret: None,
+        origins: Origins::default(),
+        probe: Arc::new(|| Box::pin(async { Readiness::Ready })),
+        metrics: Arc::new(String::new),
+    };
+    http::app(chassis, poem::Route::new()).unwrap()
 }
 
 fn app_with(origins: Origins, readiness: Readiness) -> App {
@@ -490,6 +503,38 @@ async fn health_and_metrics() {
     };
     assert_eq!(ready(Readiness::Degraded(vec!["nats".into()])).await, r#"200 {"degraded":["nats"],"status":"ready"}"#);
     assert_eq!(ready(Readiness::NotReady("no database".into())).await, "503 not_ready: no database");
+}
+
+#[tokio::test]
+async fn a_process_without_an_api_has_health_and_problems() {
+    let get = async |path| told(bare().get_response(request(Method::GET, path).finish()).await).await;
+    assert_eq!(get("/health/ready").await, r#"200 {"status":"ready"}"#);
+    assert_eq!(get("/").await, "404 not_found: there is no such thing here");
+    assert_eq!(get("/openapi.json").await, "404 not_found: there is no such thing here");
+}
+
+#[tokio::test]
+async fn metrics_name_the_template_of_a_path_and_never_the_path() {
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    let _here = metrics::set_default_local_recorder(&recorder);
+    get(&format!("/api/v1/things/{}", Uuid::nil())).await;
+    get("/api/v1/things/hunter2").await;
+    get("/hunter2").await;
+    app().get_response(request(Method::from_bytes(b"HUNTER").unwrap(), "/docs").finish()).await;
+    let told = handle.render();
+    let counts: Vec<_> = told.lines().filter(|line| line.starts_with("http_requests_total")).collect();
+    assert!(
+        counts.contains(&r#"http_requests_total{method="GET",endpoint="/api/v1/things/{id}",status="200"} 1"#),
+        "{told}"
+    );
+    assert!(
+        counts.contains(&r#"http_requests_total{method="GET",endpoint="/api/v1/things/{id}",status="422"} 1"#),
+        "{told}"
+    );
+    assert!(counts.contains(&r#"http_requests_total{method="GET",endpoint="unmatched",status="404"} 1"#), "{told}");
+    assert!(counts.contains(&r#"http_requests_total{method="other",endpoint="/docs",status="405"} 1"#), "{told}");
+    assert!(told.contains("http_request_duration_seconds") && !told.to_lowercase().contains("hunter"), "{told}");
 }
 
 #[tokio::test]

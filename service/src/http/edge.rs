@@ -11,7 +11,7 @@ use poem::{
 };
 use tracing::Instrument;
 
-use super::{Fingerprint, Origins, Paths, Problem, Tokens, Trace, docs, health, problem};
+use super::{Fingerprint, Origins, Paths, Problem, Tokens, Trace, docs, health, wire};
 
 /// The longest request target, and all header fields together, in bytes.
 const MAX_TARGET: usize = 8 * 1024;
@@ -266,9 +266,8 @@ fn complete(answer: Response, trace: &Trace) -> Response {
 /// Compresses what is worth it, and leaves out the body for HEAD.
 async fn finish(mut answer: Response, facts: &Facts) -> Response {
     let kind = answer.content_type().unwrap_or_default().to_owned();
-    let whole = ["application/json", problem::MEDIA_TYPE, "text/html", "text/plain"]
-        .iter()
-        .any(|known| kind.starts_with(known));
+    let whole =
+        ["application/json", wire::MEDIA_TYPE, "text/html", "text/plain"].iter().any(|known| kind.starts_with(known));
     if !whole || answer.headers().contains_key(header::CONTENT_ENCODING) {
         if facts.head {
             answer.set_body(());

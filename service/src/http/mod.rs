@@ -20,6 +20,7 @@ mod read;
 mod schema;
 mod serve;
 mod trace;
+mod wire;
 
 pub use body::{Body, Check, Fingerprint, MAX_BODY};
 pub use caller::{Caller, TOKEN_SECONDS, Tokens};
@@ -33,7 +34,8 @@ pub use origins::{OriginError, Origins};
 pub use page::{Page, cursor, limit, place};
 pub use paths::{Path, Paths};
 pub use pointer::child as pointer;
-pub use problem::{MEDIA_TYPE, Problem, status_of};
+pub use problem::{Problem, status_of};
 pub use read::{POSITION, Read};
 pub use serve::{BindError, bind, serve};
 pub use trace::Trace;
+pub use wire::MEDIA_TYPE;

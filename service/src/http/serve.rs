@@ -61,10 +61,13 @@ async fn serve_guarded(
 
 #[cfg(test)]
 mod tests {
-    use poem::endpoint::make_sync;
+    use std::sync::Arc;
+
+    use poem::endpoint::{make, make_sync};
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpStream,
+        sync::Notify,
     };
 
     use super::*;
@@ -96,6 +99,37 @@ mod tests {
             () = dribble => {}
         }
         soft.cancel();
+        served.await.expect("ended").expect("well");
+    }
+
+    #[tokio::test]
+    async fn a_request_in_work_gets_its_answer_while_stopping() {
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a port");
+        let addr = listener.local_addr().expect("an address");
+        let (soft, hard) = (CancellationToken::new(), CancellationToken::new());
+        let (entered, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let app = make({
+            let (entered, release) = (Arc::clone(&entered), Arc::clone(&release));
+            move |_| {
+                let (entered, release) = (Arc::clone(&entered), Arc::clone(&release));
+                async move {
+                    entered.notify_one();
+                    release.notified().await;
+                    Ok::<_, poem::Error>(Response::from("done"))
+                }
+            }
+        });
+        let served = tokio::spawn(serve(listener, app, soft.clone(), hard, Duration::from_mins(1)));
+        let mut client = TcpStream::connect(addr).await.expect("connected");
+        client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("written");
+        entered.notified().await;
+        soft.cancel();
+        // Longer than an unused connection may live while stopping.
+        assert!(tokio::time::timeout(Duration::from_millis(1_500), client.readable()).await.is_err());
+        release.notify_one();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.expect("read");
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("done"), "{answer}");
         served.await.expect("ended").expect("well");
     }
 

@@ -1,6 +1,8 @@
 //! The embedded servers: found, started, restarted, refused.
 
+use std::fs::Permissions;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use service::embedded::binaries::{self, POSTGRES_LEAST};
@@ -125,4 +127,20 @@ fn a_data_folder_has_one_owner_and_keeps_its_secrets() {
     assert!(matches!(error, Error::InUse { owner: Some(owner), .. } if owner == me), "{error}");
     drop(folder);
     assert_eq!(Folder::open(&path).unwrap().secret("jwt-secret").unwrap(), secret);
+}
+
+#[test]
+fn roots_private_folder_keeps_postgres_where_its_user_can_enter() {
+    let path = testkit::folder("private");
+    std::fs::set_permissions(&path, Permissions::from_mode(0o700)).unwrap();
+    let folder = Folder::open(&path).unwrap();
+    let home = folder.postgres_home().to_owned();
+    drop(folder);
+    if rustix::process::geteuid().is_root() {
+        assert!(home.starts_with("/var/tmp"));
+        assert_eq!(Folder::open(&path).unwrap().postgres_home(), home, "it is found again");
+        std::fs::remove_dir(home).unwrap();
+    } else {
+        assert_eq!(home, path);
+    }
 }

@@ -27,6 +27,20 @@ pub fn main<F>(logs: Logs, start: impl FnOnce(Lifecycle) -> F) -> ExitCode
 where
     F: Future<Output = anyhow::Result<()>>,
 {
+    enter(logs, |lifecycle| async move {
+        if let Err(error) = start(lifecycle.clone()).await {
+            eprintln!("daybook: {error:#}");
+            lifecycle.fail("start", &format!("{error:#}"));
+        }
+        lifecycle.run().await
+    })
+}
+
+/// Runs `body` with logs and metrics installed, on a runtime of its own.
+pub fn enter<F>(logs: Logs, body: impl FnOnce(Lifecycle) -> F) -> ExitCode
+where
+    F: Future<Output = ExitCode>,
+{
     telemetry::install(logs.log_format);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -35,14 +49,7 @@ where
             return ExitCode::FAILURE;
         }
     };
-    let code = runtime.block_on(async {
-        let lifecycle = Lifecycle::new();
-        if let Err(error) = start(lifecycle.clone()).await {
-            eprintln!("daybook: {error:#}");
-            lifecycle.fail("start", &format!("{error:#}"));
-        }
-        lifecycle.run().await
-    });
+    let code = runtime.block_on(body(Lifecycle::new()));
     // Blocking work (a password's hash) must not hold the end up.
     runtime.shutdown_timeout(Duration::from_secs(1));
     code

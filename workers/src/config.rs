@@ -1,0 +1,126 @@
+//! The settings of the workers, as flags and environment variables.
+
+use std::{num::NonZeroUsize, time::Duration};
+
+use clap::Args as Flags;
+use service::config::{Listen, Secret, Servers};
+
+/// The command line of a process that is nothing but workers.
+#[derive(Flags, Clone, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would replace the help of the command")]
+    pub servers: Servers,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would replace the help of the command")]
+    pub listen: Listen,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would replace the help of the command")]
+    pub config: Config,
+}
+
+/// How the workers work, wherever they run.
+#[derive(Flags, Clone, Debug)]
+pub struct Config {
+    /// How long one call of a provider may take, as 60s, 1500ms or 2m.
+    #[arg(long, env = "DAYBOOK_CALL_TIMEOUT", default_value = "60s", value_parser = duration, value_name = "TIME")]
+    pub call_timeout: Duration,
+    /// The most executions at a time in this process.
+    #[arg(long = "concurrency", env = "DAYBOOK_WORKER_CONCURRENCY", default_value = "64", value_name = "NUMBER")]
+    pub concurrency: NonZeroUsize,
+    /// How long the bus waits for a sign of life of a worker before it gives its job to another.
+    #[arg(long, env = "DAYBOOK_ACK_WAIT", default_value = "30s", value_parser = duration, value_name = "TIME")]
+    pub ack_wait: Duration,
+    /// The name that the log knows this worker by [default: host name and process id].
+    #[arg(long, env = "DAYBOOK_WORKER_NAME", value_name = "NAME")]
+    pub worker_name: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would replace the help of the command")]
+    pub providers: Providers,
+}
+
+impl Config {
+    /// The name that the log knows this worker by.
+    pub fn worker(&self) -> String {
+        self.worker_name.clone().filter(|name| !name.trim().is_empty()).unwrap_or_else(|| {
+            let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+            let host = Some(host.trim()).filter(|host| !host.is_empty()).unwrap_or("worker");
+            format!("{host}-{}", std::process::id())
+        })
+    }
+}
+
+/// The keys and addresses of providers. What is blank counts as not set.
+#[derive(Flags, Clone, Debug, Default)]
+pub struct Providers {
+    /// Key of OpenAI, or of what answers at its base URL.
+    #[arg(long, env = "OPENAI_API_KEY", hide_env_values = true, value_name = "KEY")]
+    pub openai_api_key: Option<Secret>,
+    /// Where OpenAI, or anything that speaks its chat completions, answers [default: <https://api.openai.com/v1>].
+    #[arg(long, env = "OPENAI_BASE_URL", hide_env_values = true, value_name = "URL")]
+    pub openai_base_url: Option<String>,
+    /// Key of Anthropic.
+    #[arg(long, env = "ANTHROPIC_API_KEY", hide_env_values = true, value_name = "KEY")]
+    pub anthropic_api_key: Option<Secret>,
+    /// Where Anthropic answers [default: <https://api.anthropic.com>].
+    #[arg(long, env = "ANTHROPIC_BASE_URL", hide_env_values = true, value_name = "URL")]
+    pub anthropic_base_url: Option<String>,
+    /// Key of Groq.
+    #[arg(long, env = "GROQ_API_KEY", hide_env_values = true, value_name = "KEY")]
+    pub groq_api_key: Option<Secret>,
+    /// Where Groq answers [default: <https://api.groq.com/openai/v1>].
+    #[arg(long, env = "GROQ_BASE_URL", hide_env_values = true, value_name = "URL")]
+    pub groq_base_url: Option<String>,
+    /// Key of `DeepSeek`.
+    #[arg(long, env = "DEEPSEEK_API_KEY", hide_env_values = true, value_name = "KEY")]
+    pub deepseek_api_key: Option<Secret>,
+    /// Where `DeepSeek` answers [default: <https://api.deepseek.com/v1>].
+    #[arg(long, env = "DEEPSEEK_BASE_URL", hide_env_values = true, value_name = "URL")]
+    pub deepseek_base_url: Option<String>,
+    /// Key of `OpenRouter`.
+    #[arg(long, env = "OPENROUTER_API_KEY", hide_env_values = true, value_name = "KEY")]
+    pub openrouter_api_key: Option<Secret>,
+    /// Where `OpenRouter` answers [default: <https://openrouter.ai/api/v1>].
+    #[arg(long, env = "OPENROUTER_BASE_URL", hide_env_values = true, value_name = "URL")]
+    pub openrouter_base_url: Option<String>,
+    /// Where Ollama answers [default: <http://localhost:11434>].
+    #[arg(long, env = "OLLAMA_BASE_URL", hide_env_values = true, value_name = "URL")]
+    pub ollama_base_url: Option<String>,
+}
+
+/// A number with `ms`, `s`, `m` or `h` behind it; alone it is seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| "it is not a time such as 60s, 1500ms or 2m".to_owned())?;
+    let milliseconds = match unit.trim() {
+        "ms" => 1,
+        "" | "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        other => return Err(format!("{other} is not one of ms, s, m, h")),
+    };
+    match number.checked_mul(milliseconds) {
+        None => Err("it is too long".to_owned()),
+        Some(0) => Err("it is nothing".to_owned()),
+        Some(milliseconds) => Ok(Duration::from_millis(milliseconds)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_with_their_unit() {
+        for (text, milliseconds) in
+            [("60", 60_000), ("60s", 60_000), ("1500ms", 1_500), ("2 m", 120_000), ("1h", 3_600_000)]
+        {
+            assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for text in ["", "s", "0", "0s", "1.5s", "-1", "10 days", "18446744073709551615h"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Who answers prompts: one trait, [`LlmProvider`], and who implements it.
+//!
+//! A provider answers one request once. How long it may take, what a failure leads to and what an answer costs is
+//! decided elsewhere.
+
+mod address;
+mod chat;
+mod echo;
+mod failure;
+
+use std::collections::HashMap;
+
+use events::execution::{FailureClass, Request, Usage};
+use futures_util::future::BoxFuture;
+
+use crate::config;
+
+pub use failure::Failure;
+
+/// What a provider answered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Completion {
+    /// The text as it came, but for U+0000, which no database keeps: it became U+FFFD.
+    pub text: String,
+    /// Tokens by kind, where the provider counted them.
+    pub usage: Usage,
+    /// Why it ended, in the provider's word.
+    pub finish_reason: Option<String>,
+    /// The provider's own id of its answer.
+    pub response_id: Option<String>,
+}
+
+/// Someone who answers prompts.
+pub trait LlmProvider: Send + Sync {
+    /// Answers once, without retries. A future that is dropped ends the call: its connection is closed.
+    fn answer<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Completion, Failure>>;
+}
+
+/// Every provider that a prompt can name.
+pub struct Providers {
+    by_name: HashMap<&'static str, Box<dyn LlmProvider>>,
+}
+
+impl Providers {
+    /// The providers with these keys and addresses. One without its key is there all the same, and says so when asked.
+    /// An address that cannot be is an error.
+    pub fn new(config: &config::Providers) -> Result<Self, Error> {
+        let mut by_name: HashMap<&'static str, Box<dyn LlmProvider>> = HashMap::new();
+        for chat in chat::all(config)? {
+            by_name.insert(chat.name(), Box::new(chat));
+        }
+        by_name.insert("echo", Box::new(echo::Echo));
+        Ok(Self { by_name })
+    }
+
+    /// Answers with the provider that the request names, whatever its model is called.
+    pub async fn answer(&self, request: &Request) -> Result<Completion, Failure> {
+        let Some(provider) = self.by_name.get(request.llm_provider.as_str()) else {
+            let detail = format!("this worker knows no provider {}", request.llm_provider);
+            return Err(Failure::new(FailureClass::Permanent, "unknown_provider", detail));
+        };
+        let Completion { text, usage, finish_reason, response_id } = provider.answer(request).await?;
+        Ok(Completion {
+            text: if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text },
+            usage,
+            finish_reason: finish_reason.map(|reason| failure::bounded(&reason)),
+            response_id: response_id.map(|id| failure::bounded(&id)),
+        })
+    }
+}
+
+/// Providers cannot be called at all with what is configured.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A base URL is not one.
+    #[error("{variable} is not an http or https URL")]
+    Address {
+        /// The variable that has it.
+        variable: &'static str,
+    },
+    /// The HTTP client could not be made.
+    #[error("the HTTP client for providers cannot be made: {0}")]
+    Client(String),
+}

@@ -57,7 +57,7 @@ impl Child {
         let mut child = on_keeper(command).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => Error::Missing {
                 needed: "setpriv".to_owned(),
-                why: "it is no wheel".to_owned(),
+                why: "servers are started with it".to_owned(),
                 remedy: "Install util-linux, which has it, or set DATABASE_URL and NATS_URL.".to_owned(),
             },
             _ => starting()(source),

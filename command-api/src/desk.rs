@@ -1,0 +1,154 @@
+//! Where commands are taken in: each runs to its end in a task of its own, whatever becomes of its client, and a repeated
+//! one gets the first one's answer.
+
+use std::{
+    collections::HashSet,
+    sync::{Arc, PoisonError, RwLock},
+    thread::available_parallelism,
+    time::Duration,
+};
+
+use events::{
+    Call, Error, Key, Receipt, Store,
+    identity::{self, User},
+    store::{Loaded, Replay},
+};
+use service::{
+    http::{Problem, Tokens},
+    lifecycle::Lifecycle,
+};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
+use uuid::Uuid;
+
+use crate::{
+    bench::Bench,
+    keys::{Attempt, Keys},
+    passwords::Passwords,
+};
+
+/// How long a command waits for another with its key.
+const IN_FLIGHT: Duration = Duration::from_secs(5);
+/// How long a client waits for its command; the command itself goes on.
+const PATIENCE: Duration = Duration::from_millis(4_500);
+/// How many users are remembered to exist.
+const KNOWN: usize = 65_536;
+
+/// What all commands share.
+pub struct Desk {
+    /// The log.
+    pub store: Store,
+    /// Makes tokens.
+    pub tokens: Tokens,
+    /// Hashes passwords.
+    pub passwords: Passwords,
+    /// Renders prompts.
+    pub rendering: Bench,
+    /// Compiles templates.
+    pub compiling: Bench,
+    tasks: TaskTracker,
+    keys: Keys,
+    known: RwLock<HashSet<Uuid>>,
+}
+
+impl Desk {
+    /// A desk whose commands the process waits for when it stops.
+    pub fn new(store: Store, secret: &[u8], lifecycle: &Lifecycle) -> Self {
+        let cores = available_parallelism().map_or(2, usize::from);
+        Self {
+            store,
+            tokens: Tokens::new(secret),
+            passwords: Passwords::default(),
+            rendering: Bench::new(cores, 1_024),
+            compiling: Bench::new(2, 256),
+            tasks: lifecycle.tracker(),
+            keys: Keys::default(),
+            known: RwLock::default(),
+        }
+    }
+
+    /// Runs a command: answers with the first receipt if its key was used already, before anything is checked that may have
+    /// changed since; else does `work`, which nobody cancels. While another command with its key is in flight, waits for
+    /// that one for at most 5 s.
+    pub async fn run<F>(
+        self: &Arc<Self>,
+        call: Call,
+        work: impl FnOnce(Arc<Self>, Call) -> F + Send + 'static,
+    ) -> Result<Receipt, Problem>
+    where
+        F: Future<Output = Result<Receipt, Problem>> + Send + 'static,
+    {
+        let until = Instant::now() + IN_FLIGHT;
+        let turn = loop {
+            let Some(key) = &call.key else { break None };
+            match self.keys.attempt(key) {
+                Attempt::Mine(turn) => break Some(turn),
+                Attempt::Theirs(mut done) => {
+                    if timeout_at(until, done.changed()).await.is_err() {
+                        return Err(in_flight());
+                    }
+                    if let Some(receipt) = self.replay(key).await? {
+                        return Ok(receipt);
+                    }
+                }
+            }
+        };
+        let desk = Arc::clone(self);
+        let work = async move {
+            let _turn = turn;
+            if let Some(key) = &call.key
+                && let Some(receipt) = desk.replay(key).await?
+            {
+                return Ok(receipt);
+            }
+            work(desk, call).await
+        };
+        let work = self.tasks.spawn(work.in_current_span());
+        match timeout_at(Instant::now() + PATIENCE, work).await {
+            Ok(done) => done.map_err(Problem::internal)?,
+            Err(_) => Err(Problem::down("this takes longer than it should; it may yet be recorded, try again")),
+        }
+    }
+
+    /// The receipt of the command that used `key` first.
+    async fn replay(&self, key: &Key) -> Result<Option<Receipt>, Problem> {
+        match self.store.replay(key).await? {
+            None => Ok(None),
+            Some(Replay::Other) => Err(Error::<identity::Error>::KeyReused.into()),
+            Some(Replay::Same { id, at }) => {
+                Ok(Some(Receipt { id, version: at.version, position: at.position, replayed: true }))
+            }
+        }
+    }
+
+    /// The caller as the log knows them, whatever their token says; 401 for one who is not in this log.
+    pub async fn user(&self, id: Uuid) -> Result<User, Problem> {
+        let Loaded { aggregate, .. } = self.store.load::<User>(id).await?;
+        if aggregate.registered { Ok(aggregate) } else { Err(Problem::unauthorized()) }
+    }
+
+    /// 401 for a caller who is not in this log. Who is stays in it, so it is remembered.
+    pub async fn known(&self, id: Uuid) -> Result<(), Problem> {
+        if self.known.read().unwrap_or_else(PoisonError::into_inner).contains(&id) {
+            return Ok(());
+        }
+        self.user(id).await?;
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= KNOWN {
+            known.clear();
+        }
+        known.insert(id);
+        Ok(())
+    }
+
+    /// 403 unless the caller is an admin.
+    pub async fn need_admin(&self, id: Uuid) -> Result<(), Problem> {
+        if self.user(id).await?.is_admin() { Ok(()) } else { Err(Problem::forbidden("this needs the role admin")) }
+    }
+}
+
+fn in_flight() -> Problem {
+    Problem::conflict("in_flight", "the first request with this Idempotency-Key is still in flight")
+        .retry_after(Duration::from_secs(1))
+}

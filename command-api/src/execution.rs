@@ -1,0 +1,191 @@
+//! Running prompts, and steering what runs.
+
+use std::sync::Arc;
+
+use events::{
+    Call, Receipt, clock, execute,
+    execution::{self, Command, Execution, Request},
+    prompt::{self, Prompt},
+};
+use poem_openapi::{Object, OpenApi, param::Path};
+use serde_json::{Map, Value};
+use service::http::{Body, Caller, Check, Problem};
+use uuid::Uuid;
+
+use crate::{
+    answer::{Accepted, Context},
+    arrival::Arrival,
+    desk::Desk,
+};
+
+const PATH: &str = "/api/v1/executions";
+
+/// What a prompt is run with.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields)]
+pub struct Run {
+    /// What its template is rendered with: an object that fits the prompt's schema.
+    variables: Option<Value>,
+    /// Which version of the prompt; the newest if left out.
+    version: Option<i32>,
+}
+
+impl Check for Run {}
+
+/// Why an execution is cancelled.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields)]
+pub struct Cancellation {
+    /// For people.
+    #[oai(validator(max_length = 500))]
+    reason: Option<String>,
+}
+
+impl Check for Cancellation {}
+
+/// Nothing more is to be said.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields)]
+pub struct Again {}
+
+impl Check for Again {}
+
+/// The commands of this context.
+pub struct Executions(pub Arc<Desk>);
+
+#[OpenApi(
+    tag = "Context::Execution",
+    request_header(
+        name = "Idempotency-Key",
+        ty = "Option<String>",
+        description = "A repeated request with the same key gets the first answer."
+    )
+)]
+impl Executions {
+    /// Runs a prompt. The answer names the execution, in which a worker will write what the model said.
+    #[oai(path = "/api/v1/execute-prompt/:prompt_id", method = "post", operation_id = "execute_prompt")]
+    async fn run(
+        &self,
+        caller: Caller,
+        prompt_id: Path<Uuid>,
+        arrival: Arrival,
+        body: Body<Run>,
+    ) -> Result<Accepted, Problem> {
+        let prompt_id = prompt_id.0;
+        let Run { variables, version } = body.value;
+        let variables = variables.unwrap_or_else(|| Value::Object(Map::new()));
+        let call = arrival.call(caller.id, body.digest);
+        let receipt = self
+            .0
+            .run(call, async move |desk: Arc<Desk>, call| {
+                desk.known(caller.id).await?;
+                let prompt = desk.store.load::<Prompt>(prompt_id).await?.aggregate;
+                let visible = prompt.is_visible_to(caller.id, false)
+                    || prompt.is_visible_to(caller.id, true) && desk.user(caller.id).await?.is_admin();
+                if !visible {
+                    return Err(Problem::refusal(&prompt::Error::NotFound));
+                }
+                let render = move || request(&prompt, caller.id, prompt_id, version, variables);
+                let request = desk.rendering.run(render).await?.map_err(|error| Problem::refusal(&error))?;
+                desk.request(request, call).await
+            })
+            .await?;
+        Ok(Accepted::within(PATH, receipt))
+    }
+
+    /// Cancels an execution that has not ended: at once while it is queued, else its worker is asked to stop.
+    #[oai(
+        path = "/api/v1/executions/:id/cancel",
+        method = "post",
+        operation_id = "cancel_execution",
+        request_header(
+            name = "If-Match",
+            ty = "Option<String>",
+            description = "The version that is to be cancelled, as `\"1\"`."
+        )
+    )]
+    async fn cancel(
+        &self,
+        caller: Caller,
+        id: Path<Uuid>,
+        arrival: Arrival,
+        body: Body<Cancellation>,
+    ) -> Result<Accepted, Problem> {
+        let id = id.0;
+        let reason = body.value.reason.filter(|reason| !reason.trim().is_empty());
+        let call = arrival.call(caller.id, body.digest);
+        let receipt = self
+            .0
+            .run(call, async move |desk: Arc<Desk>, call| {
+                desk.visible(id, caller.id).await?;
+                let command = Command::Cancel { by: caller.id, reason };
+                Ok(execute::<Execution>(&desk.store, id, command, call).await?)
+            })
+            .await?;
+        Ok(Accepted::within(PATH, receipt))
+    }
+
+    /// Requests a new execution, the same once more, for one that failed, timed out or was cancelled.
+    #[oai(path = "/api/v1/executions/:id/retry", method = "post", operation_id = "retry_execution")]
+    async fn retry(
+        &self,
+        caller: Caller,
+        id: Path<Uuid>,
+        arrival: Arrival,
+        body: Body<Again>,
+    ) -> Result<Accepted, Problem> {
+        let id = id.0;
+        let call = arrival.call(caller.id, body.digest);
+        let receipt = self
+            .0
+            .run(call, async move |desk: Arc<Desk>, call| {
+                let ended = desk.visible(id, caller.id).await?;
+                let request = ended.retry(id).map_err(|error| Problem::refusal(&error))?;
+                desk.request(request, call).await
+            })
+            .await?;
+        Ok(Accepted::within(PATH, receipt))
+    }
+}
+
+/// All that a worker needs. Up to some milliseconds of work.
+fn request(
+    prompt: &Prompt,
+    user_id: Uuid,
+    prompt_id: Uuid,
+    version: Option<i32>,
+    variables: Value,
+) -> Result<Request, prompt::Error> {
+    let rendered = prompt.render(version, &variables)?;
+    Ok(Request {
+        user_id,
+        prompt_id,
+        prompt_version: rendered.version,
+        messages: rendered.messages,
+        llm_provider: rendered.revision.llm_provider.clone(),
+        model: rendered.revision.model.clone(),
+        parameters: rendered.revision.parameters.clone(),
+        retry_of: None,
+        variables,
+    })
+}
+
+impl Desk {
+    /// Requests a new execution.
+    async fn request(&self, request: Request, mut call: Call) -> Result<Receipt, Problem> {
+        call.fresh = true;
+        // What the client may have meant by If-Match is no version of what is new.
+        call.expected = None;
+        let command = Command::Request(Box::new(request));
+        Ok(execute::<Execution>(&self.store, clock::id(), command, call).await?)
+    }
+
+    /// The execution `id`, if the caller may see it.
+    async fn visible(&self, id: Uuid, caller: Uuid) -> Result<Execution, Problem> {
+        self.known(caller).await?;
+        let execution = self.store.load::<Execution>(id).await?.aggregate;
+        let visible = execution.is_visible_to(caller, false)
+            || execution.is_visible_to(caller, true) && self.user(caller).await?.is_admin();
+        if visible { Ok(execution) } else { Err(Problem::refusal(&execution::Error::NotFound)) }
+    }
+}

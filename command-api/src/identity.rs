@@ -1,0 +1,179 @@
+//! Registering and logging in.
+
+use std::sync::Arc;
+
+use events::{
+    Secret, clock, execute,
+    identity::{Command, Error, PASSWORD, User, bootstrap_claim, email_claim},
+};
+use poem::http::StatusCode;
+use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json};
+use serde_json::Value;
+use service::http::{Body, Check, Faults, Problem, TOKEN_SECONDS};
+use uuid::Uuid;
+
+use crate::{
+    answer::{Context, Created},
+    arrival::Arrival,
+    desk::Desk,
+};
+
+// The bodies here have no `Debug`: they hold passwords.
+
+/// A new user.
+#[derive(Object)]
+#[oai(deny_unknown_fields)]
+pub struct Registration {
+    /// E-mail address, unique without regard to case: 3 to 254 characters, one `@`, no blanks.
+    email: String,
+    /// The name that others see, unique without regard to case: 1 to 64 characters, none of them a control character.
+    username: String,
+    /// 8 to 1024 bytes in UTF-8.
+    password: String,
+}
+
+// All of it here and none in the schema, so that all faults of a registration are told at once.
+impl Check for Registration {
+    fn check_json(body: &Value, faults: &mut Faults) {
+        if let Some(email) = body["email"].as_str() {
+            let long = (3..=254).contains(&email.chars().count());
+            faults.check(long, "/email", "must have 3 to 254 characters");
+            faults.check(!long || is_email(email), "/email", "is not an e-mail address");
+        }
+        if let Some(username) = body["username"].as_str() {
+            faults.not_blank("/username", username);
+            faults.check(username.trim().chars().count() <= 64, "/username", "must have at most 64 characters");
+            let plain = !username.chars().any(char::is_control);
+            faults.check(plain, "/username", "must not contain control characters");
+        }
+        if let Some(password) = body["password"].as_str() {
+            faults.check((8..=1024).contains(&password.len()), "/password", "must have 8 to 1024 bytes");
+        }
+    }
+}
+
+/// Plausible, no more: whether mail arrives only mail can tell.
+fn is_email(text: &str) -> bool {
+    let plain = text.chars().all(|c| !c.is_whitespace() && !c.is_control());
+    let parts = text.split_once('@');
+    plain && parts.is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty() && !domain.contains('@'))
+}
+
+/// Who wants a token.
+#[derive(Object)]
+#[oai(deny_unknown_fields)]
+pub struct Credentials {
+    /// The e-mail address.
+    #[oai(validator(max_length = 254))]
+    email: String,
+    /// The password.
+    #[oai(validator(max_length = 1024))]
+    password: String,
+}
+
+impl Check for Credentials {}
+
+/// An access token.
+#[derive(Object)]
+pub struct Token {
+    /// To be sent as `Authorization: Bearer …`.
+    access_token: String,
+    /// `bearer`
+    token_type: String,
+    /// Seconds.
+    expires_in: i64,
+}
+
+/// 200
+#[derive(ApiResponse)]
+pub enum LoggedIn {
+    /// The caller is who they say they are.
+    #[oai(status = 200)]
+    Token(
+        Json<Token>,
+        /// `no-store`
+        #[oai(header = "Cache-Control")]
+        String,
+    ),
+}
+
+/// The commands of this context.
+pub struct Identity(pub Arc<Desk>);
+
+#[OpenApi(tag = "Context::Identity")]
+impl Identity {
+    /// Registers a user. The first one ever is an admin.
+    #[oai(
+        path = "/api/v1/auth/register",
+        method = "post",
+        operation_id = "register",
+        request_header(
+            name = "Idempotency-Key",
+            ty = "Option<String>",
+            description = "A repeated request with the same key gets the first answer."
+        )
+    )]
+    async fn register(&self, arrival: Arrival, body: Body<Registration>) -> Result<Created, Problem> {
+        let Registration { email, username, password } = body.value;
+        let username = username.trim().to_owned();
+        let call = arrival.call(Uuid::nil(), body.digest);
+        let receipt = self
+            .0
+            .run(call, async move |desk: Arc<Desk>, mut call| {
+                let id = clock::id();
+                let first = desk.store.holder(&bootstrap_claim()).await?.is_none();
+                let hash = desk.passwords.hash(password).await?;
+                call.meta.actor = Some(id);
+                call.fresh = true;
+                call.secrets.push(Secret { kind: PASSWORD, value: hash.into_bytes() });
+                let register = |first| {
+                    let command = Command::Register { email: email.clone(), username: username.clone(), first };
+                    execute::<User>(&desk.store, id, command, call.clone())
+                };
+                Ok(match register(first).await {
+                    // Another was first after all.
+                    Err(events::Error::Refused(Error::BootstrapTaken)) => register(false).await,
+                    done => done,
+                }?)
+            })
+            .await?;
+        Ok(Created::at("/api/v1/auth/me".to_owned(), receipt))
+    }
+
+    /// Gives an access token for e-mail address and password.
+    #[oai(path = "/api/v1/auth/login", method = "post", operation_id = "login")]
+    async fn login(&self, body: Body<Credentials>) -> Result<LoggedIn, Problem> {
+        let Credentials { email, password } = body.value;
+        let desk = &self.0;
+        let holder = desk.store.holder(&email_claim(&email)).await?;
+        // The same reads for an unknown address, so that it takes as long.
+        let stored = desk.store.secret("user", holder.unwrap_or_default(), PASSWORD).await?;
+        let good = desk.passwords.verify(password, stored).await?;
+        let Some(id) = holder.filter(|_| good) else {
+            return Err(Problem::new(
+                StatusCode::UNAUTHORIZED,
+                "invalid_credentials",
+                "e-mail address and password do not belong together",
+            ));
+        };
+        let user = desk.user(id).await?;
+        let access_token = desk.tokens.issue(id, &user.roles, clock::now())?;
+        let token = Token { access_token, token_type: "bearer".to_owned(), expires_in: TOKEN_SECONDS };
+        Ok(LoggedIn::Token(Json(token), "no-store".to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_email;
+
+    #[test]
+    fn an_address_has_one_at_sign_and_no_blanks() {
+        for good in ["a@b", "ä.ö@üb.example", "first+last@sub.example.com"] {
+            assert!(is_email(good), "{good}");
+        }
+        for bad in ["", "@", "a@", "@b", "a@b@c", "a b@c", "a@b\n", "plain"] {
+            assert!(!is_email(bad), "{bad:?}");
+        }
+    }
+}

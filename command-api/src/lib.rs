@@ -1,0 +1,68 @@
+//! The way in: every command of the HTTP API, one module a context, and the relay that carries the log to the bus.
+//!
+//! Here are the forms of requests and answers, and who may ask; what is decided is up to `events`.
+
+mod answer;
+mod arrival;
+mod bench;
+mod catalog;
+mod desk;
+mod execution;
+mod identity;
+mod keys;
+mod passwords;
+mod probe;
+mod prompt;
+mod relay;
+mod role;
+
+use std::sync::Arc;
+
+use events::Store;
+use nats::Bus;
+use poem::Route;
+use poem_openapi::OpenApiService;
+use service::{http::Probe, lifecycle::Lifecycle};
+use sqlx::PgPool;
+
+pub use role::{Cli, PORT, Settings, run};
+
+use crate::{catalog::Catalog, desk::Desk, execution::Executions, identity::Identity, prompt::Prompts};
+
+const DESCRIPTION: &str = "Commands. Each answers with the place of its last event in the log (`position`), from which on \
+queries know of it (`?min_position=`). With an `Idempotency-Key`, unique per caller, method and path, a command may be \
+sent again for 24 hours: it is done once, and the first answer is repeated with `Idempotent-Replayed: true`; the same key \
+with another body is a 422. `If-Match: \"<version>\"` refuses a change of what has changed meanwhile with 412.";
+
+/// What the role works with.
+pub struct Parts {
+    /// The log, read through a pool of this role's own.
+    pub store: Store,
+    /// The bus, under a name that may publish on `events.>`.
+    pub bus: Bus,
+    /// By which the database is asked for its health, when all other pools are exhausted.
+    pub health: PgPool,
+    /// The server's secret, for tokens.
+    pub secret: Vec<u8>,
+}
+
+/// The role, to be put into its frame.
+pub struct CommandApi {
+    /// Its `OpenAPI` document.
+    pub spec: String,
+    /// Its endpoints, by their whole paths.
+    pub routes: Route,
+    /// Whether it can do its work.
+    pub probe: Probe,
+}
+
+/// Starts the role: its endpoints, and the relay, which `lifecycle` supervises.
+pub fn api(parts: Parts, lifecycle: &Lifecycle) -> CommandApi {
+    let Parts { store, bus, health, secret } = parts;
+    relay::start(&store, &bus, lifecycle);
+    let desk = Arc::new(Desk::new(store, &secret, lifecycle));
+    let contexts =
+        (Identity(Arc::clone(&desk)), Catalog(Arc::clone(&desk)), Prompts(Arc::clone(&desk)), Executions(desk));
+    let service = OpenApiService::new(contexts, "Daybook", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
+    CommandApi { spec: service.spec(), routes: Route::new().nest("/", service), probe: probe::of(health, bus) }
+}

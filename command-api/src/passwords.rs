@@ -1,0 +1,87 @@
+//! Password hashes: Argon2id (RFC 9106) with the parameters of OWASP's password storage cheat sheet, as PHC strings.
+
+use argon2::{
+    Algorithm, Argon2, Params, PasswordHash, PasswordHasher, PasswordVerifier, Version,
+    password_hash::Error as HashError,
+};
+use service::http::Problem;
+
+use crate::bench::Bench;
+
+/// KiB of memory, passes over it, lanes.
+const COST: (u32, u32, u32) = (19_456, 2, 1);
+/// At about 30 ms each, two at a time, the last one waits two seconds.
+const QUEUE: usize = 128;
+/// Of the same cost as a real one, and of nobody's password.
+const NOBODY: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// Hashes and verifies, two at a time (each takes 19 MiB).
+pub struct Passwords(Bench);
+
+impl Default for Passwords {
+    fn default() -> Self {
+        Self(Bench::new(2, QUEUE))
+    }
+}
+
+/// A hash could not be made or read: nothing that a caller could do.
+#[derive(Debug, thiserror::Error)]
+#[error("a password hash: {0}")]
+struct Unhashable(HashError);
+
+fn argon2() -> Result<Argon2<'static>, HashError> {
+    let (memory, passes, lanes) = COST;
+    let params = Params::new(memory, passes, lanes, None).map_err(HashError::from)?;
+    Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+}
+
+fn hash(password: &str) -> Result<String, HashError> {
+    Ok(argon2()?.hash_password(password.as_bytes())?.to_string())
+}
+
+fn verify(password: &str, phc: &str) -> Result<bool, HashError> {
+    let phc = PasswordHash::new(phc).map_err(|_| HashError::EncodingInvalid)?;
+    match argon2()?.verify_password(password.as_bytes(), &phc) {
+        Ok(()) => Ok(true),
+        Err(HashError::PasswordInvalid) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+impl Passwords {
+    /// The hash of a new password, with a salt of its own.
+    pub async fn hash(&self, password: String) -> Result<String, Problem> {
+        self.0.run(move || hash(&password)).await?.map_err(|error| Problem::internal(Unhashable(error)))
+    }
+
+    /// Whether `password` is the one that `stored` is the hash of. Without a hash it never is, and it takes as long.
+    pub async fn verify(&self, password: String, stored: Option<Vec<u8>>) -> Result<bool, Problem> {
+        let verify = move || {
+            let Some(stored) = stored else { return verify(&password, NOBODY).map(|_| false) };
+            verify(&password, std::str::from_utf8(&stored).map_err(|_| HashError::EncodingInvalid)?)
+        };
+        self.0.run(verify).await?.map_err(|error| Problem::internal(Unhashable(error)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_is_of_one_password_and_never_the_same_twice() {
+        let phc = hash("correct horse").expect("a hash");
+        assert!(phc.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{phc}");
+        assert_ne!(phc, hash("correct horse").expect("a hash"));
+        assert!(verify("correct horse", &phc).expect("readable"));
+        assert!(!verify("correct house", &phc).expect("readable"));
+        assert!(verify("correct horse", "not a hash").is_err());
+    }
+
+    #[tokio::test]
+    async fn nobody_has_the_password_of_nobody() {
+        assert!(PasswordHash::new(NOBODY).is_ok());
+        assert!(!Passwords::default().verify(String::new(), None).await.expect("verified"));
+    }
+}

@@ -1,0 +1,223 @@
+//! Writing prompts. What a prompt may be is decided by its context, so that it is told all at once; the schemas here only
+//! say what is of which type, and bound what is stored.
+
+use std::sync::Arc;
+
+use events::{
+    catalog::SubSpecialty,
+    clock, execute, model,
+    prompt::{Changes, Command, Error, Prompt, Revision},
+};
+use poem_openapi::{Object, OpenApi, param::Path};
+use serde_json::Value;
+use service::http::{Body, Caller, Check, Faults, Problem};
+use tokio::runtime::Handle;
+use uuid::Uuid;
+
+use crate::{
+    answer::{Changed, Context, Created},
+    arrival::Arrival,
+    desk::Desk,
+};
+
+const PATH: &str = "/api/v1/expert-prompts";
+
+/// How the model is to be called; what is left out is left to the provider.
+#[derive(Debug, Clone, Object)]
+#[oai(deny_unknown_fields)]
+pub struct Parameters {
+    /// A message before the prompt, as the provider's system role. Not a template.
+    #[oai(validator(max_length = 100_000))]
+    system: Option<String>,
+    /// 0 to 2.
+    temperature: Option<f64>,
+    /// 0 to 1.
+    top_p: Option<f64>,
+    /// The most tokens of an answer, 1 to 1,000,000.
+    max_tokens: Option<u32>,
+    /// For providers that can repeat an answer.
+    seed: Option<u64>,
+    /// Texts at which an answer stops, at most 4.
+    stop: Option<Vec<String>>,
+}
+
+impl From<Parameters> for model::Parameters {
+    fn from(parameters: Parameters) -> Self {
+        let Parameters { system, temperature, top_p, max_tokens, seed, stop } = parameters;
+        Self { system, temperature, top_p, max_tokens, seed, stop: stop.unwrap_or_default() }
+    }
+}
+
+/// A new prompt.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields)]
+pub struct NewPrompt {
+    /// Where it stands in the catalogue.
+    sub_specialty_id: Uuid,
+    /// For people; not blank.
+    #[oai(validator(max_length = 200))]
+    title: String,
+    /// The template, in Jinja syntax.
+    #[oai(validator(max_length = 131_072))]
+    content: String,
+    /// JSON Schema, of type object, of the template's variables.
+    variables: Value,
+    /// `openai`, `anthropic`, `groq`, `deepseek`, `openrouter`, `ollama`, or `echo`, which needs no key and no model.
+    #[oai(validator(max_length = 50))]
+    llm_provider: String,
+    /// The model's name, as the provider knows it; any for `echo`.
+    #[oai(validator(max_length = 100))]
+    model: String,
+    /// How the model is to be called.
+    parameters: Option<Parameters>,
+    /// Whether others may see and run it.
+    is_public: bool,
+}
+
+impl Check for NewPrompt {}
+
+/// What is to be different; what is left out stays.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields)]
+pub struct Revised {
+    /// Where it stands in the catalogue.
+    sub_specialty_id: Option<Uuid>,
+    /// For people; not blank.
+    #[oai(validator(max_length = 200))]
+    title: Option<String>,
+    /// The template, in Jinja syntax.
+    #[oai(validator(max_length = 131_072))]
+    content: Option<String>,
+    /// JSON Schema, of type object, of the template's variables.
+    variables: Option<Value>,
+    /// `openai`, `anthropic`, `groq`, `deepseek`, `openrouter`, `ollama`, or `echo`, which needs no key and no model.
+    #[oai(validator(max_length = 50))]
+    llm_provider: Option<String>,
+    /// The model's name, as the provider knows it; any for `echo`.
+    #[oai(validator(max_length = 100))]
+    model: Option<String>,
+    /// How the model is to be called: all of it, not only what changes.
+    parameters: Option<Parameters>,
+    /// Whether others may see and run it.
+    is_public: Option<bool>,
+}
+
+impl Check for Revised {
+    fn check_json(body: &Value, faults: &mut Faults) {
+        let nothing = body.as_object().is_some_and(|fields| fields.values().all(Value::is_null));
+        faults.check(!nothing, "", "names nothing to be changed");
+    }
+}
+
+impl From<Revised> for Changes {
+    fn from(revised: Revised) -> Self {
+        Self {
+            sub_specialty_id: revised.sub_specialty_id,
+            title: revised.title.map(|title| title.trim().to_owned()),
+            content: revised.content,
+            variables: revised.variables,
+            llm_provider: revised.llm_provider,
+            model: revised.model,
+            parameters: revised.parameters.map(Into::into),
+            is_public: revised.is_public,
+        }
+    }
+}
+
+/// The commands of this context.
+pub struct Prompts(pub Arc<Desk>);
+
+#[OpenApi(
+    tag = "Context::Prompt",
+    request_header(
+        name = "Idempotency-Key",
+        ty = "Option<String>",
+        description = "A repeated request with the same key gets the first answer."
+    )
+)]
+impl Prompts {
+    /// Makes a prompt, which is the caller's own.
+    #[oai(path = "/api/v1/expert-prompts", method = "post", operation_id = "create_prompt")]
+    async fn create(&self, caller: Caller, arrival: Arrival, body: Body<NewPrompt>) -> Result<Created, Problem> {
+        let new = body.value;
+        let revision = Box::new(Revision {
+            sub_specialty_id: new.sub_specialty_id,
+            title: new.title.trim().to_owned(),
+            content: new.content,
+            variables: new.variables,
+            llm_provider: new.llm_provider,
+            model: new.model,
+            parameters: new.parameters.map(Into::into).unwrap_or_default(),
+            is_public: new.is_public,
+        });
+        let call = arrival.call(caller.id, body.digest);
+        let receipt = self
+            .0
+            .run(call, async move |desk: Arc<Desk>, mut call| {
+                desk.known(caller.id).await?;
+                let sub_specialty = desk.store.load::<SubSpecialty>(revision.sub_specialty_id).await?;
+                let sub_specialty_exists = sub_specialty.aggregate.created;
+                let command = Command::Create { user_id: caller.id, sub_specialty_exists, revision };
+                call.fresh = true;
+                desk.compile(clock::id(), command, call).await
+            })
+            .await?;
+        Ok(Created::within(PATH, receipt))
+    }
+
+    /// Makes a new version of a prompt, which only its owner may.
+    #[oai(
+        path = "/api/v1/expert-prompts/:id",
+        method = "patch",
+        operation_id = "revise_prompt",
+        request_header(
+            name = "If-Match",
+            ty = "Option<String>",
+            description = "The version that is to be changed, as `\"1\"`."
+        )
+    )]
+    async fn revise(
+        &self,
+        caller: Caller,
+        id: Path<Uuid>,
+        arrival: Arrival,
+        body: Body<Revised>,
+    ) -> Result<Changed, Problem> {
+        let id = id.0;
+        let changes: Box<Changes> = Box::new(body.value.into());
+        let call = arrival.call(caller.id, body.digest);
+        let receipt = self
+            .0
+            .run(call, async move |desk: Arc<Desk>, call| {
+                desk.known(caller.id).await?;
+                // Before the version is compared: a stranger learns nothing of it.
+                let prompt = desk.store.load::<Prompt>(id).await?.aggregate;
+                if !prompt.is_visible_to(caller.id, false) {
+                    return Err(Problem::refusal(&Error::NotFound));
+                }
+                let sub_specialty_exists = match changes.sub_specialty_id {
+                    Some(id) => desk.store.load::<SubSpecialty>(id).await?.aggregate.created,
+                    None => true,
+                };
+                let command = Command::Revise { user_id: caller.id, sub_specialty_exists, changes };
+                desk.compile(id, command, call).await
+            })
+            .await?;
+        Ok(Changed::within(PATH, receipt))
+    }
+}
+
+impl Desk {
+    /// Executes a command of a prompt away from the runtime's threads: a large template takes its time to compile.
+    async fn compile(
+        self: &Arc<Self>,
+        id: Uuid,
+        command: Command,
+        call: events::Call,
+    ) -> Result<events::Receipt, Problem> {
+        let desk = Arc::clone(self);
+        let runtime = Handle::current();
+        let execute = move || runtime.block_on(execute::<Prompt>(&desk.store, id, command, call));
+        Ok(self.compiling.run(execute).await??)
+    }
+}

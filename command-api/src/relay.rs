@@ -1,0 +1,46 @@
+//! The relay runs here, because this role is always up; and what it knows of the log becomes metrics.
+
+use std::time::Duration;
+
+use events::Store;
+use metrics::gauge;
+use nats::{
+    Bus, Relay,
+    relay::{Options, Status},
+};
+use service::{lifecycle::Lifecycle, telemetry::name};
+use tokio::{sync::watch, time::interval};
+use tokio_util::sync::CancellationToken;
+
+/// How often the metrics are brought up to date.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Starts the relay and its metrics.
+pub fn start(store: &Store, bus: &Bus, lifecycle: &Lifecycle) {
+    let relay = Relay::new(store.clone(), bus.clone(), Options::default());
+    let gauges = Gauges { status: relay.status(), appended: store.appended() };
+    lifecycle.spawn("relay", relay.run(lifecycle.soft()));
+    lifecycle.tracker().spawn(gauges.run(lifecycle.soft()));
+}
+
+struct Gauges {
+    status: watch::Receiver<Status>,
+    appended: watch::Receiver<i64>,
+}
+
+impl Gauges {
+    async fn run(self, soft: CancellationToken) {
+        let mut every = interval(EVERY);
+        while soft.run_until_cancelled(every.tick()).await.is_some() {
+            self.step();
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "Prometheus' numbers are floats; exact up to 2^53 events")]
+    fn step(&self) {
+        let Status { head, relayed, .. } = *self.status.borrow();
+        let head = head.max(*self.appended.borrow());
+        gauge!(name::LOG_HEAD).set(head as f64);
+        gauge!(name::RELAY_LAG).set(head.saturating_sub(relayed).max(0) as f64);
+    }
+}

@@ -5,6 +5,7 @@ use std::{future::Future, net::SocketAddr, process::ExitCode, time::Duration};
 use anyhow::Context as _;
 use events::{Store, store::Options};
 use sqlx::PgPool;
+use tokio::net::TcpListener;
 
 use crate::{
     config::Logs,
@@ -114,7 +115,12 @@ pub fn open_store_on(pool: &PgPool, lifecycle: &Lifecycle) -> Store {
 pub async fn serve(lifecycle: &Lifecycle, addr: SocketAddr, app: http::App) -> anyhow::Result<SocketAddr> {
     let listener = http::bind(addr).await?;
     let addr = listener.local_addr()?;
+    serve_on(lifecycle, listener, app);
+    Ok(addr)
+}
+
+/// The same on a listener that is there already.
+pub fn serve_on(lifecycle: &Lifecycle, listener: TcpListener, app: http::App) {
     let (soft, hard) = (lifecycle.soft(), lifecycle.hard());
     lifecycle.spawn("http", http::serve(listener, app, soft, hard, GRACE));
-    Ok(addr)
 }

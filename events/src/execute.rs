@@ -1,7 +1,8 @@
 //! The one way by which anything gets into the log: load, handle, append.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::{
@@ -11,6 +12,8 @@ use crate::{
 
 /// How often a command is decided again when the thing has changed between load and append.
 const TRIES: usize = 5;
+/// How long a command may take in all before its caller is told that the log is not there.
+const PATIENCE: Duration = Duration::from_millis(4500);
 
 /// What travels with a command besides itself.
 #[derive(Debug, Clone)]
@@ -73,13 +76,25 @@ pub enum Error<R: fmt::Debug + fmt::Display> {
 
 /// Runs `command` on the thing `id`: loads it, decides, appends; decides again when it has changed meanwhile, at most
 /// five times. A command that changes nothing answers with the thing's last event.
+///
+/// Answers within five seconds: [`StoreError::Unavailable`] when the log is not there. What was handed to the writer by
+/// then may still be appended; a second try with the same key finds out.
 pub async fn execute<A: Stream>(
     store: &Store,
     id: Uuid,
     command: A::Command,
     call: impl Into<Call>,
 ) -> Result<Receipt, Error<A::Error>> {
-    let call = call.into();
+    let late = |_| Err(StoreError::Unavailable(None).into());
+    timeout(PATIENCE, attempt::<A>(store, id, command, call.into())).await.unwrap_or_else(late)
+}
+
+async fn attempt<A: Stream>(
+    store: &Store,
+    id: Uuid,
+    command: A::Command,
+    call: Call,
+) -> Result<Receipt, Error<A::Error>> {
     if let Some(key) = &call.key
         && let Some(receipt) = replay(store, key).await?
     {
@@ -119,10 +134,8 @@ pub async fn execute<A: Stream>(
             Ok(at) => return Ok(Receipt { id, version: at.version, position: at.position, replayed: false }),
             Err(Refused::Version) => {}
             Err(Refused::Claim) => {
-                for claim in &claims {
-                    if store.holder(claim).await?.is_some() {
-                        return Err(Error::Refused(A::Error::taken(claim)));
-                    }
+                if let Some(claim) = store.taken(&claims).await? {
+                    return Err(Error::Refused(A::Error::taken(claim)));
                 }
             }
             Err(Refused::Key) => {

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{MAX_EVENT_BYTES, Meta, StoreError};
+use super::{MAX_EVENT_BYTES, MAX_META_BYTES, Meta, StoreError};
 use crate::{Claim, Fact};
 
 /// The events of one command on one thing, and what goes into the log with them.
@@ -26,6 +26,35 @@ pub struct Append {
     pub secrets: Vec<Secret>,
     /// By which a repeated command is known.
     pub key: Option<Key>,
+}
+
+impl Append {
+    /// Refuses what must not be committed, because the bus could never carry it or the log's contract forbids it.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        let refuse = |kind, why: String| Err(StoreError::Uncarriable { kind, why });
+        if !is_token(self.stream) {
+            return refuse(self.stream, "its stream is not a subject token".to_owned());
+        }
+        if self.events.is_empty() {
+            return refuse(self.stream, "there is no event".to_owned());
+        }
+        let meta = serde_json::to_string(&self.meta).unwrap_or_default();
+        for New { kind, data, .. } in &self.events {
+            if data.len() > MAX_EVENT_BYTES {
+                return refuse(kind, format!("{} bytes, of at most {MAX_EVENT_BYTES}", data.len()));
+            }
+            if meta.len() > MAX_META_BYTES {
+                return refuse(kind, format!("meta of {} bytes, of at most {MAX_META_BYTES}", meta.len()));
+            }
+            if [data, &meta].into_iter().any(|text| text.contains("\\u0000") && has_nul(text)) {
+                return refuse(kind, "it holds U+0000".to_owned());
+            }
+            if !is_token(kind) {
+                return refuse(kind, "its kind is not a subject token".to_owned());
+            }
+        }
+        Ok(())
+    }
 }
 
 /// An event that is not in the log yet.
@@ -54,15 +83,6 @@ impl New {
             .and_then(|rest| rest.strip_prefix(r#"","data":"#))
             .and_then(|rest| rest.strip_suffix('}'))
             .ok_or_else(|| refuse(r#"it is not serialised as {"kind": …, "data": {…}}"#.to_owned()))?;
-        if data.len() > MAX_EVENT_BYTES {
-            return Err(refuse(format!("{} bytes, of at most {MAX_EVENT_BYTES}", data.len())));
-        }
-        if data.contains("\\u0000") && has_nul(data) {
-            return Err(refuse("it holds U+0000".to_owned()));
-        }
-        if !is_token(kind) {
-            return Err(refuse("its kind is not a subject token".to_owned()));
-        }
         Ok(Self { event_id, kind, schema: event.schema(), data: data.to_owned() })
     }
 }

@@ -76,13 +76,14 @@ impl<A: Stream> EventStore<A> for Store {
             return Ok(Vec::new());
         }
         let id = context.id;
+        let claims: Vec<_> = events.iter().flat_map(crate::Fact::claims).collect();
         // By now the context's aggregate has applied the events, as cqrs-es's sink does on write.
         let append = Append {
             stream: A::TYPE,
             id,
             expected: context.loaded.version,
             scope: context.loaded.aggregate.scope(id),
-            claims: events.iter().flat_map(crate::Fact::claims).collect(),
+            claims: claims.clone(),
             events: events
                 .iter()
                 .map(|event| New::of(event, clock::id()))
@@ -95,9 +96,8 @@ impl<A: Stream> EventStore<A> for Store {
         match self.append(append).await.map_err(infrastructure)? {
             Ok(_) => {}
             Err(Refused::Claim) => {
-                let claim = events.iter().flat_map(crate::Fact::claims).next();
-                return Err(match claim {
-                    Some(claim) => AggregateError::UserError(<A::Error as crate::Refusal>::taken(&claim)),
+                return Err(match self.taken(&claims).await.map_err(infrastructure)? {
+                    Some(claim) => AggregateError::UserError(<A::Error as crate::Refusal>::taken(claim)),
                     None => AggregateError::AggregateConflict,
                 });
             }

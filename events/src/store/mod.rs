@@ -5,6 +5,7 @@
 
 mod append;
 mod framework;
+mod group;
 mod hash;
 mod ledger;
 mod lines;
@@ -25,9 +26,12 @@ pub use ledger::Identity;
 pub use read::{Loaded, Replay};
 pub use recorded::{Meta, Recorded};
 
-/// The most that one event may weigh: `data` and `meta` together, in bytes. With its headers it stays below the bus's
-/// `max_payload` of 1 MiB; what is larger is refused before the commit, because nothing could ever relay it.
+/// The most that the `data` of one event may weigh, in bytes. With its headers (of which `meta` makes up to
+/// [`MAX_META_BYTES`]) it stays below the bus's `max_payload` of 1 MiB; what is larger is refused before the commit,
+/// because nothing could ever relay it.
 pub const MAX_EVENT_BYTES: usize = 1_000_000;
+/// The most that the `meta` of a command may weigh, in bytes.
+pub const MAX_META_BYTES: usize = 8 * 1024;
 
 /// How the writer gathers and how long it tries.
 #[derive(Debug, Clone)]
@@ -121,7 +125,10 @@ impl Store {
     }
 
     /// Appends one command's events, all or none. The append goes on when its caller vanishes.
+    ///
+    /// [`StoreError::Unavailable`] leaves open whether it is in the log: only a key can tell a second try.
     pub async fn append(&self, append: Append) -> Result<Result<Appended, Refused>, StoreError> {
+        append.check()?;
         self.writer.append(append).await
     }
 

@@ -62,9 +62,9 @@ impl Store {
 
     /// Up to `limit` events after `position`, in order, without gaps.
     pub async fn after(&self, position: i64, limit: usize) -> Result<Vec<Recorded>, StoreError> {
-        let sql = format!("select {COLUMNS} from event where position > $1 and position <= $1 + $2 order by position");
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(position).bind(limit).fetch_all(&self.reads).await?;
+        let sql = format!("select {COLUMNS} from event where position > $1 and position <= $2 order by position");
+        let last = position.saturating_add(i64::try_from(limit).unwrap_or(i64::MAX));
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(position).bind(last).fetch_all(&self.reads).await?;
         rows.iter().map(recorded).collect()
     }
 
@@ -76,6 +76,16 @@ impl Store {
             .fetch_optional(&self.reads)
             .await?;
         Ok(row.map(|row| row.try_get(0)).transpose()?)
+    }
+
+    /// The first of `claims` that something holds.
+    pub(crate) async fn taken<'a>(&self, claims: &'a [Claim]) -> Result<Option<&'a Claim>, StoreError> {
+        for claim in claims {
+            if self.holder(claim).await?.is_some() {
+                return Ok(Some(claim));
+            }
+        }
+        Ok(None)
     }
 
     /// A secret of the thing `id`.

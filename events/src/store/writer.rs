@@ -4,11 +4,7 @@
 //! (connections) take turns at the queue: while one waits for its commit, the next fills its group. The ledger's row lock
 //! orders them, as it orders the writers of other processes.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use sqlx::{ConnectOptions as _, PgConnection, Row as _, postgres::PgConnectOptions};
@@ -22,6 +18,7 @@ use uuid::Uuid;
 use super::{
     Options, StoreError,
     append::{Append, Appended, Refused},
+    group::Group,
     lines::{Answer, Lines},
 };
 use crate::{clock, failpoint};
@@ -35,8 +32,8 @@ pub(super) struct Queue {
     patience: Duration,
 }
 
-struct Job {
-    append: Append,
+pub(super) struct Job {
+    pub(super) append: Append,
     deadline: Instant,
     answer: oneshot::Sender<Outcome>,
 }
@@ -49,8 +46,8 @@ impl Queue {
             Ok(Ok(())) => {}
             Ok(Err(_)) | Err(_) => return Err(StoreError::Unavailable(None)),
         }
-        // A lane answers before the deadline or soon after; the second bound is for a lane that died.
-        match timeout_at(deadline + self.patience, outcome).await {
+        // A lane that is in the middle of a send answers only when that is over: its caller need not wait so long.
+        match timeout_at(deadline + self.patience / 8, outcome).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) | Err(_) => Err(StoreError::Unavailable(None)),
         }
@@ -87,6 +84,8 @@ pub(super) fn start(
         ("statement_timeout", limit.as_str()),
         ("idle_in_transaction_session_timeout", limit.as_str()),
         ("search_path", "public"),
+        // What append() relies on, whatever the database's default is.
+        ("default_transaction_isolation", "read committed"),
     ]);
     let mut lanes = JoinSet::new();
     for _ in 0..options.lanes.max(1) {
@@ -120,11 +119,9 @@ impl Lane {
     async fn gather(&mut self) -> Option<Vec<Job>> {
         let intake = self.intake.clone();
         let mut intake = intake.lock().await;
-        let mut group = Group::default();
-        for _ in 0..intake.deferred.len() {
-            if let Some(job) = intake.deferred.pop_front() {
-                group.take(job, &mut intake.deferred);
-            }
+        let mut group = Group::new(self.options.batch);
+        for job in std::mem::take(&mut intake.deferred) {
+            group.take(job, &mut intake.deferred);
         }
         if group.jobs.is_empty() {
             let job = intake.receiver.recv().await?;
@@ -132,13 +129,13 @@ impl Lane {
         }
         let until = Instant::now() + self.options.linger;
         loop {
-            while group.jobs.len() < self.options.batch
+            while !group.is_full()
                 && let Ok(job) = intake.receiver.try_recv()
             {
                 group.take(job, &mut intake.deferred);
             }
             // tokio's timer counts in milliseconds; a linger of a fraction of one gives way to the callers instead.
-            if group.jobs.len() >= self.options.batch.min(self.company) || Instant::now() >= until {
+            if group.is_full() || group.jobs.len() >= self.company || Instant::now() >= until {
                 break;
             }
             tokio::task::yield_now().await;
@@ -167,7 +164,13 @@ impl Lane {
                     return self.answer(group, &answer, uncertain).await;
                 }
                 Err(Failure::NotSent) => {}
-                Err(Failure::Lost) => uncertain = true,
+                Err(Failure::Lost) => {
+                    // Not the connection, then, but the database: a full disk, a shutdown.
+                    if uncertain {
+                        tokio::time::sleep(self.options.patience / 16).await;
+                    }
+                    uncertain = true;
+                }
                 Err(Failure::Refused(error)) => {
                     if group.len() == 1
                         && let Some(only) = group.pop()
@@ -254,13 +257,16 @@ impl Lane {
 
     /// After a lost connection a refusal may come from our own first try: then its events are there.
     async fn recognise(&mut self, append: &Append) -> Result<Option<Appended>, StoreError> {
-        let Some(connection) = &mut self.connection else { return Err(StoreError::Unavailable(None)) };
-        let found = sqlx::query("select event_id, position from event where stream = $1 and id = $2 and version = $3")
+        let lost = || StoreError::Unavailable(None);
+        // Out of the lane's hands, as in send().
+        let mut connection = self.connection.take().ok_or_else(lost)?;
+        let query = sqlx::query("select event_id, position from event where stream = $1 and id = $2 and version = $3")
             .bind(append.stream)
             .bind(append.id)
             .bind(append.version())
-            .fetch_optional(&mut *connection)
-            .await?;
+            .fetch_optional(&mut connection);
+        let found = timeout(self.options.patience, query).await.map_err(|_| lost())??;
+        self.connection = Some(connection);
         let Some(row) = found else { return Ok(None) };
         let ours = append.events.last().map(|event| event.event_id) == Some(row.try_get::<Uuid, _>(0)?);
         Ok(if ours { Some(Appended { version: append.version(), position: row.try_get(1)? }) } else { None })
@@ -281,33 +287,4 @@ enum Failure {
     Lost,
     /// The database refused it whole.
     Refused(sqlx::Error),
-}
-
-/// Commands that can be checked in one statement: no two of them touch the same stream, claim or key.
-#[derive(Default)]
-struct Group {
-    jobs: Vec<Job>,
-    touched: HashSet<Touched>,
-}
-
-#[derive(PartialEq, Eq, Hash)]
-enum Touched {
-    Stream(&'static str, Uuid),
-    Claim(String, String),
-    Key(Uuid, String),
-}
-
-impl Group {
-    fn take(&mut self, job: Job, deferred: &mut VecDeque<Job>) {
-        let append = &job.append;
-        let mut touches = vec![Touched::Stream(append.stream, append.id)];
-        touches.extend(append.claims.iter().map(|c| Touched::Claim(c.scope.clone(), c.value.clone())));
-        touches.extend(append.key.iter().map(|k| Touched::Key(k.caller, k.key.clone())));
-        if touches.iter().any(|t| self.touched.contains(t)) {
-            deferred.push_back(job);
-        } else {
-            self.touched.extend(touches);
-            self.jobs.push(job);
-        }
-    }
 }

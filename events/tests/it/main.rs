@@ -1,0 +1,12 @@
+//! The log's promises on a real PostgreSQL, whatever crashes; and the forms that events ever had.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may end where it stands")]
+
+mod callers;
+mod framework;
+mod golden;
+mod keys;
+mod ledger;
+mod outages;
+mod processes;
+mod refusals;
+mod rig;

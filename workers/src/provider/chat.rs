@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use events::{
-    execution::{Request, Usage},
+    execution::{FailureClass, Request, Usage},
     model::{Parameters, Role},
 };
 use futures_util::{FutureExt as _, future::BoxFuture};
@@ -97,19 +97,13 @@ pub(super) struct Chat {
     kind: &'static Kind,
     base_url: Endpoint,
     key: Option<Secret>,
-    client: Client,
+    /// None where it could not be made, as on a machine without root certificates: then nobody can be asked.
+    client: Option<Client>,
 }
 
 /// All of them, with these keys and addresses.
 pub(super) fn all(config: &config::Providers) -> Result<Vec<Chat>, Error> {
-    // A redirect would take the key in its header to somebody else.
-    let http = reqwest::Client::builder()
-        .connect_timeout(CONNECT)
-        .tcp_nodelay(true)
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .map_err(|error| Error::Client(error.to_string()))?;
-    let client = Client::builder().with_reqwest(http).build().map_err(|error| Error::Client(error.to_string()))?;
+    let client = client().inspect_err(|error| tracing::error!(%error, "no provider but echo can be asked")).ok();
     KINDS
         .iter()
         .map(|kind| {
@@ -130,6 +124,16 @@ pub(super) fn all(config: &config::Providers) -> Result<Vec<Chat>, Error> {
         .collect()
 }
 
+fn client() -> Result<Client, Box<dyn std::error::Error>> {
+    // A redirect would take the key in its header to somebody else.
+    let http = reqwest::Client::builder()
+        .connect_timeout(CONNECT)
+        .tcp_nodelay(true)
+        .redirect(reqwest::redirect::Policy::none())
+        .build()?;
+    Ok(Client::builder().with_reqwest(http).build()?)
+}
+
 impl Chat {
     pub(super) fn name(&self) -> &'static str {
         self.kind.name
@@ -143,6 +147,10 @@ impl Chat {
         {
             return Err(Failure::unconfigured(variable));
         }
+        let Some(client) = &self.client else {
+            let detail = format!("{provider} cannot be asked: this machine has no usable root certificates");
+            return Err(Failure::new(FailureClass::Misconfigured, "provider_misconfigured", detail));
+        };
         let (model, extra_body) = model_of(adapter, &request.model);
         let target = ServiceTarget {
             endpoint: self.base_url.clone(),
@@ -151,7 +159,7 @@ impl Chat {
         };
         let options = options(&request.parameters, extra_body);
         let who = Who { provider, key, key_variable, url_variable };
-        match self.client.exec_chat(target, conversation(request), Some(&options)).await {
+        match client.exec_chat(target, conversation(request), Some(&options)).await {
             Ok(response) => completion(provider, &response),
             Err(error) => Err(Failure::of(&error, &who)),
         }

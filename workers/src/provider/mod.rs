@@ -78,7 +78,4 @@ pub enum Error {
         /// The variable that has it.
         variable: &'static str,
     },
-    /// The HTTP client could not be made.
-    #[error("the HTTP client for providers cannot be made: {0}")]
-    Client(String),
 }

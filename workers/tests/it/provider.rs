@@ -1,0 +1,261 @@
+//! Both wire forms, and the third: what is sent, what is understood, and what becomes of everything else.
+
+use events::{
+    execution::{FailureClass, Usage},
+    model::{Message, Parameters, Role},
+};
+use serde_json::{Value, json};
+use wiremock::{
+    Mock, MockServer, ResponseTemplate,
+    matchers::{method, path},
+};
+use workers::provider::{Completion, Failure, Providers};
+
+use crate::fixture::{KEY, all_at, anthropic_answer, last, openai_answer, request};
+
+/// A stand-in that answers on `at`, and the providers that go there.
+async fn stand_in(at: &str, answer: ResponseTemplate) -> (MockServer, Providers) {
+    let server = MockServer::start().await;
+    Mock::given(method("POST")).and(path(at)).respond_with(answer).mount(&server).await;
+    let providers = Providers::new(&all_at(&server.uri())).unwrap();
+    (server, providers)
+}
+
+async fn openai(answer: ResponseTemplate) -> Result<Completion, Failure> {
+    let (_server, providers) = stand_in("/v1/chat/completions", answer).await;
+    providers.answer(&request("openai", "gpt-4o-mini", "Hello")).await
+}
+
+async fn anthropic(answer: ResponseTemplate) -> Result<Completion, Failure> {
+    let (_server, providers) = stand_in("/v1/messages", answer).await;
+    providers.answer(&request("anthropic", "claude-sonnet-4-5", "Hello")).await
+}
+
+fn ok(body: &Value) -> ResponseTemplate {
+    ResponseTemplate::new(200).set_body_json(body)
+}
+
+#[tokio::test]
+async fn openai_is_asked_for_a_chat_completion_with_everything_that_was_requested() {
+    let (server, providers) = stand_in("/v1/chat/completions", ok(&openai_answer(" Hi \n"))).await;
+    let mut asked = request("openai", "gpt-4o-mini", "Hello");
+    asked.messages.insert(0, Message { role: Role::System, content: "Be short".to_owned() });
+    asked.parameters = Parameters {
+        system: Some("Be short".to_owned()),
+        temperature: Some(0.5),
+        top_p: Some(0.9),
+        max_tokens: Some(64),
+        seed: Some(7),
+        stop: vec!["END".to_owned()],
+    };
+    let completion = providers.answer(&asked).await.unwrap();
+
+    let (received, body) = last(&server).await;
+    assert_eq!(received.headers["authorization"], format!("Bearer {KEY}"));
+    assert_eq!(
+        body,
+        json!({
+            "model": "gpt-4o-mini", "stream": false,
+            "messages": [{"role": "system", "content": "Be short"}, {"role": "user", "content": "Hello"}],
+            "temperature": 0.5, "top_p": 0.9, "max_tokens": 64, "seed": 7, "stop": ["END"]
+        })
+    );
+    let usage = Usage {
+        input_tokens: Some(1_000),
+        output_tokens: Some(500),
+        cached_input_tokens: Some(400),
+        reasoning_tokens: Some(128),
+    };
+    let (finish_reason, response_id) = (Some("stop".to_owned()), Some("chatcmpl-B9MBs8Cjcvo".to_owned()));
+    assert_eq!(completion, Completion { text: " Hi \n".to_owned(), usage, finish_reason, response_id });
+}
+
+#[tokio::test]
+async fn anthropic_is_asked_for_a_message_with_everything_that_it_knows_of() {
+    let mut answer = anthropic_answer("Hi ");
+    answer["content"].as_array_mut().unwrap().push(json!({"type": "text", "text": "there"}));
+    let (server, providers) = stand_in("/v1/messages", ok(&answer)).await;
+    let mut asked = request("anthropic", "claude-sonnet-4-5", "Hello");
+    asked.messages.insert(0, Message { role: Role::System, content: "Be short".to_owned() });
+    asked.parameters = Parameters {
+        temperature: Some(0.5),
+        top_p: Some(0.9),
+        max_tokens: Some(64),
+        seed: Some(7),
+        stop: vec!["END".to_owned()],
+        ..Parameters::default()
+    };
+    let completion = providers.answer(&asked).await.unwrap();
+
+    let (received, body) = last(&server).await;
+    assert_eq!(received.headers["x-api-key"], KEY);
+    assert_eq!(received.headers["anthropic-version"], "2023-06-01");
+    assert_eq!(
+        body,
+        json!({
+            "model": "claude-sonnet-4-5", "stream": false, "system": "Be short",
+            "messages": [{"role": "user", "content": "Hello"}],
+            "temperature": 0.5, "top_p": 0.9, "max_tokens": 64, "stop_sequences": ["END"]
+        })
+    );
+    assert_eq!(completion.text, "Hi there");
+    assert_eq!(completion.finish_reason.as_deref(), Some("end_turn"));
+    assert_eq!(completion.response_id.as_deref(), Some("msg_013Zva2CMHLNnXjNJJKqJ2EF"));
+    let usage = completion.usage;
+    assert_eq!((usage.input_tokens, usage.cached_input_tokens, usage.output_tokens), (Some(150), Some(50), Some(20)));
+}
+
+#[tokio::test]
+async fn the_form_follows_from_the_providers_name_and_the_model_is_sent_as_it_is_called() {
+    for (provider, at) in [
+        ("openai", "/v1/chat/completions"),
+        ("groq", "/openai/v1/chat/completions"),
+        ("deepseek", "/v1/chat/completions"),
+        ("openrouter", "/api/v1/chat/completions"),
+    ] {
+        let (server, providers) = stand_in(at, ok(&openai_answer("Hi"))).await;
+        for model in ["claude-3-opus", "o3-mini-high", "anthropic::x", "a/b:free"] {
+            let completion = providers.answer(&request(provider, model, "Hello")).await.unwrap();
+            assert_eq!(completion.text, "Hi");
+            let (_, body) = last(&server).await;
+            assert_eq!(body["model"], model, "{provider}");
+            assert_eq!(body.get("reasoning_effort"), None, "{provider}");
+        }
+    }
+    let (server, providers) = stand_in("/v1/messages", ok(&anthropic_answer("Hi"))).await;
+    providers.answer(&request("anthropic", "gpt-high", "Hello")).await.unwrap();
+    assert_eq!(last(&server).await.1["model"], "gpt-high");
+}
+
+#[tokio::test]
+async fn ollama_is_asked_without_a_key() {
+    let answer = json!({
+        "model": "llama3", "created_at": "2026-11-20T00:00:00Z", "done": true, "done_reason": "stop",
+        "message": {"role": "assistant", "content": "Hi"}, "prompt_eval_count": 11, "eval_count": 3
+    });
+    let (server, providers) = stand_in("/api/chat", ok(&answer)).await;
+    let completion = providers.answer(&request("ollama", "llama3:8b", "Hello")).await.unwrap();
+    let (received, body) = last(&server).await;
+    assert_eq!((&body["model"], &body["stream"]), (&json!("llama3:8b"), &json!(false)));
+    assert!(!received.headers.contains_key("authorization"));
+    assert_eq!((completion.text.as_str(), completion.usage.input_tokens), ("Hi", Some(11)));
+}
+
+#[tokio::test]
+async fn a_base_url_may_end_as_it_likes() {
+    let server = MockServer::start().await;
+    Mock::given(path("/v1/chat/completions")).respond_with(ok(&openai_answer("Hi"))).mount(&server).await;
+    Mock::given(path("/v1/messages")).respond_with(ok(&anthropic_answer("Hi"))).mount(&server).await;
+    for end in ["", "/", "/v1", "/v1/"] {
+        let providers = Providers::new(&all_at(&format!("{}{end}", server.uri()))).unwrap();
+        for provider in ["openai", "anthropic"] {
+            assert_eq!(providers.answer(&request(provider, "m", "Hello")).await.unwrap().text, "Hi", "{provider} {end}");
+        }
+    }
+    let wrong = Providers::new(&all_at("localhost:1234")).err().unwrap();
+    assert_eq!(wrong.to_string(), "OPENAI_BASE_URL is not an http or https URL");
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_set_is_named() {
+    let providers = Providers::new(&workers::config::Providers {
+        openai_api_key: Some("  ".to_owned().into()),
+        openai_base_url: Some(String::new()),
+        ..workers::config::Providers::default()
+    })
+    .unwrap();
+    for (provider, variable) in [
+        ("openai", "OPENAI_API_KEY"),
+        ("anthropic", "ANTHROPIC_API_KEY"),
+        ("groq", "GROQ_API_KEY"),
+        ("deepseek", "DEEPSEEK_API_KEY"),
+        ("openrouter", "OPENROUTER_API_KEY"),
+    ] {
+        let failure = providers.answer(&request(provider, "m", "Hello")).await.unwrap_err();
+        assert_eq!((failure.class, failure.code), (FailureClass::Misconfigured, "provider_not_configured"));
+        assert_eq!(failure.detail, format!("{variable} is not set"));
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_answer_has_a_class_and_never_shows_the_key() {
+    use FailureClass::{Malformed, Misconfigured, Permanent, Retryable};
+    let said = |status: u16| {
+        let error = json!({"error": {"message": format!("No, {KEY}."), "type": "t"}, "type": "error"});
+        ResponseTemplate::new(status).set_body_json(error)
+    };
+    let raw = |body: &str, kind: &str| ResponseTemplate::new(200).set_body_raw(body.to_owned(), kind);
+    for (answer, class, code, detail) in [
+        (said(400), Permanent, "provider_rejected", "answered 400: No, [key]."),
+        (said(401), Misconfigured, "provider_misconfigured", "refused the key (401): check"),
+        (said(403), Misconfigured, "provider_misconfigured", "refused the key (403): check"),
+        (said(404), Permanent, "provider_rejected", "answered 404"),
+        (said(429), Retryable, "provider_rate_limited", "answered 429"),
+        (said(500), Retryable, "provider_unavailable", "answered 500"),
+        (said(307).insert_header("location", "/x"), Misconfigured, "provider_misconfigured", "redirect (307)"),
+        (raw("{\"id\": ", "application/json"), Malformed, "malformed_answer", "JSON that is broken"),
+        (raw("<html>", "text/html"), Malformed, "malformed_answer", "not JSON"),
+        (raw("{}", "application/json"), Malformed, "malformed_answer", ""),
+    ] {
+        for failure in [openai(answer.clone()).await, anthropic(answer.clone()).await].map(Result::unwrap_err) {
+            assert_eq!((failure.class, failure.code), (class, code), "{failure}");
+            assert!(failure.detail.contains(detail), "{failure}");
+            assert!(!failure.detail.contains(KEY), "{failure}");
+            assert_eq!(failure.usage, Box::default());
+        }
+    }
+    let wait = openai(said(429).insert_header("retry-after", "7")).await.unwrap_err().retry_after;
+    assert_eq!(wait, Some(std::time::Duration::from_secs(7)));
+}
+
+#[tokio::test]
+async fn a_provider_that_is_not_there_may_be_there_later() {
+    // Taken and given back, so nobody listens on it.
+    let addr = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let providers = Providers::new(&all_at(&format!("http://{addr}"))).unwrap();
+    let failure = providers.answer(&request("openai", "m", "Hello")).await.unwrap_err();
+    assert_eq!((failure.class, failure.code), (FailureClass::Retryable, "provider_unavailable"));
+    assert_eq!(failure.detail, "openai cannot be reached");
+}
+
+#[tokio::test]
+async fn a_refusal_is_no_answer_and_is_billed() {
+    let mut answer = openai_answer("");
+    answer["choices"][0]["message"] = json!({"role": "assistant", "content": null, "refusal": "I will not."});
+    let failure = openai(ok(&answer)).await.unwrap_err();
+    assert_eq!((failure.class, failure.code), (FailureClass::Permanent, "provider_rejected"));
+    assert!(failure.detail.ends_with("I will not."), "{failure}");
+    assert_eq!(failure.usage.output_tokens, Some(500));
+
+    let mut answer = anthropic_answer("");
+    answer["stop_reason"] = json!("refusal");
+    let failure = anthropic(ok(&answer)).await.unwrap_err();
+    assert_eq!((failure.class, failure.usage.output_tokens), (FailureClass::Permanent, Some(20)));
+}
+
+#[tokio::test]
+async fn an_answer_that_its_limit_left_empty_is_still_an_answer() {
+    let mut answer = openai_answer("");
+    answer["choices"][0]["finish_reason"] = json!("length");
+    let completion = openai(ok(&answer)).await.unwrap();
+    assert_eq!((completion.text.as_str(), completion.finish_reason.as_deref()), ("", Some("length")));
+}
+
+#[tokio::test]
+async fn nul_becomes_the_replacement_character() {
+    assert_eq!(openai(ok(&openai_answer("a\0b"))).await.unwrap().text, "a\u{fffd}b");
+    assert_eq!(anthropic(ok(&anthropic_answer("a\0b"))).await.unwrap().text, "a\u{fffd}b");
+}
+
+#[tokio::test]
+async fn echo_answers_with_the_prompt_and_says_what_it_is() {
+    let providers = Providers::new(&workers::config::Providers::default()).unwrap();
+    let mut asked = request("echo", "", "Hello, Ada");
+    asked.messages.insert(0, Message { role: Role::System, content: "Be short".to_owned() });
+    let completion = providers.answer(&asked).await.unwrap();
+    assert_eq!(completion.text, "Hello, Ada");
+    assert_eq!(completion.finish_reason.as_deref(), Some("echo, no model"));
+    assert_eq!((completion.usage.input_tokens, completion.usage.output_tokens), (Some(0), Some(0)));
+    let failure = providers.answer(&request("nobody", "m", "Hello")).await.unwrap_err();
+    assert_eq!((failure.class, failure.code), (FailureClass::Permanent, "unknown_provider"));
+}

@@ -1,0 +1,106 @@
+//! How far a projection has come: one row, moved in the transaction of the rows that it vouches for.
+
+use std::sync::Arc;
+
+use events::{Recorded, Store};
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use crate::projection::{Error, Projection, concerns};
+
+/// A place in the log, with the identity of the event that stands there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The position of the last event that was applied; 0 before the first.
+    pub position: i64,
+    /// That event; none before the first.
+    pub event_id: Option<Uuid>,
+}
+
+/// Reads the checkpoint of `P`, making it where there is none, and refuses one that is of another log or of other code.
+pub async fn open<P: Projection>(pool: &PgPool, store: &Store) -> Result<Checkpoint, Error> {
+    sqlx::query!(
+        "insert into checkpoint (name, version, position, epoch)
+         select $1, $2, 0, l.epoch from ledger l on conflict (name) do nothing",
+        P::NAME,
+        P::VERSION
+    )
+    .execute(pool)
+    .await?;
+    let row = sqlx::query!("select version, position, event_id from checkpoint where name = $1", P::NAME)
+        .fetch_one(pool)
+        .await?;
+    if row.version != P::VERSION {
+        let tables = P::TABLES.join(", ");
+        return Err(Error::OtherVersion { name: P::NAME, found: row.version, expected: P::VERSION, tables });
+    }
+    if row.position > 0 {
+        let there = store.identity(row.position).await?.map(|identity| identity.event_id);
+        if there.is_none() || there != row.event_id {
+            return Err(Error::OtherLog { name: P::NAME, position: row.position, tables: P::TABLES.join(", ") });
+        }
+    }
+    Ok(Checkpoint { position: row.position, event_id: row.event_id })
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is in the rows, and this is where the checkpoint stands now.
+    Applied(Checkpoint),
+    /// Another projector of the name has moved the checkpoint, and nothing was done here.
+    Superseded,
+}
+
+/// Applies `batch`, which follows on `from` without a gap, and moves the checkpoint, in one transaction.
+///
+/// The checkpoint's row is locked first, so that of two projectors of one name one waits, then finds that the other was
+/// there.
+pub async fn apply<P: Projection>(pool: &PgPool, from: Checkpoint, batch: &[Arc<Recorded>]) -> Result<Outcome, Error> {
+    let Some(to) = follow(from, batch)? else { return Ok(Outcome::Applied(from)) };
+    let mut concerned = Vec::with_capacity(batch.len());
+    for event in batch {
+        if concerns::<P>(event)? {
+            concerned.push(Arc::clone(event));
+        }
+    }
+    let mut tx = pool.begin().await?;
+    if !lock(&mut tx, P::NAME, from).await? {
+        return Ok(Outcome::Superseded);
+    }
+    if !concerned.is_empty() {
+        P::apply(&mut tx, &concerned).await?;
+    }
+    let epoch = batch.last().map_or(0, |last| last.epoch);
+    sqlx::query!(
+        "update checkpoint set position = $3, epoch = $4, event_id = $5, updated_at = now()
+         where name = $1 and position = $2",
+        P::NAME,
+        from.position,
+        to.position,
+        epoch,
+        to.event_id
+    )
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(Outcome::Applied(to))
+}
+
+/// Where `batch` leads from `from`; nowhere if it is empty.
+fn follow(from: Checkpoint, batch: &[Arc<Recorded>]) -> Result<Option<Checkpoint>, Error> {
+    for (expected, event) in (from.position + 1..).zip(batch) {
+        if event.position != expected {
+            return Err(Error::NotContiguous { expected, found: event.position });
+        }
+    }
+    Ok(batch.last().map(|last| Checkpoint { position: last.position, event_id: Some(last.event_id) }))
+}
+
+/// Locks the checkpoint's row to the end of the transaction; false if it is not where it was read to be.
+async fn lock(tx: &mut PgConnection, name: &str, at: Checkpoint) -> Result<bool, Error> {
+    let row = sqlx::query!("select position, event_id from checkpoint where name = $1 for update", name)
+        .fetch_optional(tx)
+        .await?;
+    Ok(row.is_some_and(|row| row.position == at.position && row.event_id == at.event_id))
+}

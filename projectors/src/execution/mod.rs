@@ -1,0 +1,155 @@
+//! Executions, from the request to the outcome.
+
+mod row;
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use events::{Recorded, execution::Event};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+pub use row::Execution;
+
+use crate::{
+    fold::{self, column},
+    projection::{Error, Projection},
+};
+
+/// Writes `execution`.
+#[derive(Debug)]
+pub struct Executions;
+
+impl Projection for Executions {
+    const NAME: &'static str = "execution";
+    const VERSION: i32 = 1;
+    const STREAMS: &'static [&'static str] = &["execution"];
+    const KINDS: &'static [&'static [&'static str]] = &[Event::KINDS];
+    const TABLES: &'static [&'static str] = &["execution"];
+
+    async fn apply(tx: &mut PgConnection, batch: &[Arc<Recorded>]) -> Result<(), Error> {
+        let there = load(tx, &fold::begun::<Execution>(batch)).await?;
+        store(tx, &fold::rows(there, batch)?).await
+    }
+}
+
+/// The rows of these executions.
+pub async fn load(tx: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Execution>, Error> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = sqlx::query!(
+        r#"select id, prompt_id, prompt_version, user_id, variables::text as "variables!", llm_provider, model,
+                  status, result, input_tokens, output_tokens, cached_input_tokens, reasoning_tokens, cost::text,
+                  price_table, duration_ms, response_id, attempts, error_code, error_detail, retry_of,
+                  cancel_requested, created_at, started_at, finished_at, version, position
+           from execution where id = any($1)"#,
+        ids
+    )
+    .fetch_all(tx)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let cost = row.cost.map(|cost| cost.parse()).transpose();
+            Ok(Execution {
+                cost: cost.map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+                id: row.id,
+                prompt_id: row.prompt_id,
+                prompt_version: row.prompt_version,
+                user_id: row.user_id,
+                variables: row.variables,
+                llm_provider: row.llm_provider,
+                model: row.model,
+                status: row.status,
+                result: row.result,
+                input_tokens: row.input_tokens,
+                output_tokens: row.output_tokens,
+                cached_input_tokens: row.cached_input_tokens,
+                reasoning_tokens: row.reasoning_tokens,
+                price_table: row.price_table,
+                duration_ms: row.duration_ms,
+                response_id: row.response_id,
+                attempts: row.attempts,
+                error_code: row.error_code,
+                error_detail: row.error_detail,
+                retry_of: row.retry_of,
+                cancel_requested: row.cancel_requested,
+                created_at: row.created_at,
+                started_at: row.started_at,
+                finished_at: row.finished_at,
+                version: row.version,
+                position: row.position,
+            })
+        })
+        .collect()
+}
+
+async fn store(tx: &mut PgConnection, rows: &[Execution]) -> Result<(), Error> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    // Numbers of any precision travel as text.
+    sqlx::query!(
+        "insert into execution
+             (id, prompt_id, prompt_version, user_id, variables, llm_provider, model, status, result, input_tokens,
+              output_tokens, cached_input_tokens, reasoning_tokens, cost, price_table, duration_ms, response_id,
+              attempts, error_code, error_detail, retry_of, cancel_requested, created_at, started_at, finished_at,
+              version, position)
+         select x.id, x.prompt_id, x.prompt_version, x.user_id, x.variables::json, x.llm_provider, x.model, x.status,
+                x.result, x.input_tokens, x.output_tokens, x.cached_input_tokens, x.reasoning_tokens, x.cost::numeric,
+                x.price_table, x.duration_ms, x.response_id, x.attempts, x.error_code, x.error_detail, x.retry_of,
+                x.cancel_requested, x.created_at, x.started_at, x.finished_at, x.version, x.position
+         from unnest($1::uuid[], $2::uuid[], $3::integer[], $4::uuid[], $5::text[], $6::text[], $7::text[],
+                     $8::text[], $9::text[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[],
+                     $15::text[], $16::bigint[], $17::text[], $18::integer[], $19::text[], $20::text[], $21::uuid[],
+                     $22::boolean[], $23::timestamptz[], $24::timestamptz[], $25::timestamptz[], $26::integer[],
+                     $27::bigint[])
+              as x (id, prompt_id, prompt_version, user_id, variables, llm_provider, model, status, result,
+                    input_tokens, output_tokens, cached_input_tokens, reasoning_tokens, cost, price_table,
+                    duration_ms, response_id, attempts, error_code, error_detail, retry_of, cancel_requested,
+                    created_at, started_at, finished_at, version, position)
+         on conflict (id) do update
+             set prompt_id = excluded.prompt_id, prompt_version = excluded.prompt_version, user_id = excluded.user_id,
+                 variables = excluded.variables, llm_provider = excluded.llm_provider, model = excluded.model,
+                 status = excluded.status, result = excluded.result, input_tokens = excluded.input_tokens,
+                 output_tokens = excluded.output_tokens, cached_input_tokens = excluded.cached_input_tokens,
+                 reasoning_tokens = excluded.reasoning_tokens, cost = excluded.cost,
+                 price_table = excluded.price_table, duration_ms = excluded.duration_ms,
+                 response_id = excluded.response_id, attempts = excluded.attempts, error_code = excluded.error_code,
+                 error_detail = excluded.error_detail, retry_of = excluded.retry_of,
+                 cancel_requested = excluded.cancel_requested, created_at = excluded.created_at,
+                 started_at = excluded.started_at, finished_at = excluded.finished_at, version = excluded.version,
+                 position = excluded.position
+             where execution.version < excluded.version",
+        &column(rows, |row| row.id),
+        &column(rows, |row| row.prompt_id),
+        &column(rows, |row| row.prompt_version),
+        &column(rows, |row| row.user_id),
+        &column(rows, |row| row.variables.as_str()) as &[&str],
+        &column(rows, |row| row.llm_provider.as_str()) as &[&str],
+        &column(rows, |row| row.model.as_str()) as &[&str],
+        &column(rows, |row| row.status.as_str()) as &[&str],
+        &column(rows, |row| row.result.as_deref()) as &[Option<&str>],
+        &column(rows, |row| row.input_tokens) as &[Option<i64>],
+        &column(rows, |row| row.output_tokens) as &[Option<i64>],
+        &column(rows, |row| row.cached_input_tokens) as &[Option<i64>],
+        &column(rows, |row| row.reasoning_tokens) as &[Option<i64>],
+        &column(rows, |row| row.cost.map(|cost| cost.to_string())) as &[Option<String>],
+        &column(rows, |row| row.price_table.as_deref()) as &[Option<&str>],
+        &column(rows, |row| row.duration_ms) as &[Option<i64>],
+        &column(rows, |row| row.response_id.as_deref()) as &[Option<&str>],
+        &column(rows, |row| row.attempts),
+        &column(rows, |row| row.error_code.as_deref()) as &[Option<&str>],
+        &column(rows, |row| row.error_detail.as_deref()) as &[Option<&str>],
+        &column(rows, |row| row.retry_of) as &[Option<Uuid>],
+        &column(rows, |row| row.cancel_requested),
+        &column(rows, |row| row.created_at),
+        &column(rows, |row| row.started_at) as &[Option<DateTime<Utc>>],
+        &column(rows, |row| row.finished_at) as &[Option<DateTime<Utc>>],
+        &column(rows, |row| row.version),
+        &column(rows, |row| row.position),
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! What a projection is, and what can go wrong with one.
+
+use std::{future::Future, sync::Arc};
+
+use events::{Recorded, store::StoreError};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+/// Read tables that are exactly a fold of the log.
+///
+/// It is given a connection within a transaction and nothing else: it can neither send, nor call out, nor append.
+pub trait Projection: Send + Sync + 'static {
+    /// The name of its checkpoint, by which it is spoken of everywhere.
+    const NAME: &'static str;
+    /// Raised when the same events would give other rows; what an older version wrote is then not gone on with.
+    const VERSION: i32;
+    /// The streams that it reads.
+    const STREAMS: &'static [&'static str];
+    /// The kinds of event that it understands. One of its streams with another kind stops it.
+    const KINDS: &'static [&'static [&'static str]];
+    /// The tables that it alone writes.
+    const TABLES: &'static [&'static str];
+
+    /// Applies `batch`, in order, to the tables: a few statements for all of it. What is not of its streams it passes over.
+    /// The same batch once more changes nothing.
+    fn apply(tx: &mut PgConnection, batch: &[Arc<Recorded>]) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+/// Whether `event` is for `P`; an event of its streams that it does not know is an error, never skipped.
+pub(crate) fn concerns<P: Projection>(event: &Recorded) -> Result<bool, Error> {
+    if !P::STREAMS.contains(&event.stream.as_str()) {
+        return Ok(false);
+    }
+    if P::KINDS.iter().any(|kinds| kinds.contains(&event.kind.as_str())) {
+        return Ok(true);
+    }
+    Err(Error::UnknownKind { position: event.position, stream: event.stream.clone(), kind: event.kind.clone() })
+}
+
+/// Why a projection does not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database cannot be reached, or refused a statement.
+    #[error("the database did not do it: {0}")]
+    Database(#[from] sqlx::Error),
+    /// The log cannot be read, or an event in it not understood.
+    #[error("{0}")]
+    Log(#[from] StoreError),
+    /// The feed of events gave up.
+    #[error("the feed did not go on: {0}")]
+    Feed(#[from] nats::Error),
+    /// An event of a projection's own stream that this version of the code does not know.
+    #[error(
+        "event {position} of stream {stream} is of the unknown kind {kind}: a newer version of Daybook wrote it; run that one"
+    )]
+    UnknownKind {
+        /// Where it stands.
+        position: i64,
+        /// Its stream.
+        stream: String,
+        /// Its kind.
+        kind: String,
+    },
+    /// A thing's events do not follow each other.
+    #[error("event {position} is version {found} of {stream} {id}, whose row is at version {expected} - 1")]
+    Gap {
+        /// Where the event stands.
+        position: i64,
+        /// Its stream.
+        stream: String,
+        /// The thing.
+        id: Uuid,
+        /// The version that would be next.
+        expected: i32,
+        /// The version that came.
+        found: i32,
+    },
+    /// An event that no thing's history begins or goes on with.
+    #[error("event {position}, {kind}, cannot be version {version} of {stream} {id}")]
+    OutOfPlace {
+        /// Where it stands.
+        position: i64,
+        /// Its stream.
+        stream: String,
+        /// The thing.
+        id: Uuid,
+        /// Its kind.
+        kind: String,
+        /// Its version.
+        version: i32,
+    },
+    /// The feed left positions out.
+    #[error("position {found} came where {expected} was next")]
+    NotContiguous {
+        /// The position that is next.
+        expected: i64,
+        /// The position that came.
+        found: i64,
+    },
+    /// The checkpoint is of another log than this.
+    #[error(
+        "projection {name} stands at position {position}, where the log has another event or none: the log was restored or \
+         replaced. Begin it anew while no projector runs: begin; truncate {tables}; delete from checkpoint where name = \
+         '{name}'; commit;"
+    )]
+    OtherLog {
+        /// The projection.
+        name: &'static str,
+        /// Where it stands.
+        position: i64,
+        /// Its tables.
+        tables: String,
+    },
+    /// The rows were written by code with another idea of them.
+    #[error(
+        "the rows of projection {name} are of version {found}, and this is version {expected}. If that is newer, begin it \
+         anew while no projector runs: begin; truncate {tables}; delete from checkpoint where name = '{name}'; commit;"
+    )]
+    OtherVersion {
+        /// The projection.
+        name: &'static str,
+        /// The version that wrote the rows.
+        found: i32,
+        /// The version of this code.
+        expected: i32,
+        /// Its tables.
+        tables: String,
+    },
+}
+
+impl Error {
+    /// Whether to try again can help. What the log says does not change by itself.
+    pub fn passes(&self) -> bool {
+        match self {
+            Self::Database(_) | Self::Feed(_) => true,
+            Self::Log(error) => !matches!(error, StoreError::Undecodable { .. }),
+            Self::UnknownKind { .. }
+            | Self::Gap { .. }
+            | Self::OutOfPlace { .. }
+            | Self::OtherLog { .. }
+            | Self::OtherVersion { .. } => false,
+            // The checkpoint is read again, and the feed begins after it.
+            Self::NotContiguous { .. } => true,
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Brings one projection up to date and keeps it so.
+
+use std::{marker::PhantomData, sync::Arc, time::Duration};
+
+use events::{Recorded, Store};
+use nats::{
+    Bus,
+    feed::{Feed, Reader},
+};
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    board::{Board, State},
+    checkpoint::{self, Checkpoint, Outcome},
+    projection::{Error, Projection},
+};
+
+/// The most events in one transaction.
+const BATCH: usize = 2000;
+/// About the most bytes of events in one transaction, so that large answers do not pile up in memory as statements.
+const BATCH_BYTES: usize = 16 << 20;
+/// How long a second projector waits before it looks whether the first still works.
+const SECOND: Duration = Duration::from_secs(1);
+/// The shortest and the longest pause after an error.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// Runs the projection `P`.
+pub struct Runner<P> {
+    feed: Feed,
+    pool: PgPool,
+    store: Store,
+    bus: Bus,
+    board: Board,
+    place: Option<Place>,
+    projection: PhantomData<fn() -> P>,
+}
+
+/// Where a runner is, and where its events come from.
+struct Place {
+    at: Checkpoint,
+    reader: Reader,
+}
+
+/// What one turn did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// It applied events up to this position.
+    Applied(i64),
+    /// Another projector of this name is at work.
+    Second,
+}
+
+impl<P: Projection> Runner<P> {
+    /// A runner that has not begun. `pool` is for the rows, `bus` to tell how far they are, `board` to tell how it does.
+    pub fn new(feed: Feed, pool: PgPool, store: Store, bus: Bus, board: Board) -> Self {
+        board.set(P::NAME, State::Starting);
+        Self { feed, pool, store, bus, board, place: None, projection: PhantomData }
+    }
+
+    /// Runs until `soft`, whatever happens. What may pass is tried again; before what cannot pass it stops, visibly, and
+    /// other projections go on.
+    pub async fn run(mut self, soft: CancellationToken) -> Result<(), std::convert::Infallible> {
+        let mut pause = PAUSES.0;
+        loop {
+            let wait = match self.turn(&soft).await {
+                Ok(None) => return Ok(()),
+                Ok(Some(Turn::Applied(_))) => {
+                    pause = PAUSES.0;
+                    continue;
+                }
+                Ok(Some(Turn::Second)) => SECOND,
+                Err(error) => {
+                    self.place = None;
+                    if !error.passes() {
+                        tracing::error!(projection = P::NAME, %error, "the projection has stopped");
+                        self.board.set(P::NAME, State::Stopped);
+                        soft.cancelled().await;
+                        return Ok(());
+                    }
+                    tracing::warn!(projection = P::NAME, %error, "the projection tries again");
+                    self.board.set(P::NAME, State::Retrying);
+                    let now = pause;
+                    pause = (pause * 2).min(PAUSES.1);
+                    now
+                }
+            };
+            if tokio::time::timeout(wait, soft.cancelled()).await.is_ok() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// One turn: waits for events and applies what there is.
+    pub async fn step(&mut self) -> Result<Turn, Error> {
+        let batch = self.read().await?;
+        self.apply(&batch).await
+    }
+
+    /// One turn, unless `soft` comes while it waits for events; what has begun to be applied is finished.
+    async fn turn(&mut self, soft: &CancellationToken) -> Result<Option<Turn>, Error> {
+        let batch = tokio::select! {
+            biased;
+            () = soft.cancelled() => return Ok(None),
+            batch = self.read() => batch?,
+        };
+        self.apply(&batch).await.map(Some)
+    }
+
+    async fn read(&mut self) -> Result<Vec<Arc<Recorded>>, Error> {
+        let place = match &mut self.place {
+            Some(place) => place,
+            none => {
+                let at = checkpoint::open::<P>(&self.pool, &self.store).await?;
+                self.board.reached(P::NAME, at.position);
+                none.insert(Place { at, reader: self.feed.reader(at.position) })
+            }
+        };
+        Ok(place.reader.next(BATCH).await?)
+    }
+
+    async fn apply(&mut self, mut batch: &[Arc<Recorded>]) -> Result<Turn, Error> {
+        let Some(place) = &mut self.place else { return Ok(Turn::Second) };
+        while !batch.is_empty() {
+            let (now, later) = batch.split_at(portion(batch));
+            match checkpoint::apply::<P>(&self.pool, place.at, now).await? {
+                Outcome::Applied(at) => place.at = at,
+                Outcome::Superseded => {
+                    tracing::debug!(projection = P::NAME, "another projector of this name is at work");
+                    self.place = None;
+                    return Ok(Turn::Second);
+                }
+            }
+            self.board.reached(P::NAME, place.at.position);
+            self.bus.publish_progress(P::NAME, place.at.position).await;
+            trace::<P>(now);
+            batch = later;
+        }
+        Ok(Turn::Applied(place.at.position))
+    }
+}
+
+/// How many events of `batch` go into one transaction: at least one, and then as many as are not too heavy together.
+fn portion(batch: &[Arc<Recorded>]) -> usize {
+    let mut bytes = 0;
+    let fitting = batch.iter().take_while(|event| {
+        bytes += event.weight();
+        bytes <= BATCH_BYTES
+    });
+    fitting.count().max(1)
+}
+
+/// Leads from the trace of a request to the projection.
+fn trace<P: Projection>(batch: &[Arc<Recorded>]) {
+    if !tracing::enabled!(tracing::Level::DEBUG) {
+        return;
+    }
+    for event in batch.iter().filter(|event| P::STREAMS.contains(&event.stream.as_str())) {
+        // W3C Trace Context: version, trace id, parent id, flags.
+        let trace_id = event.meta.traceparent.as_deref().and_then(|parent| parent.split('-').nth(1));
+        tracing::debug!(projection = P::NAME, position = event.position, kind = event.kind, trace_id, "projected");
+    }
+    tracing::debug!(projection = P::NAME, events = batch.len(), "committed");
+}

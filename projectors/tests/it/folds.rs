@@ -1,0 +1,169 @@
+//! Each projection: the rows are the fold of the history, however it is cut into batches, and once more changes nothing.
+
+use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
+
+use events::Recorded;
+use projectors::{Projection, catalog, checkpoint, execution, fold::Fold, identity, projection::Error, prompt};
+use proptest::{
+    prelude::*,
+    test_runner::{Config, TestRunner},
+};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+use tokio::runtime::Runtime;
+use uuid::Uuid;
+
+use crate::history::{Script, cut, cuts, history, scripts};
+
+/// All rows of the tables of `P`, as text.
+pub async fn dump<P: Projection>(pool: &PgPool) -> String {
+    let mut all = String::new();
+    for table in P::TABLES {
+        let sql = format!("select coalesce(string_agg(t::text, chr(10) order by t.id, t.version), '') from {table} t");
+        let rows: String = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(pool).await.unwrap();
+        all.push_str(&rows);
+        all.push('\n');
+    }
+    all
+}
+
+/// Empties the tables of `P` and forgets how far it was.
+pub async fn clear<P: Projection>(pool: &PgPool) {
+    let tables = P::TABLES.join(", ");
+    sqlx::raw_sql(AssertSqlSafe(format!("truncate {tables}; delete from checkpoint where name = '{}'", P::NAME)))
+        .execute(pool)
+        .await
+        .unwrap();
+}
+
+fn folded<R: Fold>(events: &[Arc<Recorded>]) -> Vec<R> {
+    let mut rows: BTreeMap<Uuid, Option<R>> = BTreeMap::new();
+    for event in events.iter().filter(|event| event.stream == R::STREAM) {
+        R::apply(rows.entry(event.id).or_default(), event).unwrap();
+    }
+    rows.into_values().flatten().collect()
+}
+
+/// That the rows of `R` in the database are those of the pure fold.
+async fn same<R: Fold + PartialEq + Debug>(
+    pool: &PgPool,
+    events: &[Arc<Recorded>],
+    load: impl AsyncFn(&mut PgConnection, &[Uuid]) -> Result<Vec<R>, Error>,
+) {
+    let expected: Vec<R> = folded(events);
+    let ids: Vec<Uuid> = expected.iter().map(Fold::id).collect();
+    let mut found = load(&mut *pool.acquire().await.unwrap(), &ids).await.unwrap();
+    found.sort_by_key(Fold::id);
+    assert_eq!(found, expected);
+}
+
+async fn in_one_transaction<P: Projection>(pool: &PgPool, batch: &[Arc<Recorded>]) {
+    let mut tx = pool.begin().await.unwrap();
+    P::apply(&mut tx, batch).await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+/// Applies `events` in these batches, then each of them once more, in order and in reverse.
+async fn twice<P: Projection>(pool: &PgPool, events: &[Arc<Recorded>], sizes: &[usize]) {
+    clear::<P>(pool).await;
+    let batches = cut(events, sizes);
+    for batch in &batches {
+        in_one_transaction::<P>(pool, batch).await;
+    }
+    let once = dump::<P>(pool).await;
+    for batch in batches.iter().chain(batches.iter().rev()) {
+        in_one_transaction::<P>(pool, batch).await;
+        assert_eq!(dump::<P>(pool).await, once, "after a batch that was applied already");
+    }
+    clear::<P>(pool).await;
+    for batch in &batches {
+        in_one_transaction::<P>(pool, batch).await;
+        in_one_transaction::<P>(pool, batch).await;
+    }
+    assert_eq!(dump::<P>(pool).await, once, "each batch twice, one after the other");
+    clear::<P>(pool).await;
+    in_one_transaction::<P>(pool, events).await;
+    assert_eq!(dump::<P>(pool).await, once, "all in one batch");
+}
+
+/// Runs `test` on random histories and cuts. What fails is printed, made as small as it can be.
+fn on_any_history(most: usize, test: impl AsyncFn(&PgPool, &[Arc<Recorded>], &[usize])) {
+    let runtime = Runtime::new().unwrap();
+    let pool = runtime.block_on(service::testkit::database()).pool;
+    let config = Config { cases: 16, failure_persistence: None, ..Config::default() };
+    let outcome = TestRunner::new(config).run(&(scripts(most), cuts()), |(script, sizes): (Script, Vec<usize>)| {
+        let events = history(&script);
+        let run = std::panic::AssertUnwindSafe(|| runtime.block_on(test(&pool, &events, &sizes)));
+        std::panic::catch_unwind(run).map_err(|_| TestCaseError::fail("see the panic above"))
+    });
+    outcome.unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[test]
+fn users_are_the_fold_of_their_history() {
+    on_any_history(60, async |pool, events, sizes| {
+        twice::<identity::Identity>(pool, events, sizes).await;
+        same(pool, events, identity::load).await;
+    });
+}
+
+#[test]
+fn the_catalogue_is_the_fold_of_its_history() {
+    on_any_history(60, async |pool, events, sizes| {
+        twice::<catalog::Catalog>(pool, events, sizes).await;
+        same(pool, events, catalog::specialties).await;
+        same(pool, events, catalog::sub_specialties).await;
+    });
+}
+
+#[test]
+fn prompts_are_the_fold_of_their_history_and_every_version_stays() {
+    on_any_history(150, async |pool, events, sizes| {
+        twice::<prompt::Prompts>(pool, events, sizes).await;
+        same(pool, events, prompt::load).await;
+        let expected: Vec<(i64, String)> = events
+            .iter()
+            .filter(|event| event.stream == "prompt")
+            .map(|event| prompt::Prompt::version_of(event).map(|version| (version.position, version.title)).unwrap())
+            .collect();
+        let kept: Vec<(i64, String)> = sqlx::query_as("select position, title from prompt_version order by position")
+            .fetch_all(pool)
+            .await
+            .unwrap();
+        assert_eq!(kept, expected);
+    });
+}
+
+#[test]
+fn executions_are_the_fold_of_their_history() {
+    on_any_history(250, async |pool, events, sizes| {
+        twice::<execution::Executions>(pool, events, sizes).await;
+        same(pool, events, execution::load).await;
+    });
+}
+
+#[tokio::test]
+async fn a_version_that_was_left_out_is_an_error_and_changes_nothing() {
+    let database = service::testkit::database().await;
+    let events = history(&[(0, 3), (0, 9), (0, 9)]);
+    assert_eq!(events[2].version, 3);
+    let mut tx = database.pool.begin().await.unwrap();
+    prompt::Prompts::apply(&mut tx, &events[..1]).await.unwrap();
+    let error = prompt::Prompts::apply(&mut tx, &events[2..]).await.unwrap_err();
+    assert!(matches!(error, Error::Gap { expected: 2, found: 3, position: 3, .. }), "{error}");
+    assert!(!error.passes());
+}
+
+#[tokio::test]
+async fn an_event_of_an_unknown_kind_in_its_own_stream_is_an_error_and_elsewhere_is_not() {
+    let database = service::testkit::database().await;
+    let store = crate::runners::log(&database);
+    let mut event = (*history(&[(0, 3)])[0]).clone();
+    event.kind = "prompt_archived".to_owned();
+    let batch = [Arc::new(event)];
+    let at = checkpoint::open::<prompt::Prompts>(&database.pool, &store).await.unwrap();
+    let error = checkpoint::apply::<prompt::Prompts>(&database.pool, at, &batch).await.unwrap_err();
+    assert!(matches!(&error, Error::UnknownKind { position: 1, kind, .. } if kind == "prompt_archived"), "{error}");
+    assert_eq!(checkpoint::open::<prompt::Prompts>(&database.pool, &store).await.unwrap(), at);
+    let at = checkpoint::open::<execution::Executions>(&database.pool, &store).await.unwrap();
+    checkpoint::apply::<execution::Executions>(&database.pool, at, &batch).await.unwrap();
+}

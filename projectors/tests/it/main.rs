@@ -1,0 +1,7 @@
+//! The projections on a real PostgreSQL.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may end where it stands")]
+
+mod checkpoints;
+mod folds;
+mod history;
+mod runners;

@@ -2,12 +2,15 @@
 //! line what it needs; what only one crate needs (the keys of providers) is declared there.
 
 use std::convert::Infallible;
+use std::ffi::OsStr;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::Args;
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
+use clap::{Arg, Args, Command};
 
 use crate::telemetry::LogFormat;
 
@@ -64,6 +67,21 @@ impl FromStr for JwtSecret {
     }
 }
 
+/// Reads a [`JwtSecret`] on the command line: other than with a plain `FromStr`, what is refused is not shown.
+#[derive(Clone, Copy)]
+struct JwtSecretParser;
+
+impl TypedValueParser for JwtSecretParser {
+    type Value = JwtSecret;
+
+    fn parse_ref(&self, command: &Command, _: Option<&Arg>, value: &OsStr) -> Result<JwtSecret, clap::Error> {
+        let parsed = value.to_str().ok_or_else(|| "it is not UTF-8".to_owned()).and_then(str::parse);
+        parsed.map_err(|why| {
+            clap::Error::raw(ErrorKind::ValueValidation, format!("JWT_SECRET: {why}\n")).with_cmd(command)
+        })
+    }
+}
+
 /// The servers, for a process that runs one role.
 #[derive(Args, Clone, Debug)]
 pub struct Servers {
@@ -94,7 +112,7 @@ impl Listen {
 #[derive(Args, Clone, Debug)]
 pub struct Auth {
     /// Key that access tokens are signed with, at least 32 bytes.
-    #[arg(long, env = "JWT_SECRET", hide_env_values = true, value_name = "SECRET")]
+    #[arg(long, env = "JWT_SECRET", hide_env_values = true, value_name = "SECRET", value_parser = JwtSecretParser)]
     pub jwt_secret: JwtSecret,
 }
 
@@ -116,7 +134,7 @@ pub struct Up {
     #[arg(long, env = "NATS_URL", hide_env_values = true, value_name = "URL")]
     pub nats_url: Option<Secret>,
     /// Key that access tokens are signed with, at least 32 bytes; else one is made and kept in the data folder.
-    #[arg(long, env = "JWT_SECRET", hide_env_values = true, value_name = "SECRET")]
+    #[arg(long, env = "JWT_SECRET", hide_env_values = true, value_name = "SECRET", value_parser = JwtSecretParser)]
     pub jwt_secret: Option<JwtSecret>,
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would replace the help of the command")]
@@ -153,6 +171,21 @@ pub fn load_env_file() -> Result<(), dotenvy::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refused_key_is_not_shown() {
+        #[derive(clap::Parser, Debug)]
+        struct Line {
+            #[command(flatten)]
+            auth: Auth,
+        }
+        let refused = <Line as clap::Parser>::try_parse_from(["daybook", "--jwt-secret", "hunter2"]).map(|_| ());
+        let told = refused.map_err(|error| error.to_string());
+        assert!(told.is_err_and(|told| told.contains("it has 7 bytes") && !told.contains("hunter2")));
+        let key = "hunter2!".repeat(4);
+        let taken = <Line as clap::Parser>::try_parse_from(["daybook", "--jwt-secret", &key]);
+        assert!(taken.is_ok_and(|line| line.auth.jwt_secret.as_bytes() == key.as_bytes()));
+    }
 
     #[test]
     fn secrets_do_not_show_and_short_keys_are_refused() {

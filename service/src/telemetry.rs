@@ -44,6 +44,10 @@ pub mod name {
 const BUCKETS: [f64; 16] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
 
+/// What is logged where `RUST_LOG` says nothing. The pools' own warnings tell only that a server was stopped, which those
+/// who need it notice and tell as well.
+const DEFAULT_FILTER: &str = "info,async_nats=warn,poem=warn,sqlx_core::pool=error";
+
 /// Sends logs to standard error and makes metrics countable. To be called first in every `main`, once.
 ///
 /// `RUST_LOG` filters the logs, else `info` and above. It also settles which of the two TLS implementations among the
@@ -51,7 +55,7 @@ const BUCKETS: [f64; 16] =
 pub fn install(format: LogFormat) {
     // Either fails only where a caller, such as a test, has installed its own, which then stays.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,async_nats=warn,poem=warn"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let _ = match format {
         LogFormat::Text => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),

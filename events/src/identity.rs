@@ -2,6 +2,7 @@
 //! transaction of the event (see [`crate::Call::secrets`]).
 
 use cqrs_es::{Aggregate, event_sink::EventSink};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -38,7 +39,7 @@ pub enum Command {
 }
 
 /// What happened to a user.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", content = "data", rename_all = "snake_case")]
 pub enum Event {
     /// The user exists from now on.

@@ -1,6 +1,7 @@
 //! The words in which a model is spoken of and to: providers, parameters, messages. Shared by the contexts that speak to
 //! models; it has no events of its own.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::refusal::Fault;
@@ -12,7 +13,7 @@ pub const PROVIDERS: [&str; 7] = ["openai", "anthropic", "groq", "deepseek", "op
 pub const MODEL_CHARS: usize = 100;
 
 /// How the model is to be called; what is none is left to the provider.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Parameters {
     /// A message before the prompt, as the provider's system role. Not a template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -35,7 +36,7 @@ pub struct Parameters {
 }
 
 /// Who says a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// The instructions.
@@ -47,7 +48,7 @@ pub enum Role {
 }
 
 /// One message of those sent to the model.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Message {
     /// Who says it.
     pub role: Role,

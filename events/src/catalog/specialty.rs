@@ -1,6 +1,7 @@
 //! A specialty, such as cardiology.
 
 use cqrs_es::{Aggregate, event_sink::EventSink};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -22,7 +23,7 @@ pub enum SpecialtyCommand {
 }
 
 /// What happened to a specialty.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", content = "data", rename_all = "snake_case")]
 pub enum SpecialtyEvent {
     /// It exists from now on.

@@ -1,6 +1,7 @@
 //! A part of a specialty, such as rhythm disorders in cardiology.
 
 use cqrs_es::{Aggregate, event_sink::EventSink};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -24,7 +25,7 @@ pub enum SubSpecialtyCommand {
 }
 
 /// What happened to a sub-specialty.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", content = "data", rename_all = "snake_case")]
 pub enum SubSpecialtyEvent {
     /// It exists from now on.

@@ -1,6 +1,7 @@
 //! What happens to an execution.
 
 use rust_decimal::Decimal;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -11,7 +12,7 @@ use crate::{
 };
 
 /// All that a worker needs, so that the log alone tells what was sent to the model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Request {
     /// Whose execution it is.
     pub user_id: Uuid,
@@ -36,7 +37,7 @@ pub struct Request {
 }
 
 /// Tokens by kind, as the provider counted them; none where it did not say.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Usage {
     /// Tokens that were sent, cached ones included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -53,7 +54,7 @@ pub struct Usage {
 }
 
 /// What a call used and cost.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Bill {
     /// Tokens by kind.
     #[serde(flatten)]
@@ -73,7 +74,7 @@ pub struct Bill {
 }
 
 /// What the model answered.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Answer {
     /// The text.
     pub result: String,
@@ -83,7 +84,7 @@ pub struct Answer {
 }
 
 /// What kind of failure it was: whether another try could help, and who can mend it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureClass {
     /// Another try may succeed: too many requests, the provider is down.
@@ -99,7 +100,7 @@ pub enum FailureClass {
 }
 
 /// What happened to an execution.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", content = "data", rename_all = "snake_case")]
 pub enum Event {
     /// Somebody wants it run.

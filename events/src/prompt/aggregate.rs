@@ -1,6 +1,7 @@
 //! A prompt: its commands, events, refusals and state.
 
 use cqrs_es::{Aggregate, event_sink::EventSink};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -13,7 +14,7 @@ use crate::{
 };
 
 /// One version of a prompt, whole.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Revision {
     /// Where it stands in the catalogue.
     pub sub_specialty_id: Uuid,
@@ -72,7 +73,7 @@ pub enum Command {
 }
 
 /// What happened to a prompt. Each carries the whole version, so that one event is enough to run it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", content = "data", rename_all = "snake_case")]
 pub enum Event {
     /// It exists from now on.

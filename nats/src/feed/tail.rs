@@ -1,0 +1,172 @@
+//! The feed's one task: follows the end of the log, over the stream as long as that brings exactly what is next, else by
+//! reading the table.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::jetstream::{
+    self,
+    consumer::{AckPolicy, DeliverPolicy, pull},
+};
+use events::Recorded;
+use futures_util::{FutureExt as _, StreamExt as _};
+use tokio::{sync::watch, time::sleep};
+
+use super::Shared;
+use crate::{Bus, Error, message, pages::Pages, stream};
+
+/// How long the stream may be silent before the table is asked whether there is nothing indeed; and how often the table is
+/// read while there is no stream.
+const POLL: Duration = Duration::from_millis(250);
+/// Messages that the server sends ahead.
+const BATCH: usize = 1000;
+
+pub(super) struct Tail {
+    pub(super) shared: Arc<Shared>,
+    pub(super) bus: Bus,
+    pub(super) tail: watch::Sender<i64>,
+    /// The last event that was handed on.
+    pub(super) position: i64,
+    /// Its epoch, where it is known.
+    pub(super) epoch: i32,
+    pub(super) pages: Pages,
+    /// Why the stream could not be followed, as last told.
+    pub(super) failing: Option<String>,
+}
+
+impl Tail {
+    /// Follows the log until it shows a hole, which is the only error.
+    pub(super) async fn run(mut self) -> Result<(), Error> {
+        loop {
+            let why = match self.step().await {
+                Err(gap @ Error::Gap { .. }) => return Err(gap),
+                Err(why) => why.to_string(),
+                Ok(()) => "the stream ended".to_owned(),
+            };
+            if self.failing.as_ref() != Some(&why) {
+                tracing::info!(why, position = self.position, "the feed reads the table");
+                self.failing = Some(why);
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    /// Levels with the table, then follows the stream as long as it is as it should be.
+    async fn step(&mut self) -> Result<(), Error> {
+        if self.position < 0 {
+            // Who needs older events reads them from the table.
+            self.position = self.shared.store.head().await?;
+            self.tail.send_replace(self.position);
+        }
+        self.level().await?;
+        self.follow().await
+    }
+
+    /// Hands on all that the table has.
+    async fn level(&mut self) -> Result<(), Error> {
+        loop {
+            let (events, more) = self.pages.next(&self.shared.store, self.position, usize::MAX).await?;
+            self.hand_on(events);
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn follow(&mut self) -> Result<(), Error> {
+        if !self.bus.is_connected() {
+            return Err(Error::Disconnected);
+        }
+        let mut connections = self.bus.connections();
+        connections.mark_unchanged();
+        let epoch = self.shared.store.epoch().await?;
+        let mut messages = self.subscribe(epoch).await?;
+        self.failing = None;
+        loop {
+            tokio::select! {
+                biased;
+                _ = connections.changed() => return Err(Error::Disconnected),
+                message = messages.next() => {
+                    let Some(message) = message else { return Ok(()) };
+                    let mut batch = Vec::new();
+                    let mut outcome = self.take(message, epoch, &mut batch);
+                    // Whatever else has come already goes with it.
+                    while outcome.is_ok()
+                        && batch.len() < BATCH
+                        && let Some(Some(message)) = messages.next().now_or_never()
+                    {
+                        outcome = self.take(message, epoch, &mut batch);
+                    }
+                    self.hand_on(batch);
+                    outcome?;
+                }
+                () = sleep(POLL) => self.level().await?,
+            }
+        }
+    }
+
+    /// A consumer of its own from the next position on; the server forgets it half a minute after it was used last.
+    async fn subscribe(&self, epoch: i32) -> Result<pull::Stream, Error> {
+        let doing = "following the stream";
+        let config = pull::Config {
+            description: Some("a feed".to_owned()),
+            deliver_policy: DeliverPolicy::ByStartSequence {
+                start_sequence: u64::try_from(self.position + 1).unwrap_or(1),
+            },
+            ack_policy: AckPolicy::None,
+            inactive_threshold: Duration::from_secs(30),
+            memory_storage: true,
+            num_replicas: 1,
+            ..pull::Config::default()
+        };
+        let consumer = self
+            .bus
+            .jetstream()
+            .create_consumer_on_stream(config, stream::name(epoch))
+            .await
+            .map_err(Error::bus(doing))?;
+        let messages = consumer.stream().max_messages_per_batch(BATCH);
+        let messages = messages.heartbeat(Duration::from_secs(5)).expires(Duration::from_secs(15));
+        messages.messages().await.map_err(Error::bus(doing))
+    }
+
+    /// Takes a message if it is the next event, and passes it over if the table had it already. Anything else is an error.
+    fn take(
+        &self,
+        message: Result<jetstream::Message, pull::MessagesError>,
+        epoch: i32,
+        batch: &mut Vec<Recorded>,
+    ) -> Result<(), Error> {
+        let doing = "following the stream";
+        let message = message.map_err(Error::bus(doing))?;
+        let sequence = message.info().map_err(Error::bus(doing))?.stream_sequence;
+        let (position, last) = batch.last().map_or((self.position, self.epoch), |e| (e.position, e.epoch));
+        let next = u64::try_from(position + 1).unwrap_or(1);
+        if sequence < next {
+            return Ok(());
+        }
+        if sequence > next {
+            return Err(Error::Bus { doing, why: format!("sequence {sequence} came where {next} was next") });
+        }
+        let headers = message.headers.clone().unwrap_or_default();
+        let event = message::read_at(sequence, &message.subject, &headers, &message.payload)?;
+        // Epochs go up along the log, and none is past the stream's own.
+        if event.epoch < last || event.epoch > epoch {
+            return Err(Error::Bus { doing, why: format!("event {next} is of epoch {}, after {last}", event.epoch) });
+        }
+        batch.push(event);
+        Ok(())
+    }
+
+    /// Puts events into the window and wakes the readers.
+    fn hand_on(&mut self, events: Vec<Recorded>) {
+        let Some(last) = events.last() else { return };
+        (self.position, self.epoch) = (last.position, last.epoch);
+        let events: Vec<_> = events.into_iter().map(Arc::new).collect();
+        let mut window = self.shared.window.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for event in events {
+            window.push(event);
+        }
+        drop(window);
+        self.tail.send_replace(self.position);
+    }
+}

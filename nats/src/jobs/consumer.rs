@@ -1,0 +1,193 @@
+//! The durable consumer of one sort of jobs: its declaration, and pulling from it.
+
+use std::time::Duration;
+
+use async_nats::{
+    StatusCode, Subject, Subscriber,
+    jetstream::{
+        self, ErrorCode,
+        consumer::{AckPolicy, Consumer as PullFrom, DeliverPolicy, pull},
+        stream::ConsumerErrorKind,
+    },
+};
+use events::{Recorded, Store, store::StoreError};
+use futures_util::StreamExt as _;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::Jobs;
+use crate::{Bus, Error, message, stream, subject};
+
+/// How long a pull waits at the server for messages.
+const EXPIRES: Duration = Duration::from_secs(5);
+/// How much longer we wait for its end.
+const GRACE: Duration = Duration::from_secs(3);
+/// More than all slots of all workers, so that it never holds a free slot back.
+const MAX_ACK_PENDING: i64 = 20_000;
+
+/// A consumer to pull from, with at most one pull outstanding.
+pub(super) struct Consumer {
+    consumer: PullFrom<pull::Config>,
+    context: jetstream::Context,
+    /// Where it begins: what it delivers from before that is no job any more.
+    begins: u64,
+    inbox: Subject,
+    messages: Subscriber,
+    /// What is still to come of the pull.
+    outstanding: usize,
+    expires: Instant,
+}
+
+/// A message that was pulled.
+pub(super) struct Pulled {
+    /// Its sequence, which is the event's position.
+    pub(super) sequence: u64,
+    /// Where it is answered for.
+    pub(super) reply: Subject,
+    /// The event; none when it is not to be worked on.
+    pub(super) event: Option<Recorded>,
+}
+
+impl Consumer {
+    /// The consumer on the stream of the ledger's epoch, made if it is not there.
+    pub(super) async fn open(
+        jobs: &Jobs,
+        store: &Store,
+        bus: &Bus,
+        oldest_open: &impl AsyncFn(&Store) -> Result<i64, StoreError>,
+    ) -> Result<Self, Error> {
+        let stream = stream::name(store.epoch().await?);
+        let found = bus.jetstream().get_consumer_from_stream::<pull::Config, _, _>(jobs.durable, &stream).await;
+        let consumer = match found {
+            Ok(found) => {
+                let wanted = config(jobs, found.cached_info().config.deliver_policy);
+                if alike(&found.cached_info().config, &wanted) {
+                    found
+                } else {
+                    tracing::info!(durable = jobs.durable, "the consumer's settings are brought up to date");
+                    declare(bus, wanted, &stream).await?
+                }
+            }
+            Err(error) if absent(&error.kind()) => {
+                let begins = oldest_open(store).await?;
+                tracing::info!(durable = jobs.durable, stream, begins, "the consumer is made");
+                let begins = u64::try_from(begins).unwrap_or(0);
+                let policy = match begins {
+                    0 | 1 => DeliverPolicy::All,
+                    start_sequence => DeliverPolicy::ByStartSequence { start_sequence },
+                };
+                declare(bus, config(jobs, policy), &stream).await?
+            }
+            Err(error) => return Err(Error::bus("finding the consumer")(error)),
+        };
+        let begins = match consumer.cached_info().config.deliver_policy {
+            DeliverPolicy::ByStartSequence { start_sequence } => start_sequence,
+            _ => 0,
+        };
+        let inbox = Subject::from(bus.client().new_inbox());
+        let messages = bus.client().subscribe(inbox.clone()).await.map_err(Error::bus("subscribing"))?;
+        let context = bus.jetstream().clone();
+        Ok(Self { consumer, context, begins, inbox, messages, outstanding: 0, expires: Instant::now() })
+    }
+
+    /// Asks for as many messages as there are free slots, unless some are still to come of those asked for.
+    pub(super) async fn ask(&mut self, free: usize) -> Result<(), Error> {
+        if free == 0 || self.outstanding > 0 {
+            return Ok(());
+        }
+        let batch = pull::BatchConfig { batch: free, expires: Some(EXPIRES), ..pull::BatchConfig::default() };
+        self.consumer.request_batch(batch, self.inbox.clone()).await.map_err(Error::bus("asking for jobs"))?;
+        self.outstanding = free;
+        self.expires = Instant::now() + EXPIRES + GRACE;
+        Ok(())
+    }
+
+    pub(super) fn waits(&self) -> bool {
+        self.outstanding > 0
+    }
+
+    /// The next message of the pull; none when it ended without one.
+    pub(super) async fn next(&mut self) -> Result<Option<Pulled>, Error> {
+        let doing = "waiting for jobs";
+        let message = timeout_at(self.expires, self.messages.next()).await.map_err(|_| Error::Late(doing))?;
+        let message = message.ok_or(Error::Disconnected)?;
+        match message.status {
+            None | Some(StatusCode::OK) => {
+                self.outstanding = self.outstanding.saturating_sub(1);
+                self.read(message).map(Some)
+            }
+            Some(StatusCode::IDLE_HEARTBEAT) => Ok(None),
+            Some(StatusCode::TIMEOUT | StatusCode::NOT_FOUND) => {
+                self.outstanding = 0;
+                Ok(None)
+            }
+            Some(status) => {
+                let why = message.description.unwrap_or_default();
+                Err(Error::Bus { doing, why: format!("{status} {why}") })
+            }
+        }
+    }
+
+    /// Stops pulling. What was on its way here is returned, for somebody else to get it at once.
+    pub(super) async fn close(mut self) -> Vec<Subject> {
+        let mut rest = Vec::new();
+        // The server drops the pull with the subscription; after the answer to this nothing comes any more.
+        if self.outstanding > 0 && self.messages.drain().await.is_ok() {
+            while let Ok(Some(message)) = timeout(Duration::from_secs(1), self.messages.next()).await {
+                rest.extend(message.reply.filter(|_| message.status.is_none()));
+            }
+        }
+        rest
+    }
+
+    fn read(&self, message: async_nats::Message) -> Result<Pulled, Error> {
+        let doing = "reading a job";
+        let reply = message.reply.clone().ok_or_else(|| Error::Bus { doing, why: "it wants no answer".to_owned() })?;
+        let message = jetstream::Message { message, context: self.context.clone() };
+        let sequence = message.info().map_err(Error::bus(doing))?.stream_sequence;
+        let headers = message.headers.as_ref();
+        let event = headers.map(|h| message::read_at(sequence, &message.subject, h, &message.payload));
+        let event = match event {
+            _ if sequence < self.begins => None,
+            Some(Ok(event)) => Some(event),
+            // The relay makes a new stream when it finds this; the job, if it is one, comes with that.
+            Some(Err(error)) => {
+                tracing::warn!(sequence, %error, "a message of the stream is no event");
+                None
+            }
+            None => None,
+        };
+        Ok(Pulled { sequence, reply, event })
+    }
+}
+
+async fn declare(bus: &Bus, config: pull::Config, stream: &str) -> Result<PullFrom<pull::Config>, Error> {
+    bus.jetstream().create_consumer_on_stream(config, stream).await.map_err(Error::bus("making the consumer"))
+}
+
+fn config(jobs: &Jobs, deliver_policy: DeliverPolicy) -> pull::Config {
+    pull::Config {
+        durable_name: Some(jobs.durable.to_owned()),
+        deliver_policy,
+        ack_policy: AckPolicy::Explicit,
+        ack_wait: jobs.ack_wait,
+        max_deliver: -1,
+        filter_subjects: jobs.kinds.iter().map(|kind| subject::every(jobs.stream, kind)).collect(),
+        max_ack_pending: MAX_ACK_PENDING,
+        ..pull::Config::default()
+    }
+}
+
+/// Whether a consumer has the settings that we want, as far as they can be changed.
+fn alike(now: &jetstream::consumer::Config, wanted: &pull::Config) -> bool {
+    let mut filters = now.filter_subjects.clone();
+    if !now.filter_subject.is_empty() {
+        filters.push(now.filter_subject.clone());
+    }
+    filters == wanted.filter_subjects
+        && now.ack_wait == wanted.ack_wait
+        && now.max_ack_pending == wanted.max_ack_pending
+}
+
+fn absent(kind: &ConsumerErrorKind) -> bool {
+    matches!(kind, ConsumerErrorKind::JetStream(error) if error.error_code() == ErrorCode::CONSUMER_NOT_FOUND)
+}

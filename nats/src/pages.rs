@@ -1,0 +1,41 @@
+//! Reading the log's table from a position on, as much at a time as is good for memory.
+
+use events::{Recorded, Store};
+
+use crate::Error;
+
+/// What a page should weigh at most, in bytes, if its events are like those before them.
+const BYTES: usize = 4 << 20;
+const FIRST: usize = 128;
+const LEAST: usize = 16;
+const MOST: usize = 2048;
+
+/// How many events the next page has.
+#[derive(Debug, Clone)]
+pub(crate) struct Pages {
+    limit: usize,
+}
+
+impl Pages {
+    pub(crate) fn new() -> Self {
+        Self { limit: FIRST }
+    }
+
+    /// The events after `after`, in order and without a gap, at most `max`; and whether there may be more. The log's having a
+    /// hole is an error.
+    pub(crate) async fn next(&mut self, store: &Store, after: i64, max: usize) -> Result<(Vec<Recorded>, bool), Error> {
+        let asked = self.limit.min(max.max(1));
+        let events = store.after(after, asked).await?;
+        for (expected, event) in (after + 1..).zip(&events) {
+            if event.position != expected {
+                return Err(Error::Gap { expected, found: event.position });
+            }
+        }
+        let more = events.len() == asked;
+        if more {
+            let weight: usize = events.iter().map(Recorded::weight).sum();
+            self.limit = (BYTES * events.len() / weight.max(1)).clamp(LEAST, (self.limit * 2).min(MOST));
+        }
+        Ok((events, more))
+    }
+}

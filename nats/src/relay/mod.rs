@@ -1,0 +1,279 @@
+//! The relay: brings the log into the stream, event for event, at the sequence that is its position.
+//!
+//! One of several leads, by a lease; that two lead for a while is harmless, because the server takes each position once.
+//! Its state is never its own: it begins by comparing the stream with the log ([`decide()`]), and does so again after
+//! anything unexpected and every half minute.
+
+mod decide;
+mod publish;
+mod wake;
+
+use std::{error::Error as _, time::Duration};
+
+use events::{Store, clock};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+pub use decide::{Action, Log, Why, decide};
+use publish::Publisher;
+use wake::Wake;
+
+use crate::{
+    Bus, Error,
+    stream::{self, Held},
+};
+
+const LEASE: &str = "relay";
+/// How often the leader deletes idempotency keys that are no longer kept.
+const SWEEP: Duration = Duration::from_secs(3600);
+
+/// How the relay works.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How the stream is kept.
+    pub stream: stream::Options,
+    /// The most messages that wait for their acknowledgement.
+    pub in_flight: usize,
+    /// The most bytes that they weigh, about.
+    pub in_flight_bytes: usize,
+    /// How often the log is looked at when nothing wakes the relay.
+    pub poll: Duration,
+    /// How often the stream is compared with the log when nothing calls for it.
+    pub compare: Duration,
+    /// How long the lead lasts when its holder vanishes.
+    pub lease: Duration,
+    /// How long the next acknowledgement may take.
+    pub patience: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            stream: stream::Options::default(),
+            in_flight: 4096,
+            in_flight_bytes: 16 << 20,
+            poll: Duration::from_millis(250),
+            compare: Duration::from_secs(30),
+            lease: Duration::from_secs(10),
+            patience: Duration::from_secs(5),
+        }
+    }
+}
+
+/// How the relay stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Status {
+    /// This process leads.
+    pub leading: bool,
+    /// The position of the log's last event, as last seen.
+    pub head: i64,
+    /// The position of the last event that is known to be in the stream; what is missing to `head` is the lag.
+    pub relayed: i64,
+    /// The connection to NATS stands.
+    pub connected: bool,
+}
+
+/// The relay of one process.
+pub struct Relay {
+    store: Store,
+    bus: Bus,
+    options: Options,
+    holder: Uuid,
+    status: watch::Sender<Status>,
+    /// None until the stream was compared with the log.
+    session: Option<Session>,
+    leased: Option<Instant>,
+    swept: Option<Instant>,
+    failing: bool,
+}
+
+/// A stream that was found to be a part of the log, over a connection that has stood since.
+struct Session {
+    publisher: Publisher,
+    connections: watch::Receiver<u64>,
+    compared: Instant,
+}
+
+impl Relay {
+    /// A relay from `store` to `bus`, whose user must be the relay's.
+    pub fn new(store: Store, bus: Bus, options: Options) -> Self {
+        Self {
+            store,
+            bus,
+            options,
+            holder: clock::id(),
+            status: watch::Sender::default(),
+            session: None,
+            leased: None,
+            swept: None,
+            failing: false,
+        }
+    }
+
+    /// How it stands, to be watched.
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.status.subscribe()
+    }
+
+    /// Relays until `soft` is cancelled. No failure of the database or of NATS ends it.
+    pub async fn run(mut self, soft: CancellationToken) -> Result<(), Error> {
+        let mut wake = Wake::new(&self.store, self.options.poll);
+        loop {
+            let stepped = tokio::select! {
+                () = soft.cancelled() => break,
+                stepped = self.step() => stepped,
+            };
+            let pause = async {
+                match self.tell(stepped) {
+                    Some(true) => {}
+                    Some(false) => wake.wait().await,
+                    None => sleep(self.options.poll).await,
+                }
+            };
+            tokio::select! {
+                () = soft.cancelled() => break,
+                () = pause => {}
+            }
+        }
+        self.give_up_lead().await;
+        Ok(())
+    }
+
+    /// One turn: takes the lead if it is free, compares if it is time, and relays what the log has. Whether the next turn
+    /// should follow at once.
+    pub async fn step(&mut self) -> Result<bool, Error> {
+        let connected = self.bus.is_connected();
+        self.status.send_if_modified(|status| std::mem::replace(&mut status.connected, connected) != connected);
+        if !connected {
+            self.session = None;
+            // Another process may reach NATS.
+            self.give_up_lead().await;
+            self.see_head().await?;
+            return Err(Error::Disconnected);
+        }
+        if !self.lead().await? {
+            self.session = None;
+            self.see_head().await?;
+            return Ok(false);
+        }
+        let mut session = match self.session.take() {
+            Some(session) if session.compared.elapsed() < self.options.compare => session,
+            _ => match self.compare().await? {
+                Some(session) => session,
+                // The stream was made or the epoch raised: the next turn compares.
+                None => return Ok(true),
+            },
+        };
+        let outcome = tokio::select! {
+            biased;
+            // What was in flight may be stored or not, and may still come: only comparing tells.
+            _ = session.connections.changed() => Err(Error::Disconnected),
+            outcome = session.publisher.stretch(&self.store, &self.options) => outcome,
+        };
+        self.saw(session.publisher.acknowledged(), session.publisher.acknowledged());
+        let more = outcome?;
+        self.session = Some(session);
+        self.sweep().await?;
+        Ok(more)
+    }
+
+    /// Compares the stream with the log and does what is called for. None when the stream has to be looked at again.
+    async fn compare(&mut self) -> Result<Option<Session>, Error> {
+        let mut connections = self.bus.connections();
+        connections.mark_unchanged();
+        let epoch = self.store.epoch().await?;
+        let held = stream::observe(&self.bus, epoch, &self.options.stream).await?;
+        // The log after the stream: it never shrinks, so a stream that is ahead of it is wrong.
+        let head = self.store.head().await?;
+        let at_tail = match held {
+            Held::Ours(stored) => self.store.identity(stored.last).await?,
+            Held::Nothing | Held::Other(_) => None,
+        };
+        match decide(&Log { epoch, head, at_tail }, &held) {
+            Action::Create => {
+                let first = self.options.stream.keep.map_or(1, |keep| (head - keep + 1).max(1));
+                tracing::info!(stream = stream::name(epoch), first, "the stream is made");
+                stream::create(&self.bus, epoch, first, &self.options.stream).await?;
+                Ok(None)
+            }
+            Action::Raise(why) => {
+                let raised = self.store.raise_epoch(epoch).await?;
+                tracing::warn!(stream = stream::name(epoch), %why, raised, "the stream is not of this log: a new one is made");
+                Ok(None)
+            }
+            Action::Publish { after } => {
+                self.saw(head, after);
+                let publisher = Publisher::new(&self.bus, epoch, after).await?;
+                Ok(Some(Session { publisher, connections, compared: Instant::now() }))
+            }
+        }
+    }
+
+    /// Takes the lead or keeps it.
+    async fn lead(&mut self) -> Result<bool, Error> {
+        if self.leased.is_some_and(|at| at.elapsed() < self.options.lease / 3) {
+            return Ok(true);
+        }
+        let asked = Instant::now();
+        let leads = self.store.lease(LEASE, self.holder, self.options.lease.as_secs_f64()).await?;
+        self.leased = leads.then_some(asked);
+        let changed = self.status.send_if_modified(|status| std::mem::replace(&mut status.leading, leads) != leads);
+        if changed {
+            tracing::info!(leads, "the lead of the relay");
+        }
+        Ok(leads)
+    }
+
+    async fn give_up_lead(&mut self) {
+        if self.leased.take().is_some() {
+            self.status.send_modify(|status| status.leading = false);
+            // When it cannot be given back it runs out by itself.
+            let _ = timeout(Duration::from_secs(1), self.store.release(LEASE, self.holder)).await;
+        }
+    }
+
+    async fn see_head(&self) -> Result<(), Error> {
+        let head = self.store.head().await?;
+        self.saw(head, 0);
+        Ok(())
+    }
+
+    fn saw(&self, head: i64, relayed: i64) {
+        self.status.send_if_modified(|status| {
+            let before = *status;
+            status.head = status.head.max(head);
+            // After the stream was made anew this goes back.
+            if relayed > 0 || before.leading {
+                status.relayed = relayed;
+            }
+            *status != before
+        });
+    }
+
+    /// As the leader, and now and then: what must be done by one only and belongs to nobody else.
+    async fn sweep(&mut self) -> Result<(), Error> {
+        if self.swept.is_none_or(|at| at.elapsed() >= SWEEP) {
+            let forgotten = self.store.forget_old_keys().await?;
+            self.swept = Some(Instant::now());
+            tracing::debug!(forgotten, "old idempotency keys");
+        }
+        Ok(())
+    }
+
+    /// Logs the first failure of several, and that they are over. None for a failure.
+    fn tell(&mut self, stepped: Result<bool, Error>) -> Option<bool> {
+        let failing = stepped.is_err();
+        match &stepped {
+            Ok(_) if self.failing => tracing::info!("the relay works again"),
+            Ok(_) => {}
+            Err(error) if self.failing => tracing::debug!(%error, "the relay still fails"),
+            Err(error) => tracing::warn!(%error, source = error.source(), "the relay fails; it goes on trying"),
+        }
+        self.failing = failing;
+        stepped.ok()
+    }
+}

@@ -1,0 +1,175 @@
+//! Bringing a stretch of the log into the stream, thousands of messages in flight.
+//!
+//! Every message names the sequence that it must follow, so the server refuses a duplicate, a gap and a second relay. All
+//! answers come to one inbox in the order of the messages: the nth answer must be the nth position.
+
+use std::{collections::VecDeque, time::Duration};
+
+use async_nats::{HeaderMap, StatusCode, Subject, Subscriber, header};
+use events::Store;
+use futures_util::{FutureExt as _, StreamExt as _};
+use serde::Deserialize;
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, timeout},
+};
+
+use super::Options;
+use crate::{Bus, Error, message, pages::Pages, stream};
+
+/// How long one stretch may last: between two, the relay looks after its lease.
+const STRETCH: Duration = Duration::from_secs(1);
+
+/// Publishing to one stream, until the first thing that is not as expected.
+pub(super) struct Publisher {
+    bus: Bus,
+    stream: String,
+    /// The last position that the server has acknowledged.
+    acknowledged: i64,
+    inbox: Subject,
+    answers: Subscriber,
+}
+
+/// A message that is ready to go.
+struct Ready {
+    position: i64,
+    weight: usize,
+    message: message::Message,
+}
+
+/// What the server says to a message.
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(default)]
+    seq: u64,
+    error: Option<Refusal>,
+}
+
+#[derive(Deserialize)]
+struct Refusal {
+    #[serde(default)]
+    err_code: u64,
+    #[serde(default)]
+    description: String,
+}
+
+impl Publisher {
+    pub(super) async fn new(bus: &Bus, epoch: i32, after: i64) -> Result<Self, Error> {
+        let inbox = Subject::from(bus.client().new_inbox());
+        let answers = bus.client().subscribe(inbox.clone()).await.map_err(Error::bus("subscribing"))?;
+        Ok(Self { bus: bus.clone(), stream: stream::name(epoch), acknowledged: after, inbox, answers })
+    }
+
+    pub(super) fn acknowledged(&self) -> i64 {
+        self.acknowledged
+    }
+
+    /// Publishes what the log has after the last acknowledged position, and waits until all of it is acknowledged. Whether
+    /// there was more, for which the time was too short.
+    pub(super) async fn stretch(&mut self, store: &Store, options: &Options) -> Result<bool, Error> {
+        let (sender, mut batches) = mpsc::channel(2);
+        // Reading and encoding go beside publishing; the task ends with this set.
+        let mut reading = JoinSet::new();
+        reading.spawn(read(store.clone(), self.acknowledged, sender));
+        let mut waiting: VecDeque<Ready> = VecDeque::new();
+        let mut flight: VecDeque<usize> = VecDeque::new();
+        let mut weight = 0;
+        let mut more = true;
+        loop {
+            while flight.len() < options.in_flight
+                && (weight < options.in_flight_bytes)
+                && let Some(ready) = waiting.pop_front()
+            {
+                weight += ready.weight;
+                flight.push_back(ready.weight);
+                self.send(ready).await?;
+            }
+            tokio::select! {
+                biased;
+                answer = timeout(options.patience, self.answers.next()), if !flight.is_empty() => {
+                    let mut answer = answer.map_err(|_| Error::Late("an event was not acknowledged"))?;
+                    loop {
+                        self.check(answer.ok_or(Error::Disconnected)?)?;
+                        weight -= flight.pop_front().unwrap_or(0);
+                        if flight.is_empty() {
+                            break;
+                        }
+                        // Whatever else has come already.
+                        match self.answers.next().now_or_never() {
+                            Some(next) => answer = next,
+                            None => break,
+                        }
+                    }
+                }
+                batch = batches.recv(), if more && waiting.is_empty() => match batch {
+                    Some(batch) => waiting = batch?,
+                    None => more = false,
+                },
+                else => return Ok(reading.join_next().await.is_some_and(|more| more.unwrap_or(false))),
+            }
+        }
+    }
+
+    async fn send(&self, ready: Ready) -> Result<(), Error> {
+        let Ready { position, message: message::Message { subject, mut headers, payload }, .. } = ready;
+        expect(&mut headers, &self.stream, position - 1);
+        self.bus
+            .client()
+            .publish_with_reply_and_headers(subject, self.inbox.clone(), headers, payload)
+            .await
+            .map_err(Error::bus("publishing an event"))
+    }
+
+    /// One answer: the acknowledgement of the next position, or the end.
+    fn check(&mut self, answer: async_nats::Message) -> Result<(), Error> {
+        let doing = "publishing an event";
+        if answer.status == Some(StatusCode::NO_RESPONDERS) {
+            return Err(Error::Bus { doing, why: "no stream takes it".to_owned() });
+        }
+        let Answer { seq, error } = serde_json::from_slice(&answer.payload).map_err(Error::bus(doing))?;
+        let expected = self.acknowledged + 1;
+        match error {
+            Some(Refusal { err_code, description }) => {
+                Err(Error::Bus { doing, why: format!("event {expected} was refused: {description} ({err_code})") })
+            }
+            None if u64::try_from(expected) == Ok(seq) => {
+                self.acknowledged = expected;
+                Ok(())
+            }
+            None => Err(Error::Bus { doing, why: format!("event {expected} was stored at sequence {seq}") }),
+        }
+    }
+}
+
+fn expect(headers: &mut HeaderMap, stream: &str, last: i64) {
+    headers.insert(header::NATS_EXPECTED_LAST_SEQUENCE, last.to_string());
+    // A message that waited in the client while the connection was away must not get into a later epoch's stream.
+    headers.insert(header::NATS_EXPECTED_STREAM, stream);
+}
+
+/// Reads the log after a position and hands it on as messages, until its end or for about as long as a stretch;
+/// whether there is more.
+async fn read(store: Store, mut after: i64, batches: mpsc::Sender<Result<VecDeque<Ready>, Error>>) -> bool {
+    let until = Instant::now() + STRETCH;
+    let mut pages = Pages::new();
+    loop {
+        let (batch, more) = match pages.next(&store, after, usize::MAX).await {
+            Ok((events, more)) => (Ok(events.into_iter().map(Ready::new).collect::<VecDeque<_>>()), more),
+            Err(error) => (Err(error), false),
+        };
+        if let Ok(Some(last)) = batch.as_ref().map(VecDeque::back) {
+            after = last.position;
+        }
+        // The publisher has given up when nobody takes it.
+        if batches.send(batch).await.is_err() || !more || Instant::now() >= until {
+            return more;
+        }
+    }
+}
+
+impl Ready {
+    fn new(event: events::Recorded) -> Self {
+        Self { position: event.position, weight: event.weight(), message: message::write(event) }
+    }
+}

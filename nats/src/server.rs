@@ -1,0 +1,187 @@
+//! What nats-server is configured to: where it keeps its streams, and who may do what on it.
+//!
+//! Three users: the relay, which alone publishes events; workers, which take jobs and tell of themselves; readers, which
+//! see everything that is on the bus and change nothing. Each has inboxes of its own, so that nobody reads another's answers.
+
+use std::{fmt::Write as _, net::SocketAddr, path::Path};
+
+/// The durable consumers that readers must not touch: every [`crate::Jobs`] has its name here.
+pub const DURABLES: &[&str] = &["executions", "cancellations"];
+
+/// Who connects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum User {
+    /// Brings the log into the stream; the only one that publishes on `events.>`.
+    Relay,
+    /// Takes jobs, and publishes on `ops.>` and `live.>`.
+    Worker,
+    /// Reads everything and publishes nothing.
+    Reader,
+}
+
+impl User {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Relay, Self::Worker, Self::Reader];
+
+    /// Its name on the server.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Relay => "relay",
+            Self::Worker => "worker",
+            Self::Reader => "reader",
+        }
+    }
+
+    /// Where the answers to its requests go. Readers are programs of other people, so theirs is the usual prefix.
+    const fn inbox(self) -> &'static str {
+        match self {
+            Self::Relay => "_INBOX_relay",
+            Self::Worker => "_INBOX_worker",
+            Self::Reader => "_INBOX",
+        }
+    }
+}
+
+/// The inbox prefix of the user called `name`, if it is one of ours.
+pub(crate) fn inbox(name: &str) -> Option<&'static str> {
+    User::ALL.into_iter().find(|user| user.name() == name).map(User::inbox)
+}
+
+/// The users' passwords: ASCII letters, digits, `-` and `_`, so that they stand in a URL and in the configuration as they are.
+#[derive(Clone)]
+pub struct Users {
+    /// The relay's.
+    pub relay: String,
+    /// The workers'.
+    pub worker: String,
+    /// The readers'.
+    pub reader: String,
+}
+
+impl Users {
+    /// The URL by which `user` connects to the server at `addr`.
+    pub fn url(&self, addr: SocketAddr, user: User) -> String {
+        format!("nats://{}:{}@{addr}", user.name(), self.password(user))
+    }
+
+    fn password(&self, user: User) -> &str {
+        match user {
+            User::Relay => &self.relay,
+            User::Worker => &self.worker,
+            User::Reader => &self.reader,
+        }
+    }
+}
+
+impl std::fmt::Debug for Users {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Users(…)")
+    }
+}
+
+/// A nats-server of one machine.
+#[derive(Debug, Clone)]
+pub struct Config<'a> {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// Where it keeps its streams; the default would be a temporary folder.
+    pub store_dir: &'a Path,
+    /// The most that all streams may take on disk, in bytes.
+    pub max_file_store: u64,
+    /// The passwords.
+    pub users: &'a Users,
+}
+
+impl Config<'_> {
+    /// The configuration file's text.
+    pub fn text(&self) -> String {
+        let mut users = String::new();
+        for user in User::ALL {
+            let Permissions { publish, deny, subscribe } = permissions(user);
+            // Writing to a string does not fail.
+            let _ = writeln!(
+                users,
+                "    {{ user: {}, password: {}, permissions: {{\n      publish: {{ allow: {}, deny: {} }}\n      subscribe: {{ allow: {} }}\n    }} }}",
+                quoted(user.name()),
+                quoted(self.users.password(user)),
+                list(&publish),
+                list(&deny),
+                list(&subscribe),
+            );
+        }
+        format!(
+            "# Written at every start.\n\
+             listen: {addr}\n\
+             server_name: daybook\n\
+             max_payload: 1MB\n\
+             max_pending: 64MB\n\
+             ping_interval: \"10s\"\n\
+             lame_duck_grace_period: \"1s\"\n\
+             lame_duck_duration: \"30s\"\n\
+             jetstream {{\n  store_dir: {store}\n  max_memory_store: 256MB\n  max_file_store: {max}\n  sync_interval: \"5s\"\n}}\n\
+             authorization {{\n  timeout: 5\n  users: [\n{users}  ]\n}}\n",
+            addr = quoted(&self.addr.to_string()),
+            store = quoted(&self.store_dir.to_string_lossy()),
+            max = self.max_file_store,
+        )
+    }
+}
+
+struct Permissions {
+    publish: Vec<String>,
+    deny: Vec<String>,
+    subscribe: Vec<String>,
+}
+
+fn permissions(user: User) -> Permissions {
+    const READ: &[&str] = &["INFO", "STREAM.INFO.*", "STREAM.NAMES", "STREAM.LIST", "STREAM.MSG.GET.*", "DIRECT.GET.>"];
+    const CONSUME: &[&str] = &[
+        "CONSUMER.CREATE.>",
+        "CONSUMER.DURABLE.CREATE.>",
+        "CONSUMER.DELETE.>",
+        "CONSUMER.INFO.>",
+        "CONSUMER.NAMES.*",
+        "CONSUMER.LIST.*",
+        "CONSUMER.MSG.NEXT.>",
+    ];
+    const MANAGE: &[&str] = &["STREAM.CREATE.*", "STREAM.UPDATE.*", "STREAM.DELETE.*"];
+    let api = |verbs: &[&[&str]]| verbs.concat().iter().map(|verb| format!("$JS.API.{verb}")).collect::<Vec<_>>();
+    let more = |mut subjects: Vec<String>, plain: &[&str]| {
+        subjects.extend(plain.iter().map(|s| (*s).to_owned()));
+        subjects
+    };
+    let publish = match user {
+        User::Relay => more(api(&[READ, CONSUME, MANAGE]), &["events.>", "ops.>", "$JS.ACK.>"]),
+        User::Worker => more(api(&[READ, CONSUME]), &["ops.>", "live.>", "$JS.ACK.>"]),
+        User::Reader => more(api(&[READ, CONSUME]), &["$JS.ACK.>", "$JS.FC.>"]),
+    };
+    let deny = match user {
+        User::Relay => Vec::new(),
+        User::Worker => vec!["events.>".to_owned()],
+        User::Reader => DURABLES.iter().flat_map(|durable| untouchable(durable)).collect(),
+    };
+    let inbox = format!("{}.>", user.inbox());
+    let subscribe = more(vec![inbox], &["events.>", "ops.>", "live.>"]);
+    Permissions { publish, deny, subscribe }
+}
+
+/// Every subject by which somebody could change the consumer `durable`, take its messages or answer for it.
+fn untouchable(durable: &str) -> Vec<String> {
+    let api = ["CREATE.*.{}", "CREATE.*.{}.>", "DURABLE.CREATE.*.{}", "DELETE.*.{}", "MSG.NEXT.*.{}"];
+    let mut subjects: Vec<String> =
+        api.iter().map(|verb| format!("$JS.API.CONSUMER.{}", verb.replace("{}", durable))).collect();
+    // The subject of an acknowledgement has the stream and the consumer first, or a domain and an account before them.
+    subjects.push(format!("$JS.ACK.*.{durable}.>"));
+    subjects.push(format!("$JS.ACK.*.*.*.{durable}.>"));
+    subjects
+}
+
+fn list(subjects: &[String]) -> String {
+    let quoted: Vec<String> = subjects.iter().map(|subject| quoted(subject)).collect();
+    format!("[{}]", quoted.join(", "))
+}
+
+/// Text as a value of the configuration: in quotes, in which only these two need an escape.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}

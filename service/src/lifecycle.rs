@@ -17,10 +17,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// From the soft token to the hard one.
-const DRAIN: Duration = Duration::from_secs(24);
+const DRAIN: Duration = Duration::from_secs(23);
 
 /// From the hard token to the end, so that with the servers of `daybook up` all is over within 30 s.
-const GIVE_UP: Duration = Duration::from_secs(2);
+const GIVE_UP: Duration = Duration::from_secs(1);
 
 /// The tasks of a process and how they stop. Clones are the same.
 #[derive(Clone, Debug, Default)]

@@ -4,6 +4,7 @@
 
 mod answer;
 mod arrival;
+pub mod asyncapi;
 mod bench;
 mod catalog;
 mod desk;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 
 use events::Store;
 use nats::Bus;
-use poem::Route;
+use poem::{IntoResponse as _, Response, Route, endpoint::make_sync, get};
 use poem_openapi::OpenApiService;
 use service::{http::Probe, lifecycle::Lifecycle};
 use sqlx::PgPool;
@@ -64,5 +65,12 @@ pub fn api(parts: Parts, lifecycle: &Lifecycle) -> CommandApi {
     let contexts =
         (Identity(Arc::clone(&desk)), Catalog(Arc::clone(&desk)), Prompts(Arc::clone(&desk)), Executions(desk));
     let service = OpenApiService::new(contexts, "Daybook", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
-    CommandApi { spec: service.spec(), routes: Route::new().nest("/", service), probe: probe::of(health, bus) }
+    let spec = service.spec();
+    let routes = Route::new().at("/asyncapi.json", get(make_sync(asyncapi()))).nest("/", service);
+    CommandApi { spec, routes, probe: probe::of(health, bus) }
+}
+
+fn asyncapi() -> impl Fn(poem::Request) -> Response {
+    let document = asyncapi::document();
+    move |_| poem::web::Json(&document).into_response()
 }

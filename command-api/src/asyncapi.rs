@@ -1,0 +1,178 @@
+//! The `AsyncAPI` 3 document of the events on NATS, generated from the types that are put there.
+
+use std::collections::BTreeMap;
+
+use events::{catalog, execution, identity, prompt};
+use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
+use serde_json::{Map, Value, json};
+
+const DESCRIPTION: &str = "\
+Every event of the log, in one JetStream stream that holds `events.>` (find it by subject). The stream's sequence is the \
+position in the log, always: for a consumer there is no gap and no duplicate. A plain subscription to the same subjects may \
+see an event twice, and before it is stored.";
+
+/// The document.
+pub fn document() -> Value {
+    let settings = SchemaSettings::draft07().for_serialize().with(|settings| {
+        settings.definitions_path = "/components/schemas".into();
+        settings.meta_schema = None;
+    });
+    let mut events = Events { generator: settings.into_generator(), messages: BTreeMap::new(), streams: Vec::new() };
+    events.add::<identity::Event>("user");
+    events.add::<catalog::SpecialtyEvent>("specialty");
+    events.add::<catalog::SubSpecialtyEvent>("sub_specialty");
+    events.add::<prompt::Event>("prompt");
+    events.add::<execution::Event>("execution");
+    events.document()
+}
+
+struct Events {
+    generator: SchemaGenerator,
+    messages: BTreeMap<String, Value>,
+    streams: Vec<&'static str>,
+}
+
+impl Events {
+    /// One message for each variant of an event enum, which is written as `{"kind": …, "data": {…}}`.
+    fn add<E: JsonSchema>(&mut self, stream: &'static str) {
+        self.streams.push(stream);
+        let schema = E::json_schema(&mut self.generator).to_value();
+        let variants = schema.get("oneOf").and_then(Value::as_array).cloned();
+        for variant in variants.unwrap_or_else(|| vec![schema]) {
+            let properties = &variant["properties"];
+            let Some(kind) = properties["kind"]["const"].as_str() else { continue };
+            let message = json!({
+                "name": kind,
+                "title": kind.replace('_', " "),
+                "summary": variant["description"],
+                "contentType": "application/json",
+                "headers": { "allOf": [
+                    { "$ref": "#/components/schemas/CloudEvent" },
+                    { "properties": { "ce-type": { "const": format!("daybook.{stream}.{kind}.v1") } } },
+                ]},
+                "payload": properties["data"],
+                "x-subject": format!("events.{{scope}}.{stream}.{{id}}.{kind}"),
+            });
+            self.messages.insert(kind.to_owned(), message);
+        }
+    }
+
+    fn document(mut self) -> Value {
+        let mut schemas: Map<String, Value> = self.generator.take_definitions(true);
+        schemas.insert("CloudEvent".to_owned(), headers());
+        let references = |within: &str| -> Map<String, Value> {
+            let reference = |kind: &String| (kind.clone(), json!({ "$ref": format!("#/{within}/{kind}") }));
+            self.messages.keys().map(reference).collect()
+        };
+        let carried: Vec<Value> = references("channels/events/messages").into_values().collect();
+        json!({
+            "asyncapi": "3.0.0",
+            "info": {
+                "title": "Daybook events",
+                "version": env!("CARGO_PKG_VERSION"),
+                "description": DESCRIPTION,
+                "license": { "name": "Apache-2.0" },
+            },
+            "defaultContentType": "application/json",
+            "servers": { "nats": { "host": "127.0.0.1:4222", "protocol": "nats", "description": "As `daybook up` starts it" } },
+            "channels": { "events": {
+                "address": "events.{scope}.{stream}.{id}.{kind}",
+                "title": "Events",
+                "description": "`events.*.execution.>` is every execution, `events.{me}.>` is all of mine.",
+                "parameters": {
+                    "scope": { "description": "The tenant that owns the thing (a user's own has the user's id), or `public`." },
+                    "stream": { "description": "What it happened to.", "enum": self.streams },
+                    "id": { "description": "The thing's id." },
+                    "kind": { "description": "What happened.", "enum": self.messages.keys().collect::<Vec<_>>() },
+                },
+                "messages": references("components/messages"),
+            }},
+            "operations": { "publish": {
+                "action": "send",
+                "summary": "The relay publishes the log, in its order.",
+                "channel": { "$ref": "#/channels/events" },
+                "messages": carried,
+            }},
+            "components": { "messages": self.messages, "schemas": schemas },
+        })
+    }
+}
+
+/// The headers of every message: `CloudEvents` 1.0 in binary mode, and W3C Trace Context.
+fn headers() -> Value {
+    let uuid = |description: &str| json!({ "type": "string", "format": "uuid", "description": description });
+    let number =
+        |description: &str| json!({ "type": "string", "pattern": "^[1-9][0-9]*$", "description": description });
+    json!({
+        "type": "object",
+        "description": "CloudEvents 1.0 in binary mode; values are percent-encoded as in its HTTP binding",
+        "properties": {
+            "ce-specversion": { "const": "1.0" },
+            "ce-id": uuid("The event's own id"),
+            "ce-source": { "const": "/daybook" },
+            "ce-type": { "type": "string", "description": "daybook.{stream}.{kind}.v{schema}" },
+            "ce-subject": uuid("The thing it happened to"),
+            "ce-time": { "type": "string", "format": "date-time", "description": "When it was recorded" },
+            "ce-datacontenttype": { "const": "application/json" },
+            "ce-position": number("Its place in the log, which is the stream's sequence"),
+            "ce-streamversion": number("The thing's version after it"),
+            "ce-epoch": number("The log's epoch when it was recorded"),
+            "ce-actor": uuid("The user who acted; absent for what the system does by itself"),
+            "ce-correlationid": uuid("The same for all that followed from one request"),
+            "ce-causationid": uuid("The event that this one follows from"),
+            "traceparent": { "type": "string", "description": "W3C Trace Context of the request" },
+        },
+        "required": [
+            "ce-specversion", "ce-id", "ce-source", "ce-type", "ce-subject", "ce-time", "ce-datacontenttype",
+            "ce-position", "ce-streamversion", "ce-epoch", "ce-correlationid",
+        ],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_has_its_message() {
+        let kinds = [
+            identity::Event::KINDS,
+            catalog::SpecialtyEvent::KINDS,
+            catalog::SubSpecialtyEvent::KINDS,
+            prompt::Event::KINDS,
+            execution::Event::KINDS,
+        ];
+        let kinds: BTreeSet<&str> = kinds.concat().into_iter().collect();
+        let document = document();
+        let messages = document["components"]["messages"].as_object().expect("messages");
+        assert_eq!(messages.keys().map(String::as_str).collect::<BTreeSet<_>>(), kinds);
+        for kind in kinds {
+            assert!(messages[kind]["payload"]["properties"].is_object(), "{kind}");
+            assert!(messages[kind]["summary"].is_string(), "{kind}");
+        }
+        let succeeded = &messages["execution_succeeded"]["payload"]["properties"];
+        assert_eq!(succeeded["cost"]["type"], json!(["string", "null"]));
+        assert!(succeeded["result"].is_object() && succeeded["input_tokens"].is_object());
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        fn walk(value: &Value, document: &Value) {
+            match value {
+                Value::Object(fields) => {
+                    if let Some(reference) = fields.get("$ref").and_then(Value::as_str) {
+                        let pointer = reference.strip_prefix('#').expect("within the document");
+                        assert!(document.pointer(pointer).is_some(), "{reference}");
+                    }
+                    fields.values().for_each(|value| walk(value, document));
+                }
+                Value::Array(items) => items.iter().for_each(|value| walk(value, document)),
+                _ => {}
+            }
+        }
+        let document = document();
+        walk(&document, &document);
+    }
+}

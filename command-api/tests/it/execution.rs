@@ -1,0 +1,118 @@
+//! Running prompts, cancelling and retrying.
+
+use std::time::{Duration, Instant};
+
+use events::{
+    Meta, clock, execute,
+    execution::{Bill, Command, Execution, FailureClass},
+};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::house::{House, house, table};
+
+/// What a worker says of the execution.
+async fn work(house: &House, id: Uuid, command: Command) {
+    let meta = Meta { actor: None, correlation_id: clock::id(), causation_id: None, traceparent: None };
+    execute::<Execution>(&house.store, id, command, meta).await.unwrap();
+}
+
+fn failure() -> Command {
+    let (code, detail) = ("provider".to_owned(), "it failed".to_owned());
+    Command::Fail { attempt: 1, class: FailureClass::Permanent, code, detail, bill: Bill::default() }
+}
+
+#[tokio::test]
+async fn executions_and_what_is_wrong_with_them() {
+    let house = house().await;
+    let (admin, sub_specialty) = house.furnished().await;
+    let (user, other) = (house.user("user").await, house.user("other").await);
+    let private = user.prompt(sub_specialty, |_| {}).await.id();
+    let public = user.prompt(sub_specialty, |body| body["is_public"] = json!(true)).await.id();
+    let endless = |body: &mut Value| {
+        body["content"] = json!("{% for a in range(100000) %}{% for b in range(100000) %}x{% endfor %}{% endfor %}");
+    };
+    let endless = user.prompt(sub_specialty, endless).await.id();
+    let path = |id: Uuid| format!("/execute-prompt/{id}");
+    let good = json!({ "variables": { "topic": "tea" } });
+    let deep = (0..40).fold(json!("tea"), |inner, _| json!([inner]));
+    let rows = [
+        ("own", user.post(&path(private), good.clone()).await),
+        ("public", other.post(&path(public), good.clone()).await),
+        ("by an admin", admin.post(&path(private), good.clone()).await),
+        ("another's private one", other.post(&path(private), good.clone()).await),
+        ("none", user.post(&path(Uuid::nil()), good.clone()).await),
+        ("by nobody", house.anon().post(&path(public), good.clone()).await),
+        ("no variables", user.post(&path(private), json!({})).await),
+        ("wrong variables", user.post(&path(private), json!({ "variables": { "topic": 7 } })).await),
+        ("no object", user.post(&path(private), json!({ "variables": ["tea"] })).await),
+        ("deep variables", user.post(&path(private), json!({ "variables": { "topic": deep } })).await),
+        ("no such version", user.post(&path(private), json!({ "variables": { "topic": "tea" }, "version": 2 })).await),
+        ("NUL", user.post(&path(private), json!({ "variables": { "topic": "a\0b" } })).await),
+        ("too much", user.post(&path(private), json!({ "variables": { "topic": "x".repeat(200_000) } })).await),
+        ("endless", user.post(&path(endless), good.clone()).await),
+        ("unknown field", user.post(&path(private), json!({ "variables": { "topic": "tea" }, "model": "x" })).await),
+    ];
+    insta::assert_snapshot!(table(rows), @"");
+    let events = house.store.after(0, 1_000).await.unwrap();
+    let requested: Vec<Value> = events
+        .iter()
+        .filter(|event| event.kind == "execution_requested")
+        .map(|event| serde_json::from_str(&event.data).unwrap())
+        .collect();
+    assert_eq!(requested.len(), 3);
+    assert_eq!(requested[1]["user_id"], json!(other.id));
+    assert_eq!(requested[1]["messages"], json!([{ "role": "user", "content": "Explain tea." }]));
+}
+
+#[tokio::test]
+async fn an_endless_template_is_stopped_soon() {
+    let house = house().await;
+    let (_, sub_specialty) = house.furnished().await;
+    let user = house.user("user").await;
+    let content = "{% for a in range(100000) %}{% for b in range(100000) %}x{% endfor %}{% endfor %}";
+    let prompt = user.prompt(sub_specialty, |body| body["content"] = json!(content)).await.id();
+    let started = Instant::now();
+    let told = user.post(&format!("/execute-prompt/{prompt}"), json!({ "variables": { "topic": "tea" } })).await;
+    assert_eq!(told.status, 422);
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn cancelling_and_retrying() {
+    let house = house().await;
+    let (admin, sub_specialty) = house.furnished().await;
+    let (user, other) = (house.user("user").await, house.user("other").await);
+    let cancel = |id: Uuid| format!("/executions/{id}/cancel");
+    let retry = |id: Uuid| format!("/executions/{id}/retry");
+    let queued = user.execution(sub_specialty).await;
+    let running = user.execution(sub_specialty).await;
+    work(&house, running, Command::Start { worker: "w".into() }).await;
+    let failed = user.execution(sub_specialty).await;
+    work(&house, failed, Command::Start { worker: "w".into() }).await;
+    work(&house, failed, failure()).await;
+    let bare = user.request(poem::http::Method::POST, &cancel(queued)).finish();
+    let rows = [
+        ("another's", other.post(&cancel(queued), json!({})).await),
+        ("retry of queued", user.post(&retry(queued), json!({})).await),
+        ("queued, without a body", user.send(bare).await),
+        ("cancelled before", user.post(&cancel(queued), json!({ "reason": "again" })).await),
+        ("running", user.post(&cancel(running), json!({ "reason": "too slow" })).await),
+        ("running, again", user.post(&cancel(running), json!({})).await),
+        ("failed", user.post(&cancel(failed), json!({})).await),
+        ("none", user.post(&cancel(Uuid::nil()), json!({})).await),
+        ("long reason", user.post(&cancel(running), json!({ "reason": "r".repeat(501) })).await),
+        ("retry of running", user.post(&retry(running), json!({})).await),
+        ("retry of cancelled", user.post(&retry(queued), json!({})).await),
+        ("retry of failed", user.post(&retry(failed), json!({})).await),
+        ("retry by an admin", admin.post(&retry(failed), json!({})).await),
+        ("retry by another", other.post(&retry(failed), json!({})).await),
+        ("retry with more", user.post(&retry(failed), json!({ "model": "better" })).await),
+    ];
+    insta::assert_snapshot!(table(rows), @"");
+    let again = user.post(&retry(failed), json!({})).await;
+    assert_ne!(again.id(), failed);
+    assert_eq!(again.header("location"), Some(format!("/api/v1/executions/{}", again.id()).as_str()));
+    let request = house.store.load::<Execution>(again.id()).await.unwrap().aggregate.request.unwrap();
+    assert_eq!((request.retry_of, request.user_id), (Some(failed), user.id));
+}

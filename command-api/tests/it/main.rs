@@ -1,0 +1,11 @@
+//! The command API on a real PostgreSQL, while NATS is away.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test may end where it stands")]
+
+mod catalog;
+mod execution;
+mod house;
+mod identity;
+mod outage;
+mod prompt;
+mod repeated;
+mod writes;

@@ -1,0 +1,104 @@
+//! Writing prompts.
+
+use std::time::{Duration, Instant};
+
+use poem::http::Method;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::house::{Actor, Told, house, table};
+
+#[tokio::test]
+async fn prompts_and_what_is_wrong_with_them() {
+    let house = house().await;
+    let (_, sub_specialty) = house.furnished().await;
+    let user = house.user("user").await;
+    let set = async |name: &str, value: Value| user.prompt(sub_specialty, |body| body[name] = value).await;
+    let rows = [
+        ("good", user.prompt(sub_specialty, |_| {}).await),
+        ("by nobody", house.anon().prompt(sub_specialty, |_| {}).await),
+        ("no such place", user.prompt(Uuid::nil(), |_| {}).await),
+        ("unknown variable", set("content", json!("Explain\n{{ subject }}.")).await),
+        ("no template", set("content", json!("{% if %}")).await),
+        ("no schema", set("variables", json!({ "type": "array" })).await),
+        ("remote schema", set("variables", json!({ "type": "object", "$ref": "http://127.0.0.1:9/" })).await),
+        ("100 levels", set("variables", nested(json!({ "type": "object" }), 100)).await),
+        ("40 levels", set("variables", nested(json!({ "type": "object" }), 40)).await),
+        ("NUL", set("content", json!("a\0b")).await),
+        ("unknown parameter", set("parameters", json!({ "temperature": 0.5, "presence": 1 })).await),
+        ("parameters out of bounds", set("parameters", json!({ "temperature": 9, "max_tokens": 0 })).await),
+        ("parameters of other types", set("parameters", json!({ "temperature": "hot", "stop": "." })).await),
+        (
+            "all faults at once",
+            user.prompt(Uuid::nil(), |body| {
+                body["title"] = json!(" ");
+                body["llm_provider"] = json!("skynet");
+                body["model"] = json!("\n");
+                body["content"] = json!("{{ subject }}");
+            })
+            .await,
+        ),
+        ("nothing", user.post("/expert-prompts", json!({})).await),
+    ];
+    insta::assert_snapshot!(table(rows), @"");
+}
+
+fn nested(mut schema: Value, levels: usize) -> Value {
+    let mut inner = json!({});
+    for _ in 0..levels {
+        inner = json!({ "not": inner });
+    }
+    schema["properties"] = json!({ "deep": inner });
+    schema
+}
+
+async fn revise(actor: &Actor, id: Uuid, version: Option<&str>, body: Value) -> Told {
+    let request = actor.request(Method::PATCH, &format!("/expert-prompts/{id}")).content_type("application/json");
+    let request = version.into_iter().fold(request, |request, version| request.header("if-match", version));
+    actor.send(request.body(body.to_string())).await
+}
+
+#[tokio::test]
+async fn a_revision_is_a_new_version_by_the_owner() {
+    let house = house().await;
+    let (admin, sub_specialty) = house.furnished().await;
+    let user = house.user("user").await;
+    let private = user.prompt(sub_specialty, |_| {}).await.id();
+    let public = user.prompt(sub_specialty, |body| body["is_public"] = json!(true)).await.id();
+    let title = json!({ "title": "Other" });
+    let rows = [
+        ("any version", revise(&user, private, None, title.clone()).await),
+        ("the version", revise(&user, private, Some("\"2\""), title.clone()).await),
+        ("a stale version", revise(&user, private, Some("\"2\""), title.clone()).await),
+        ("no version", revise(&user, private, Some("2"), title.clone()).await),
+        ("nothing to change", revise(&user, private, None, json!({ "title": null })).await),
+        ("a change that breaks it", revise(&user, private, None, json!({ "content": "{{ gone }}" })).await),
+        ("no such place", revise(&user, private, None, json!({ "sub_specialty_id": Uuid::nil() })).await),
+        ("another's private one", revise(&admin, private, None, title.clone()).await),
+        ("another's private one, stale", revise(&admin, private, Some("\"1\""), title.clone()).await),
+        ("another's public one", revise(&admin, public, None, title.clone()).await),
+        ("none", revise(&user, Uuid::nil(), None, title.clone()).await),
+        ("bad id", user.patch("/expert-prompts/seven", title.clone()).await),
+    ];
+    insta::assert_snapshot!(table(rows), @"");
+}
+
+/// A schema of no variables and a template of twenty thousand names.
+#[tokio::test]
+async fn a_template_with_everything_wrong_stalls_nobody() {
+    let house = house().await;
+    let (_, sub_specialty) = house.furnished().await;
+    let user = house.user("user").await;
+    let content: String = (0..12_000).map(|n| format!("{{{{a{n}}}}}")).collect();
+    assert!(content.len() < 131_072);
+    let started = Instant::now();
+    let wrong = user.prompt(sub_specialty, |body| body["content"] = json!(content));
+    let fine = async {
+        let told = user.prompt(sub_specialty, |_| {}).await;
+        (told.status, started.elapsed())
+    };
+    let (wrong, (status, after)) = tokio::join!(wrong, fine);
+    assert_eq!(wrong.status, 422);
+    assert_eq!(status, 201);
+    assert!(after < Duration::from_secs(4), "another waited {after:?}");
+}

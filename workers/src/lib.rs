@@ -67,3 +67,13 @@ async fn readiness(store: &Store, bus: &Bus) -> Readiness {
         (false, Err(why)) => Readiness::NotReady(format!("the database does not answer; NATS: {why}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_reader_of_the_bus_can_touch_our_consumers() {
+        assert!(DURABLES.iter().all(|durable| nats::server::DURABLES.contains(durable)));
+    }
+}

@@ -1,10 +1,17 @@
-//! Requests, and providers that answer from this machine.
+//! Requests, providers that answer from this machine, and logs.
 
 use events::{
-    execution::Request,
+    Meta, Recorded, Store, clock,
+    execution::{Command, Execution, Request},
     model::{Message, Parameters, Role},
+    store::{Options, Writer},
 };
 use serde_json::{Value, json};
+use service::testkit::{self, Database};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
 use uuid::Uuid;
 use wiremock::{MockServer, Request as Received};
 use workers::config::Providers;
@@ -88,4 +95,100 @@ pub fn anthropic_answer(text: &str) -> Value {
         "stop_sequence": null,
         "usage": {"input_tokens": 100, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 50, "output_tokens": 20}
     })
+}
+
+/// A provider that answers when the test says so.
+pub struct Upstream(TcpListener);
+
+/// One call that it was asked.
+pub struct Call(TcpStream);
+
+impl Upstream {
+    pub async fn start() -> Self {
+        Self(TcpListener::bind("127.0.0.1:0").await.unwrap())
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.0.local_addr().unwrap())
+    }
+
+    /// The next call, once all of its request is here.
+    pub async fn call(&self) -> Call {
+        let (mut stream, _) = self.0.accept().await.unwrap();
+        let mut received = Vec::new();
+        loop {
+            assert_ne!(stream.read_buf(&mut received).await.unwrap(), 0, "the request is whole");
+            let text = String::from_utf8_lossy(&received).to_lowercase();
+            let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+            let length = head.split("content-length: ").nth(1).unwrap().lines().next().unwrap();
+            if body.len() >= length.parse().unwrap() {
+                return Call(stream);
+            }
+        }
+    }
+}
+
+impl Call {
+    pub async fn answer(mut self, body: &Value) {
+        let body = body.to_string();
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
+        let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        self.0.write_all(answer.as_bytes()).await.unwrap();
+    }
+
+    /// Returns when who asked has closed the connection.
+    pub async fn closed(mut self) {
+        let read = self.0.read(&mut [0]).await;
+        assert!(matches!(read, Ok(0) | Err(_)), "nothing more is sent");
+    }
+}
+
+/// A log of its own, and what stands in it.
+pub struct Log {
+    _database: Database,
+    pub store: Store,
+    _lanes: Writer,
+}
+
+impl Log {
+    pub async fn new() -> Self {
+        Self::on(testkit::database().await)
+    }
+
+    pub fn on(database: Database) -> Self {
+        let connect = (*database.pool.connect_options()).clone();
+        let (store, lanes) = Store::open(database.pool.clone(), connect, &Options::default());
+        Self { _database: database, store, _lanes: lanes }
+    }
+
+    /// Appends a request and returns it as the bus would bring it.
+    pub async fn request(&self, request: Request) -> Recorded {
+        let id = clock::id();
+        let meta = Meta {
+            actor: Some(request.user_id),
+            correlation_id: Uuid::from_u128(3),
+            causation_id: None,
+            traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
+        };
+        self.execute(id, Command::Request(Box::new(request)), meta).await;
+        self.history(id).await.remove(0)
+    }
+
+    pub async fn execute(&self, id: Uuid, command: Command, meta: Meta) {
+        events::execute::<Execution>(&self.store, id, command, meta).await.unwrap();
+    }
+
+    pub async fn history(&self, id: Uuid) -> Vec<Recorded> {
+        self.store.stream("execution", id).await.unwrap()
+    }
+
+    /// What happened to an execution, by kind, without the request.
+    pub async fn kinds(&self, id: Uuid) -> Vec<String> {
+        self.history(id).await.into_iter().skip(1).map(|event| event.kind).collect()
+    }
+
+    /// The data of the last event of an execution.
+    pub async fn last(&self, id: Uuid) -> Value {
+        serde_json::from_str(&self.history(id).await.pop().unwrap().data).unwrap()
+    }
 }

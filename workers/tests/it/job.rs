@@ -1,1 +1,287 @@
-//! The job.
+//! The job of the context `execution` on a real log: one outcome, whatever comes twice, stays away, or dies.
+
+use std::{sync::Arc, time::Duration};
+
+use events::{
+    Meta,
+    execution::{Command, MAX_ATTEMPTS},
+};
+use nats::jobs::Verdict;
+use serde_json::json;
+use service::{embedded::Durability, testkit};
+use tokio::net::TcpListener;
+use uuid::Uuid;
+use wiremock::{Mock, MockServer, ResponseTemplate, matchers::method};
+use workers::{execution::Executions, job::Job as _, provider::Providers};
+
+use crate::fixture::{Log, Upstream, all_at, anthropic_answer, openai_answer, request};
+
+/// A worker of this log, whose providers are at `url`.
+fn worker(log: &Log, url: &str) -> Arc<Executions> {
+    worker_with_limit(log, url, Duration::from_secs(60))
+}
+
+fn worker_with_limit(log: &Log, url: &str, limit: Duration) -> Arc<Executions> {
+    let providers = Arc::new(Providers::new(&all_at(url)).unwrap());
+    Arc::new(Executions::new(log.store.clone(), providers, "one".to_owned(), limit))
+}
+
+async fn stand_in(answer: ResponseTemplate) -> MockServer {
+    let server = MockServer::start().await;
+    Mock::given(method("POST")).respond_with(answer).mount(&server).await;
+    server
+}
+
+#[tokio::test]
+async fn a_request_is_run_and_its_answer_recorded_with_what_it_used_and_cost() {
+    let log = Log::new().await;
+    let server = stand_in(ResponseTemplate::new(200).set_body_json(openai_answer("Hi"))).await;
+    let event = log.request(request("openai", "gpt-4o-mini", "Hello")).await;
+    assert_eq!(worker(&log, &server.uri()).run(event.clone()).await, Verdict::Done);
+
+    let history = log.history(event.id).await;
+    assert_eq!(log.kinds(event.id).await, ["execution_started", "execution_succeeded"]);
+    for follows in &history[1..] {
+        assert_eq!(follows.meta, Meta { actor: None, causation_id: Some(event.event_id), ..event.meta.clone() });
+        assert_eq!(follows.scope, event.scope);
+    }
+    let started: serde_json::Value = serde_json::from_str(&history[1].data).unwrap();
+    assert_eq!(started, json!({"attempt": 1, "worker": "one"}));
+    let mut succeeded = log.last(event.id).await;
+    assert!(succeeded["duration_ms"].take().is_u64());
+    assert_eq!(
+        succeeded,
+        json!({
+            "attempt": 1, "result": "Hi", "finish_reason": "stop", "response_id": "chatcmpl-B9MBs8Cjcvo",
+            "input_tokens": 1_000, "output_tokens": 500, "cached_input_tokens": 400, "reasoning_tokens": 128,
+            "cost": "0.00042", "price_table": "2026-11-20", "duration_ms": null
+        })
+    );
+}
+
+#[tokio::test]
+async fn a_request_that_comes_again_makes_no_second_outcome() {
+    let log = Log::new().await;
+    let server = stand_in(ResponseTemplate::new(200).set_body_json(anthropic_answer("Hi"))).await;
+    let event = log.request(request("anthropic", "claude-sonnet-4-5", "Hello")).await;
+    for worker in [worker(&log, &server.uri()), worker(&log, &server.uri())] {
+        assert_eq!(worker.run(event.clone()).await, Verdict::Done);
+    }
+    assert_eq!(log.kinds(event.id).await, ["execution_started", "execution_succeeded"]);
+    assert_eq!(server.received_requests().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_request_that_comes_again_while_it_runs_here_is_put_off() {
+    let log = Log::new().await;
+    let upstream = Upstream::start().await;
+    let event = log.request(request("openai", "m", "Hello")).await;
+    let worker = worker(&log, &upstream.url());
+    let first = tokio::spawn({
+        let (worker, event) = (worker.clone(), event.clone());
+        async move { worker.run(event).await }
+    });
+    let call = upstream.call().await;
+    assert!(matches!(worker.run(event.clone()).await, Verdict::Later(_)));
+    call.answer(&openai_answer("Hi")).await;
+    assert_eq!(first.await.unwrap(), Verdict::Done);
+    assert_eq!(log.kinds(event.id).await, ["execution_started", "execution_succeeded"]);
+}
+
+#[tokio::test]
+async fn of_two_workers_that_have_it_only_the_later_attempt_writes() {
+    let log = Log::new().await;
+    let upstream = Upstream::start().await;
+    let event = log.request(request("openai", "m", "Hello")).await;
+    let (one, other) = (worker(&log, &upstream.url()), worker(&log, &upstream.url()));
+    let first = tokio::spawn({
+        let event = event.clone();
+        async move { one.run(event).await }
+    });
+    let call_of_first = upstream.call().await;
+    let second = tokio::spawn({
+        let event = event.clone();
+        async move { other.run(event).await }
+    });
+    let call_of_second = upstream.call().await;
+    call_of_first.answer(&openai_answer("first")).await;
+    assert_eq!(first.await.unwrap(), Verdict::Done);
+    call_of_second.answer(&openai_answer("second")).await;
+    assert_eq!(second.await.unwrap(), Verdict::Done);
+    assert_eq!(
+        log.kinds(event.id).await,
+        ["execution_started", "execution_attempt_failed", "execution_started", "execution_succeeded"]
+    );
+    assert_eq!(log.last(event.id).await["result"], "second");
+}
+
+#[tokio::test]
+async fn a_worker_that_dies_in_its_call_is_a_lost_attempt_and_another_follows() {
+    let log = Log::new().await;
+    let upstream = Upstream::start().await;
+    let event = log.request(request("openai", "m", "Hello")).await;
+    let dying = worker(&log, &upstream.url());
+    let work = tokio::spawn({
+        let event = event.clone();
+        async move { dying.run(event).await }
+    });
+    let call = upstream.call().await;
+    work.abort();
+    call.closed().await;
+
+    let server = stand_in(ResponseTemplate::new(200).set_body_json(openai_answer("Hi"))).await;
+    assert_eq!(worker(&log, &server.uri()).run(event.clone()).await, Verdict::Done);
+    let history = log.history(event.id).await;
+    let lost: serde_json::Value = serde_json::from_str(&history[2].data).unwrap();
+    assert_eq!((&lost["attempt"], &lost["code"]), (&json!(1), &json!("worker_lost")));
+    assert_eq!(log.last(event.id).await["attempt"], 2);
+    assert_eq!(history.last().unwrap().kind, "execution_succeeded");
+}
+
+#[tokio::test]
+async fn what_has_lost_too_many_workers_ends_without_another_call() {
+    let log = Log::new().await;
+    let server = stand_in(ResponseTemplate::new(500)).await;
+    let event = log.request(request("openai", "m", "Hello")).await;
+    for _ in 0..MAX_ATTEMPTS {
+        log.execute(event.id, Command::Start { worker: "lost".to_owned() }, Meta::following(&event)).await;
+    }
+    assert_eq!(worker(&log, &server.uri()).run(event.clone()).await, Verdict::Done);
+    let last = log.last(event.id).await;
+    assert_eq!((&last["code"], &last["class"]), (&json!("worker_lost"), &json!("worker_lost")));
+    assert_eq!(server.received_requests().await.unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn a_call_that_hangs_is_timed_out_and_its_connection_closed() {
+    let log = Log::new().await;
+    let upstream = Upstream::start().await;
+    let event = log.request(request("openai", "m", "Hello")).await;
+    let worker = worker_with_limit(&log, &upstream.url(), Duration::from_millis(100));
+    let (verdict, ()) = tokio::join!(worker.run(event.clone()), async { upstream.call().await.closed().await });
+    assert_eq!(verdict, Verdict::Done);
+    assert_eq!(log.kinds(event.id).await, ["execution_started", "execution_timed_out"]);
+    let last = log.last(event.id).await;
+    assert_eq!(last["limit_ms"], 100);
+    assert!(last["duration_ms"].as_u64().unwrap() >= 100, "{last}");
+}
+
+#[tokio::test]
+async fn a_provider_that_fails_is_recorded_with_its_class() {
+    let log = Log::new().await;
+    let server = stand_in(ResponseTemplate::new(503)).await;
+    let event = log.request(request("anthropic", "m", "Hello")).await;
+    assert_eq!(worker(&log, &server.uri()).run(event.clone()).await, Verdict::Done);
+    assert_eq!(log.kinds(event.id).await, ["execution_started", "execution_failed"]);
+    let last = log.last(event.id).await;
+    assert_eq!((&last["class"], &last["code"]), (&json!("retryable"), &json!("provider_unavailable")));
+}
+
+#[tokio::test]
+async fn without_its_key_an_execution_fails_and_names_the_variable() {
+    let log = Log::new().await;
+    let providers = Arc::new(Providers::new(&workers::config::Providers::default()).unwrap());
+    let worker = Executions::new(log.store.clone(), providers, "one".to_owned(), Duration::from_secs(60));
+    let event = log.request(request("groq", "m", "Hello")).await;
+    assert_eq!(worker.run(event.clone()).await, Verdict::Done);
+    let last = log.last(event.id).await;
+    assert_eq!((&last["code"], &last["class"]), (&json!("provider_not_configured"), &json!("misconfigured")));
+    assert_eq!(last["detail"], "GROQ_API_KEY is not set");
+}
+
+#[tokio::test]
+async fn an_answer_too_large_for_an_event_fails_with_what_it_used() {
+    let log = Log::new().await;
+    // Each quote is two bytes in JSON: what counts is the event.
+    let answer = openai_answer(&"\"".repeat(600_000));
+    let server = stand_in(ResponseTemplate::new(200).set_body_json(answer)).await;
+    let event = log.request(request("openai", "gpt-4o-mini", "Hello")).await;
+    assert_eq!(worker(&log, &server.uri()).run(event.clone()).await, Verdict::Done);
+    assert_eq!(log.kinds(event.id).await, ["execution_started", "execution_failed"]);
+    let last = log.last(event.id).await;
+    assert_eq!((&last["code"], &last["class"]), (&json!("answer_too_large"), &json!("permanent")));
+    assert_eq!((&last["output_tokens"], &last["cost"]), (&json!(500), &json!("0.00042")));
+}
+
+#[tokio::test]
+async fn what_was_cancelled_before_is_not_run() {
+    let log = Log::new().await;
+    let server = stand_in(ResponseTemplate::new(200).set_body_json(openai_answer("Hi"))).await;
+    let event = log.request(request("openai", "m", "Hello")).await;
+    let cancel = Command::Cancel { by: Uuid::from_u128(1), reason: None };
+    log.execute(event.id, cancel, Meta::following(&event)).await;
+    assert_eq!(worker(&log, &server.uri()).run(event.clone()).await, Verdict::Done);
+    assert_eq!(log.kinds(event.id).await, ["execution_cancel_requested", "execution_cancelled"]);
+    assert_eq!(server.received_requests().await.unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn a_cancel_that_no_worker_heard_still_decides_the_outcome_and_is_billed() {
+    let log = Log::new().await;
+    let upstream = Upstream::start().await;
+    let event = log.request(request("openai", "gpt-4o-mini", "Hello")).await;
+    let worker = worker(&log, &upstream.url());
+    let work = worker.run(event.clone());
+    let cancel = async {
+        let call = upstream.call().await;
+        let cancel = Command::Cancel { by: Uuid::from_u128(1), reason: None };
+        log.execute(event.id, cancel, Meta::following(&event)).await;
+        call.answer(&openai_answer("Hi")).await;
+    };
+    assert_eq!(tokio::join!(work, cancel).0, Verdict::Done);
+    assert_eq!(log.kinds(event.id).await, ["execution_started", "execution_cancel_requested", "execution_cancelled"]);
+    let last = log.last(event.id).await;
+    assert_eq!((&last["cost"], last.get("result")), (&json!("0.00042"), None));
+}
+
+#[tokio::test]
+async fn an_answer_outlives_a_restart_of_the_database_and_is_not_asked_for_again() {
+    let server = testkit::own_postgres(Durability::Off).await;
+    let log = Log::on(testkit::database_on(&server).await);
+    let upstream = Upstream::start().await;
+    let event = log.request(request("openai", "m", "Hello")).await;
+    let worker = worker(&log, &upstream.url());
+    let work = tokio::spawn({
+        let event = event.clone();
+        async move { worker.run(event).await }
+    });
+    let call = upstream.call().await;
+    server.kill9().await;
+    // Stands where the database was, until the outcome has been tried.
+    let vacant = TcpListener::bind(server.addr()).await.unwrap();
+    call.answer(&openai_answer("Hi")).await;
+    drop(vacant.accept().await.unwrap());
+    drop(vacant);
+    server.restart().await.unwrap();
+    assert_eq!(work.await.unwrap(), Verdict::Done);
+    assert_eq!(log.kinds(event.id).await, ["execution_started", "execution_succeeded"]);
+    assert_eq!(log.last(event.id).await["result"], "Hi");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn without_the_database_a_request_is_put_off() {
+    let server = testkit::own_postgres(Durability::Off).await;
+    let log = Log::on(testkit::database_on(&server).await);
+    let event = log.request(request("echo", "", "Hello")).await;
+    server.stop().await;
+    assert!(matches!(worker(&log, "http://localhost:1").run(event).await, Verdict::Later(_)));
+}
+
+#[tokio::test]
+async fn a_new_consumer_begins_at_the_oldest_execution_that_has_not_ended() {
+    let log = Log::new().await;
+    let worker = worker(&log, "http://localhost:1");
+    assert_eq!(worker.oldest_open(&log.store).await.unwrap(), 1);
+    let ended = log.request(request("echo", "", "one")).await;
+    let running = log.request(request("echo", "", "two")).await;
+    let queued = log.request(request("echo", "", "three")).await;
+    assert_eq!(worker.run(ended).await, Verdict::Done);
+    log.execute(running.id, Command::Start { worker: "lost".to_owned() }, Meta::following(&running)).await;
+    assert_eq!(worker.oldest_open(&log.store).await.unwrap(), running.position);
+    for event in [running, queued] {
+        worker.run(event).await;
+    }
+    let head = worker.oldest_open(&log.store).await.unwrap() - 1;
+    assert_eq!(log.store.after(head - 1, 2).await.unwrap().len(), 1, "it is the end of the log");
+}

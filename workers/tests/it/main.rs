@@ -2,6 +2,7 @@
 //! a real nats-server.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on says where")]
 
+mod bus;
 mod fixture;
 mod job;
 mod provider;

@@ -149,7 +149,11 @@ async fn a_base_url_may_end_as_it_likes() {
     for end in ["", "/", "/v1", "/v1/"] {
         let providers = Providers::new(&all_at(&format!("{}{end}", server.uri()))).unwrap();
         for provider in ["openai", "anthropic"] {
-            assert_eq!(providers.answer(&request(provider, "m", "Hello")).await.unwrap().text, "Hi", "{provider} {end}");
+            assert_eq!(
+                providers.answer(&request(provider, "m", "Hello")).await.unwrap().text,
+                "Hi",
+                "{provider} {end}"
+            );
         }
     }
     let wrong = Providers::new(&all_at("localhost:1234")).err().unwrap();

@@ -1,0 +1,223 @@
+//! The workers on a real nats-server: what is requested reaches them, what they may not do twice they do not, and they
+//! stop with care.
+
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+
+use events::{
+    Meta, Recorded,
+    execution::{Command, Event},
+};
+use nats::{
+    Bus, Relay, relay,
+    server::{Config, User, Users},
+};
+use serde_json::json;
+use service::{
+    embedded::{Durability, Nats},
+    http::Readiness,
+    lifecycle::Lifecycle,
+    testkit,
+};
+use uuid::Uuid;
+use workers::{Parts, config::Providers};
+
+use crate::fixture::{Log, Upstream, all_at, openai_answer, request};
+
+/// A log, a bus, and a relay between them.
+struct System {
+    log: Log,
+    nats: Nats,
+    users: Users,
+    life: Lifecycle,
+}
+
+impl System {
+    async fn new() -> Self {
+        Self::on(Log::new().await).await
+    }
+
+    async fn on(log: Log) -> Self {
+        let users = Users { relay: "r".to_owned(), worker: "w".to_owned(), reader: "d".to_owned() };
+        let text = |addr, store_dir: &std::path::Path| {
+            Config { addr, store_dir, max_file_store: 256 << 20, users: &users }.text()
+        };
+        let nats = testkit::nats(text).await;
+        let life = Lifecycle::new();
+        let bus = Bus::connect(&users.url(nats.addr(), User::Relay), "relay").await.unwrap();
+        life.spawn("relay", Relay::new(log.store.clone(), bus, relay::Options::default()).run(life.soft()));
+        Self { log, nats, users, life }
+    }
+
+    /// A process of workers; how it stops, and whether it is ready.
+    async fn workers(&self, providers: Providers) -> (Lifecycle, service::http::Probe) {
+        let bus = Bus::connect(&self.users.url(self.nats.addr(), User::Worker), "workers").await.unwrap();
+        let config = workers::Config {
+            call_timeout: Duration::from_secs(60),
+            concurrency: NonZeroUsize::new(64).unwrap(),
+            ack_wait: Duration::from_secs(2),
+            worker_name: Some("one".to_owned()),
+            providers,
+        };
+        let life = Lifecycle::new();
+        let probe = workers::start(Parts { store: self.log.store.clone(), bus, config }, &life).unwrap();
+        (life, probe)
+    }
+
+    /// Waits until these have ended.
+    async fn ended(&self, events: &[Recorded]) {
+        let mut appended = self.log.store.appended();
+        for event in events {
+            while !Event::OUTCOMES.contains(&self.log.history(event.id).await.last().unwrap().kind.as_str()) {
+                appended.changed().await.unwrap();
+            }
+        }
+    }
+}
+
+impl Drop for System {
+    fn drop(&mut self) {
+        self.life.stop();
+    }
+}
+
+/// Waits until all tasks have ended.
+async fn over(life: &Lifecycle) {
+    let tasks = life.tracker();
+    tasks.close();
+    tasks.wait().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_requested_is_run_from_before_and_after_the_workers_came() {
+    let system = System::new().await;
+    let before = system.log.request(request("echo", "", "before")).await;
+    let (life, _) = system.workers(Providers::default()).await;
+    let after = system.log.request(request("echo", "", "after")).await;
+    system.ended(&[before.clone(), after.clone()]).await;
+    for (event, result) in [(before, "before"), (after, "after")] {
+        assert_eq!(system.log.kinds(event.id).await, ["execution_started", "execution_succeeded"]);
+        let last = system.log.last(event.id).await;
+        assert_eq!((&last["result"], &last["cost"]), (&json!(result), &json!("0")));
+    }
+    life.stop();
+    over(&life).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn as_many_calls_are_made_at_a_time_as_there_are_slots() {
+    let system = System::new().await;
+    let upstream = Upstream::start().await;
+    let (life, _) = system.workers(all_at(&upstream.url())).await;
+    let mut events = Vec::new();
+    for _ in 0..64 {
+        events.push(system.log.request(request("openai", "m", "Hello")).await);
+    }
+    let mut calls = Vec::new();
+    while calls.len() < 64 {
+        calls.push(upstream.call().await);
+    }
+    for call in calls {
+        call.answer(&openai_answer("Hi")).await;
+    }
+    system.ended(&events).await;
+    for event in &events {
+        assert_eq!(system.log.kinds(event.id).await, ["execution_started", "execution_succeeded"]);
+    }
+    life.stop();
+    over(&life).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_closes_the_providers_connection() {
+    let system = System::new().await;
+    let upstream = Upstream::start().await;
+    let (life, _) = system.workers(all_at(&upstream.url())).await;
+    let event = system.log.request(request("openai", "m", "Hello")).await;
+    let call = upstream.call().await;
+    let cancel = Command::Cancel { by: Uuid::from_u128(1), reason: Some("enough".to_owned()) };
+    system.log.execute(event.id, cancel, Meta::following(&event)).await;
+    call.closed().await;
+    system.ended(std::slice::from_ref(&event)).await;
+    assert_eq!(
+        system.log.kinds(event.id).await,
+        ["execution_started", "execution_cancel_requested", "execution_cancelled"]
+    );
+    life.stop();
+    over(&life).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_told_to_stop_finishes_what_it_has() {
+    let system = System::new().await;
+    let upstream = Upstream::start().await;
+    let (life, _) = system.workers(all_at(&upstream.url())).await;
+    let event = system.log.request(request("openai", "m", "Hello")).await;
+    let call = upstream.call().await;
+    life.stop();
+    call.answer(&openai_answer("Hi")).await;
+    over(&life).await;
+    assert_eq!(system.log.kinds(event.id).await, ["execution_started", "execution_succeeded"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_process_gives_up_another_runs_as_the_next_attempt() {
+    let system = System::new().await;
+    let upstream = Upstream::start().await;
+    let (life, _) = system.workers(all_at(&upstream.url())).await;
+    let event = system.log.request(request("openai", "m", "Hello")).await;
+    let call = upstream.call().await;
+    life.stop();
+    life.hard().cancel();
+    call.closed().await;
+    over(&life).await;
+
+    let (life, _) = system.workers(all_at(&upstream.url())).await;
+    upstream.call().await.answer(&openai_answer("Hi")).await;
+    system.ended(std::slice::from_ref(&event)).await;
+    assert_eq!(
+        system.log.kinds(event.id).await,
+        ["execution_started", "execution_attempt_failed", "execution_started", "execution_succeeded"]
+    );
+    life.stop();
+    over(&life).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_go_on_after_nats_was_killed_in_a_call() {
+    let system = System::new().await;
+    let upstream = Upstream::start().await;
+    let (life, _) = system.workers(all_at(&upstream.url())).await;
+    let event = system.log.request(request("openai", "m", "Hello")).await;
+    let call = upstream.call().await;
+    system.nats.kill9().await;
+    call.answer(&openai_answer("Hi")).await;
+    system.ended(std::slice::from_ref(&event)).await;
+    system.nats.restart().await.unwrap();
+    let next = system.log.request(request("echo", "", "after")).await;
+    system.ended(std::slice::from_ref(&next)).await;
+    // The first came again, as its acknowledgement was lost; there is nothing to do for it.
+    assert_eq!(system.log.kinds(event.id).await, ["execution_started", "execution_succeeded"]);
+    life.stop();
+    over(&life).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readiness_names_what_is_away() {
+    let postgres = testkit::own_postgres(Durability::Off).await;
+    let system = System::on(Log::on(testkit::database_on(&postgres).await)).await;
+    let (life, probe) = system.workers(Providers::default()).await;
+    let event = system.log.request(request("echo", "", "Hello")).await;
+    system.ended(&[event]).await;
+    assert_eq!(probe().await, Readiness::Ready);
+    postgres.stop().await;
+    let Readiness::NotReady(why) = probe().await else { panic!("ready without its database") };
+    assert_eq!(why, "the database does not answer");
+    postgres.restart().await.unwrap();
+    system.nats.stop().await;
+    let Readiness::NotReady(why) = probe().await else { panic!("ready without NATS") };
+    assert!(why.starts_with("NATS: "), "{why}");
+    life.stop();
+    life.hard().cancel();
+    over(&life).await;
+    let _: Arc<_> = postgres;
+}

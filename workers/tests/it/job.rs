@@ -8,7 +8,7 @@ use events::{
 };
 use nats::jobs::Verdict;
 use serde_json::json;
-use service::{embedded::Durability, testkit};
+use service::{embedded::Durability, telemetry, testkit};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::method};
@@ -18,7 +18,7 @@ use crate::fixture::{Log, Upstream, all_at, anthropic_answer, openai_answer, req
 
 /// A worker of this log, whose providers are at `url`.
 fn worker(log: &Log, url: &str) -> Arc<Executions> {
-    worker_with_limit(log, url, Duration::from_secs(60))
+    worker_with_limit(log, url, Duration::from_mins(1))
 }
 
 fn worker_with_limit(log: &Log, url: &str, limit: Duration) -> Arc<Executions> {
@@ -181,7 +181,7 @@ async fn a_provider_that_fails_is_recorded_with_its_class() {
 async fn without_its_key_an_execution_fails_and_names_the_variable() {
     let log = Log::new().await;
     let providers = Arc::new(Providers::new(&workers::config::Providers::default()).unwrap());
-    let worker = Executions::new(log.store.clone(), providers, "one".to_owned(), Duration::from_secs(60));
+    let worker = Executions::new(log.store.clone(), providers, "one".to_owned(), Duration::from_mins(1));
     let event = log.request(request("groq", "m", "Hello")).await;
     assert_eq!(worker.run(event.clone()).await, Verdict::Done);
     let last = log.last(event.id).await;
@@ -284,4 +284,21 @@ async fn a_new_consumer_begins_at_the_oldest_execution_that_has_not_ended() {
     }
     let head = worker.oldest_open(&log.store).await.unwrap() - 1;
     assert_eq!(log.store.after(head - 1, 2).await.unwrap().len(), 1, "it is the end of the log");
+}
+
+#[tokio::test]
+async fn what_is_used_and_spent_is_counted() {
+    // The first rendering installs the recorder.
+    telemetry::render();
+    let log = Log::new().await;
+    let server = stand_in(ResponseTemplate::new(200).set_body_json(openai_answer("Hi"))).await;
+    let event = log.request(request("openai", "gpt-4.1-nano", "Hello")).await;
+    worker(&log, &server.uri()).run(event).await;
+    let metrics = telemetry::render();
+    let labels = r#"{llm_provider="openai",model="gpt-4.1-nano"}"#;
+    assert!(metrics.contains(&format!("llm_tokens_used_total{labels} 1500\n")), "{metrics}");
+    assert!(metrics.contains(&format!("llm_cost_total_usd{labels} 0.00027\n")), "{metrics}");
+    assert!(metrics.contains(r#"prompt_executions_total{llm_provider="openai",status="succeeded"}"#), "{metrics}");
+    assert!(metrics.contains(r#"prompt_execution_duration_seconds_count{llm_provider="openai"}"#), "{metrics}");
+    assert!(metrics.contains("active_executions "), "{metrics}");
 }

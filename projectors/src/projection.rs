@@ -132,15 +132,14 @@ impl Error {
     /// Whether to try again can help. What the log says does not change by itself.
     pub fn passes(&self) -> bool {
         match self {
-            Self::Database(_) | Self::Feed(_) => true,
+            // After a position left out the checkpoint is read again, and the feed begins after it.
+            Self::Database(_) | Self::Feed(_) | Self::NotContiguous { .. } => true,
             Self::Log(error) => !matches!(error, StoreError::Undecodable { .. }),
             Self::UnknownKind { .. }
             | Self::Gap { .. }
             | Self::OutOfPlace { .. }
             | Self::OtherLog { .. }
             | Self::OtherVersion { .. } => false,
-            // The checkpoint is read again, and the feed begins after it.
-            Self::NotContiguous { .. } => true,
         }
     }
 }

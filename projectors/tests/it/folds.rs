@@ -86,7 +86,7 @@ async fn twice<P: Projection>(pool: &PgPool, events: &[Arc<Recorded>], sizes: &[
 }
 
 /// Runs `test` on random histories and cuts. What fails is printed, made as small as it can be.
-fn on_any_history(most: usize, test: impl AsyncFn(&PgPool, &[Arc<Recorded>], &[usize])) {
+fn on_any_history(most: usize, test: &impl AsyncFn(&PgPool, &[Arc<Recorded>], &[usize])) {
     let runtime = Runtime::new().unwrap();
     let pool = runtime.block_on(service::testkit::database()).pool;
     let config = Config { cases: 16, failure_persistence: None, ..Config::default() };
@@ -100,7 +100,7 @@ fn on_any_history(most: usize, test: impl AsyncFn(&PgPool, &[Arc<Recorded>], &[u
 
 #[test]
 fn users_are_the_fold_of_their_history() {
-    on_any_history(60, async |pool, events, sizes| {
+    on_any_history(60, &async |pool, events, sizes| {
         twice::<identity::Identity>(pool, events, sizes).await;
         same(pool, events, identity::load).await;
     });
@@ -108,7 +108,7 @@ fn users_are_the_fold_of_their_history() {
 
 #[test]
 fn the_catalogue_is_the_fold_of_its_history() {
-    on_any_history(60, async |pool, events, sizes| {
+    on_any_history(60, &async |pool, events, sizes| {
         twice::<catalog::Catalog>(pool, events, sizes).await;
         same(pool, events, catalog::specialties).await;
         same(pool, events, catalog::sub_specialties).await;
@@ -117,7 +117,7 @@ fn the_catalogue_is_the_fold_of_its_history() {
 
 #[test]
 fn prompts_are_the_fold_of_their_history_and_every_version_stays() {
-    on_any_history(150, async |pool, events, sizes| {
+    on_any_history(150, &async |pool, events, sizes| {
         twice::<prompt::Prompts>(pool, events, sizes).await;
         same(pool, events, prompt::load).await;
         let expected: Vec<(i64, String)> = events
@@ -135,7 +135,7 @@ fn prompts_are_the_fold_of_their_history_and_every_version_stays() {
 
 #[test]
 fn executions_are_the_fold_of_their_history() {
-    on_any_history(250, async |pool, events, sizes| {
+    on_any_history(250, &async |pool, events, sizes| {
         twice::<execution::Executions>(pool, events, sizes).await;
         same(pool, events, execution::load).await;
     });

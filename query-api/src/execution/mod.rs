@@ -1,0 +1,175 @@
+//! Executions: a caller's own; an admin's are all.
+
+mod history;
+mod live;
+mod row;
+
+use std::time::Duration;
+
+use poem_openapi::{
+    OpenApi,
+    param::{Header, Path, Query},
+    payload::Response,
+};
+use service::http::{self, Caller, Page, Problem, Read};
+use uuid::Uuid;
+
+use crate::{
+    Context,
+    reading::{Reading, more_than, one},
+};
+use history::{Answer, History};
+use row::{Execution, Failure, Status, execution};
+
+/// The projection that writes these tables.
+pub const PROJECTION: &str = "execution";
+
+/// The queries about executions.
+pub struct Executions(pub Reading);
+
+#[OpenApi(tag = "Context::Execution")]
+impl Executions {
+    /// The caller's executions
+    ///
+    /// Newest first.
+    #[oai(path = "/api/v1/executions", method = "get", operation_id = "executions")]
+    #[expect(clippy::too_many_arguments, reason = "each is a parameter of the request")]
+    async fn executions(
+        &self,
+        caller: Caller,
+        /// Only those that are so far.
+        status: Query<Option<Status>>,
+        /// Only those of this prompt.
+        prompt_id: Query<Option<Uuid>>,
+        /// How many at most.
+        #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
+        limit: Query<Option<i64>>,
+        /// The `next_cursor` of the page before.
+        cursor: Query<Option<String>>,
+        /// Waits until the read model has reached this position.
+        min_position: Query<Option<i64>>,
+        #[oai(name = "If-None-Match")] if_none_match: Header<Option<String>>,
+    ) -> Result<Read<Page<Execution>>, Problem> {
+        let (limit, below) = (http::limit(limit.0)?, http::place::<Uuid>(cursor.as_deref())?);
+        let (below, status) = (below.unwrap_or(Uuid::max()), status.0.map(Status::name));
+        self.0.reach(PROJECTION, min_position.0).await?;
+        let page = self.0.page(
+            PROJECTION,
+            limit,
+            |row: &Execution| row.id,
+            if_none_match.as_deref(),
+            || async {
+                if caller.is_admin() {
+                    return execution!(
+                        "id < $1 and ($2::text is null or status = $2) and ($3::uuid is null or prompt_id = $3)
+                     order by id desc limit $4",
+                        below,
+                        status,
+                        prompt_id.0,
+                        more_than(limit)
+                    )
+                    .fetch_all(&self.0.pool)
+                    .await;
+                }
+                execution!(
+                "user_id = $5 and id < $1 and ($2::text is null or status = $2) and ($3::uuid is null or prompt_id = $3)
+                 order by id desc limit $4",
+                below,
+                status,
+                prompt_id.0,
+                more_than(limit),
+                caller.id
+            )
+                .fetch_all(&self.0.pool)
+                .await
+            },
+        );
+        page.await
+    }
+
+    /// One execution
+    ///
+    /// With `Prefer: wait=N` it is answered as soon as it has ended, or after N seconds (up to 60) as it then stands; one
+    /// that no read model knows yet is waited for too.
+    #[oai(path = "/api/v1/executions/:id", method = "get", operation_id = "execution")]
+    async fn execution(
+        &self,
+        caller: Caller,
+        id: Path<Uuid>,
+        /// `wait=N`
+        #[oai(name = "Prefer")]
+        prefer: Header<Option<String>>,
+        /// Waits until the read model has reached this position.
+        min_position: Query<Option<i64>>,
+        #[oai(name = "If-None-Match")] if_none_match: Header<Option<String>>,
+    ) -> Result<Response<Read<Execution>>, Problem> {
+        let wait = http::prefer_wait(prefer.as_deref());
+        self.0.reach(PROJECTION, min_position.0).await?;
+        let row = match wait {
+            Some(wait) => self.when_ended(id.0, &caller, wait).await?,
+            None => self.find(id.0, &caller).await?,
+        };
+        let answer = Response::new(one(row, if_none_match.as_deref())?);
+        Ok(if wait.is_some() { answer.header("Preference-Applied", "wait") } else { answer })
+    }
+
+    /// What happened to an execution
+    ///
+    /// In order, with positions. As `text/event-stream` it goes on until the execution has ended; `Last-Event-ID` (a
+    /// position) resumes.
+    #[oai(path = "/api/v1/executions/:id/events", method = "get", operation_id = "execution_events")]
+    #[expect(clippy::too_many_arguments, reason = "each is a parameter of the request")]
+    async fn events(
+        &self,
+        caller: Caller,
+        id: Path<Uuid>,
+        #[oai(name = "Accept")] accept: Header<Option<String>>,
+        #[oai(name = "Last-Event-ID")] last_event_id: Header<Option<String>>,
+        /// How many at most, by default 100.
+        #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
+        limit: Query<Option<i64>>,
+        /// The `next_cursor` of the page before.
+        cursor: Query<Option<String>>,
+        /// Waits until the read model has reached this position.
+        min_position: Query<Option<i64>>,
+        #[oai(name = "If-None-Match")] if_none_match: Header<Option<String>>,
+    ) -> Result<Answer, Problem> {
+        self.0.reach(PROJECTION, min_position.0).await?;
+        if wants_stream(accept.as_deref()) {
+            return live::stream(&self.0, id.0, &caller, last_event_id.as_deref()).await.map(Answer::Live);
+        }
+        let limit = http::limit(limit.0.or(Some(100)))?;
+        let after = http::place::<i32>(cursor.as_deref())?.unwrap_or(0);
+        let History { events, position } = history::of(&self.0, id.0, &caller).await?;
+        let rows = events.into_iter().filter(|event| event.version > after).take(limit + 1).collect();
+        let page = Page::of(rows, limit, |event| event.version)?;
+        Ok(Answer::List(Read::new(&page, position, if_none_match.as_deref())))
+    }
+}
+
+impl Executions {
+    async fn find(&self, id: Uuid, caller: &Caller) -> Result<Option<Execution>, sqlx::Error> {
+        execution!("id = $1 and ($3 or user_id = $2)", id, caller.id, caller.is_admin())
+            .fetch_optional(&self.0.pool)
+            .await
+    }
+
+    /// The execution when it has ended, or as it is when the time is over.
+    async fn when_ended(&self, id: Uuid, caller: &Caller, wait: Duration) -> Result<Option<Execution>, Problem> {
+        // First a place in the room, then the look: what happens between the two is not missed.
+        let mut watch = self.0.waiters.watch(id)?;
+        let row = self.find(id, caller).await?;
+        if row.as_ref().is_some_and(|row| row.finished_at.is_some()) {
+            return Ok(row);
+        }
+        let owner = (!caller.is_admin()).then_some(caller.id);
+        watch.ended(owner, wait).await;
+        Ok(self.find(id, caller).await?)
+    }
+}
+
+/// Whether the client asks for an event stream before JSON.
+fn wants_stream(accept: Option<&str>) -> bool {
+    let mut kinds = accept.unwrap_or_default().split(',').map(|kind| kind.split(';').next().unwrap_or_default().trim());
+    kinds.any(|kind| kind.eq_ignore_ascii_case("text/event-stream"))
+}

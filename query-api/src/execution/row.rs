@@ -1,0 +1,142 @@
+//! An execution as it reads.
+
+use chrono::{DateTime, Utc};
+use poem_openapi::{Enum, Object};
+use serde::Deserialize;
+use serde_json::Value;
+use sqlx::{Database, Decode, Postgres, Type, error::BoxDynError, types::Json};
+use uuid::Uuid;
+
+use crate::reading::Placed;
+
+/// How far an execution is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(rename_all = "snake_case", rename = "ExecutionStatus")]
+pub enum Status {
+    Queued,
+    Running,
+    Succeeded,
+    Failed,
+    TimedOut,
+    Cancelled,
+}
+
+impl Status {
+    /// As it is stored.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed_out",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// What went wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Object, Deserialize)]
+#[oai(rename = "ExecutionError")]
+pub struct Failure {
+    /// A stable name of it.
+    code: String,
+    /// For a person.
+    detail: String,
+}
+
+impl Type<Postgres> for Failure {
+    fn type_info() -> <Postgres as Database>::TypeInfo {
+        <Json<Self> as Type<Postgres>>::type_info()
+    }
+
+    fn compatible(ty: &<Postgres as Database>::TypeInfo) -> bool {
+        <Json<Self> as Type<Postgres>>::compatible(ty)
+    }
+}
+
+impl<'r> Decode<'r, Postgres> for Failure {
+    fn decode(value: <Postgres as Database>::ValueRef<'r>) -> Result<Self, BoxDynError> {
+        Ok(<Json<Self> as Decode<Postgres>>::decode(value)?.0)
+    }
+}
+
+/// A run of a prompt.
+#[derive(Debug, Clone, PartialEq, Object)]
+pub struct Execution {
+    #[oai(skip)]
+    pub(super) at: i64,
+    /// The execution.
+    pub(super) id: Uuid,
+    /// The prompt.
+    pub(super) prompt_id: Uuid,
+    /// Which version of it.
+    pub(super) prompt_version: i32,
+    /// Who runs it.
+    pub(super) user_id: Uuid,
+    /// What the prompt's template was rendered with.
+    pub(super) variables: Value,
+    /// The provider.
+    pub(super) llm_provider: String,
+    /// The model's name, as the provider knows it.
+    pub(super) model: String,
+    /// `queued`, `running`, `succeeded`, `failed`, `timed_out` or `cancelled`.
+    pub(super) status: String,
+    /// What the model answered.
+    pub(super) result: Option<String>,
+    /// Tokens that were sent.
+    pub(super) input_tokens: Option<i64>,
+    /// Tokens that came back.
+    pub(super) output_tokens: Option<i64>,
+    /// Both together.
+    pub(super) tokens_used: Option<i64>,
+    /// USD, as a decimal; null where the price is not known.
+    pub(super) cost: Option<String>,
+    /// How long the call took, in seconds.
+    pub(super) execution_time: Option<f64>,
+    /// How often it was tried.
+    pub(super) attempts: i32,
+    /// What went wrong, if it did.
+    pub(super) error: Option<Failure>,
+    /// The execution that this one repeats.
+    pub(super) retry_of: Option<Uuid>,
+    /// When it was requested.
+    pub(super) created_at: DateTime<Utc>,
+    /// When it was first started.
+    pub(super) started_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub(super) finished_at: Option<DateTime<Utc>>,
+    /// How many events it has.
+    pub(super) version: i32,
+    /// The place of its last event in the log.
+    pub(super) position: i64,
+}
+
+impl Placed for Execution {
+    fn at(&self) -> i64 {
+        self.at
+    }
+}
+
+/// An execution's columns, checked by sqlx with whatever follows `where`.
+macro_rules! execution {
+    ($tail:literal, $($argument:expr),+ $(,)?) => {
+        sqlx::query_as!(
+            $crate::execution::row::Execution,
+            r#"select (select c.position from checkpoint c where c.name = 'execution') as "at!",
+                      id, prompt_id, prompt_version, user_id, variables, llm_provider, model, status, result,
+                      input_tokens, output_tokens,
+                      case when input_tokens is not null or output_tokens is not null
+                           then coalesce(input_tokens, 0) + coalesce(output_tokens, 0) end as tokens_used,
+                      cost::text, duration_ms::float8 / 1000 as execution_time, attempts,
+                      case when error_code is not null
+                           then json_build_object('code', error_code, 'detail', coalesce(error_detail, '')) end
+                          as "error: Failure",
+                      retry_of, created_at, started_at, finished_at, version, position
+               from execution where "# + $tail,
+            $($argument),+
+        )
+    };
+}
+
+pub(super) use execution;

@@ -1,0 +1,74 @@
+//! The way out: every query of the HTTP API, one module a context.
+//!
+//! A row is what is answered: its type is the response's type, and its SQL stands beside it. Nothing here decides or writes.
+//! Who waits for what is not there yet waits in [`waiters`].
+
+mod catalog;
+mod execution;
+mod identity;
+mod probe;
+mod process;
+mod prompt;
+mod reading;
+pub mod waiters;
+
+use events::Store;
+use nats::Bus;
+use poem::Route;
+use poem_openapi::{OpenApiService, Tags};
+use service::{http::Probe, lifecycle::Lifecycle};
+use sqlx::PgPool;
+
+pub use process::{Args, PORT, run};
+
+use crate::{
+    catalog::Catalog, execution::Executions, identity::Identity, prompt::Prompts, reading::Reading, waiters::Waiters,
+};
+
+const DESCRIPTION: &str = "Queries. Each answer says how far the read model has come that gave it (`Daybook-Position`), and \
+has an `ETag` for `If-None-Match`. `?min_position=` waits until the read model has come that far, at most 5 seconds, then \
+503 with `Retry-After`. Lists are newest first, in pages; they stay as they are while things are added.";
+
+#[derive(Tags)]
+enum Context {
+    /// Who the users are.
+    Identity,
+    /// Specialties and sub-specialties.
+    Catalog,
+    /// Expert prompts.
+    Prompt,
+    /// Runs of prompts.
+    Execution,
+}
+
+/// What the role works with.
+pub struct Parts {
+    /// The log, read through a pool of this role's own.
+    pub store: Store,
+    /// The bus, on which the projectors tell how far they are.
+    pub bus: Bus,
+    /// Connections to the read models: [`service::db::Kind::Reads`].
+    pub pool: PgPool,
+}
+
+/// The role, to be put into its frame.
+pub struct QueryApi {
+    /// Its `OpenAPI` document.
+    pub spec: String,
+    /// Its endpoints, by their whole paths.
+    pub routes: Route,
+    /// Whether it can do its work.
+    pub probe: Probe,
+}
+
+/// Starts the role: its endpoints, and the task that wakes those who wait, which `lifecycle` supervises.
+pub fn api(parts: Parts, lifecycle: &Lifecycle) -> QueryApi {
+    let Parts { store, bus, pool } = parts;
+    let waiters = Waiters::new(pool.clone(), lifecycle.soft());
+    lifecycle.spawn("waiting room of queries", waiters.clone().run(bus.clone()));
+    let probe = probe::of(pool.clone(), bus);
+    let reading = Reading { pool, store, waiters };
+    let contexts = (Identity(reading.clone()), Catalog(reading.clone()), Prompts(reading.clone()), Executions(reading));
+    let service = OpenApiService::new(contexts, "Daybook", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
+    QueryApi { spec: service.spec(), routes: Route::new().nest("/", service), probe }
+}

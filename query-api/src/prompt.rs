@@ -1,0 +1,267 @@
+//! Prompts and their versions: a caller's own and the public ones; an admin's are all.
+
+use chrono::{DateTime, Utc};
+use poem_openapi::{
+    Object, OpenApi,
+    param::{Header, Path, Query},
+};
+use serde_json::Value;
+use service::http::{self, Caller, Page, Problem, Read};
+use uuid::Uuid;
+
+use crate::{
+    Context,
+    reading::{Placed, Reading, more_than, one},
+};
+
+/// The projection that writes these tables.
+pub const PROJECTION: &str = "prompt";
+
+/// The queries about prompts.
+pub struct Prompts(pub Reading);
+
+/// A prompt as it is now.
+#[derive(Debug, Clone, PartialEq, Object)]
+pub struct Prompt {
+    #[oai(skip)]
+    at: i64,
+    /// The prompt.
+    id: Uuid,
+    /// Its owner.
+    user_id: Uuid,
+    /// Where it stands in the catalogue.
+    sub_specialty_id: Uuid,
+    /// For people.
+    title: String,
+    /// The template (Jinja syntax).
+    content: String,
+    /// JSON Schema of the template's variables.
+    variables: Value,
+    /// The provider that it is for.
+    llm_provider: String,
+    /// The model's name, as the provider knows it.
+    model: String,
+    /// How the model is to be called.
+    parameters: Value,
+    /// Whether others may see and run it.
+    is_public: bool,
+    /// When it was made.
+    created_at: DateTime<Utc>,
+    /// When it was last revised.
+    updated_at: DateTime<Utc>,
+    /// Which version this is, from 1.
+    version: i32,
+    /// The place of its last event in the log.
+    position: i64,
+}
+
+impl Placed for Prompt {
+    fn at(&self) -> i64 {
+        self.at
+    }
+}
+
+/// A version of a prompt, which never changes.
+#[derive(Debug, Clone, PartialEq, Object)]
+pub struct PromptVersion {
+    #[oai(skip)]
+    at: i64,
+    /// The prompt.
+    id: Uuid,
+    /// Which version this is, from 1.
+    version: i32,
+    /// The prompt's owner.
+    user_id: Uuid,
+    /// Where it stood in the catalogue.
+    sub_specialty_id: Uuid,
+    /// For people.
+    title: String,
+    /// The template (Jinja syntax).
+    content: String,
+    /// JSON Schema of the template's variables.
+    variables: Value,
+    /// The provider that it is for.
+    llm_provider: String,
+    /// The model's name, as the provider knows it.
+    model: String,
+    /// How the model is to be called.
+    parameters: Value,
+    /// Whether others could see and run it.
+    is_public: bool,
+    /// When this version was made.
+    created_at: DateTime<Utc>,
+    /// The place of its event in the log.
+    position: i64,
+}
+
+impl Placed for PromptVersion {
+    fn at(&self) -> i64 {
+        self.at
+    }
+}
+
+/// The columns of a prompt, where `$1` is the caller. Written once; each use is checked as a whole.
+macro_rules! prompt {
+    ($tail:literal, $($argument:expr),+ $(,)?) => {
+        sqlx::query_as!(
+            Prompt,
+            r#"select (select c.position from checkpoint c where c.name = 'prompt') as "at!",
+                      id, user_id, sub_specialty_id, title, content, variables, llm_provider, model, parameters,
+                      is_public, created_at, updated_at, version, position
+               from prompt where "# + $tail,
+            $($argument),+
+        )
+    };
+}
+
+#[OpenApi(tag = "Context::Prompt")]
+impl Prompts {
+    /// The caller's prompts and the public ones
+    ///
+    /// Newest first.
+    #[oai(path = "/api/v1/expert-prompts", method = "get", operation_id = "prompts")]
+    #[expect(clippy::too_many_arguments, reason = "each is a parameter of the request")]
+    async fn prompts(
+        &self,
+        caller: Caller,
+        /// Only those of this sub-specialty.
+        sub_specialty_id: Query<Option<Uuid>>,
+        /// Only those whose title or content has this text in it, without regard to case.
+        #[oai(validator(max_length = 200))]
+        q: Query<Option<String>>,
+        /// How many at most.
+        #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
+        limit: Query<Option<i64>>,
+        /// The `next_cursor` of the page before.
+        cursor: Query<Option<String>>,
+        /// Waits until the read model has reached this position.
+        min_position: Query<Option<i64>>,
+        #[oai(name = "If-None-Match")] if_none_match: Header<Option<String>>,
+    ) -> Result<Read<Page<Prompt>>, Problem> {
+        let (limit, below) = (http::limit(limit.0)?, http::place::<Uuid>(cursor.as_deref())?);
+        let below = below.unwrap_or(Uuid::max());
+        let containing = q.0.filter(|text| !text.is_empty()).map(|text| containing(&text));
+        self.0.reach(PROJECTION, min_position.0).await?;
+        let page = self.0.page(
+            PROJECTION,
+            limit,
+            |row: &Prompt| row.id,
+            if_none_match.as_deref(),
+            || async {
+                if caller.is_admin() {
+                    return prompt!(
+                        "id < $1 and ($2::uuid is null or sub_specialty_id = $2)
+                       and ($3::text is null or title ilike $3 or content ilike $3)
+                     order by id desc limit $4",
+                        below,
+                        sub_specialty_id.0,
+                        containing,
+                        more_than(limit)
+                    )
+                    .fetch_all(&self.0.pool)
+                    .await;
+                }
+                prompt!(
+                    "(user_id = $5 or is_public) and id < $1 and ($2::uuid is null or sub_specialty_id = $2)
+                   and ($3::text is null or title ilike $3 or content ilike $3)
+                 order by id desc limit $4",
+                    below,
+                    sub_specialty_id.0,
+                    containing,
+                    more_than(limit),
+                    caller.id
+                )
+                .fetch_all(&self.0.pool)
+                .await
+            },
+        );
+        page.await
+    }
+
+    /// One prompt
+    #[oai(path = "/api/v1/expert-prompts/:id", method = "get", operation_id = "prompt")]
+    async fn prompt(
+        &self,
+        caller: Caller,
+        id: Path<Uuid>,
+        /// Waits until the read model has reached this position.
+        min_position: Query<Option<i64>>,
+        #[oai(name = "If-None-Match")] if_none_match: Header<Option<String>>,
+    ) -> Result<Read<Prompt>, Problem> {
+        self.0.reach(PROJECTION, min_position.0).await?;
+        let row = prompt!("id = $1 and ($3 or user_id = $2 or is_public)", id.0, caller.id, caller.is_admin());
+        one(row.fetch_optional(&self.0.pool).await?, if_none_match.as_deref())
+    }
+
+    /// The versions of a prompt
+    ///
+    /// Newest first. Of somebody else's prompt only those that were public.
+    #[oai(path = "/api/v1/expert-prompts/:id/versions", method = "get", operation_id = "prompt_versions")]
+    #[expect(clippy::too_many_arguments, reason = "each is a parameter of the request")]
+    async fn versions(
+        &self,
+        caller: Caller,
+        id: Path<Uuid>,
+        /// How many at most.
+        #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
+        limit: Query<Option<i64>>,
+        /// The `next_cursor` of the page before.
+        cursor: Query<Option<String>>,
+        /// Waits until the read model has reached this position.
+        min_position: Query<Option<i64>>,
+        #[oai(name = "If-None-Match")] if_none_match: Header<Option<String>>,
+    ) -> Result<Read<Page<PromptVersion>>, Problem> {
+        let (limit, below) = (http::limit(limit.0)?, http::place::<i32>(cursor.as_deref())?);
+        self.0.reach(PROJECTION, min_position.0).await?;
+        let visible = sqlx::query_scalar!(
+            "select id from prompt where id = $1 and ($3 or user_id = $2 or is_public)",
+            id.0,
+            caller.id,
+            caller.is_admin()
+        );
+        visible.fetch_optional(&self.0.pool).await?.ok_or_else(Problem::not_found)?;
+        let place = |row: &PromptVersion| row.version;
+        let page = self.0.page(PROJECTION, limit, place, if_none_match.as_deref(), || async {
+            sqlx::query_as!(
+                PromptVersion,
+                r#"select (select c.position from checkpoint c where c.name = 'prompt') as "at!",
+                          id, version, user_id, sub_specialty_id, title, content, variables, llm_provider, model,
+                          parameters, is_public, created_at, position
+                   from prompt_version
+                   where id = $1 and version < $2 and ($5 or user_id = $4 or is_public)
+                   order by version desc
+                   limit $3"#,
+                id.0,
+                below.unwrap_or(i32::MAX),
+                more_than(limit),
+                caller.id,
+                caller.is_admin()
+            )
+            .fetch_all(&self.0.pool)
+            .await
+        });
+        page.await
+    }
+}
+
+/// A pattern for `ilike` that finds `text` as it is, wherever it stands.
+fn containing(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len() + 2);
+    pattern.push('%');
+    for c in text.chars() {
+        if matches!(c, '%' | '_' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern.push('%');
+    pattern
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn wildcards_in_a_search_are_characters_like_others() {
+        assert_eq!(super::containing(r"50%_\x"), r"%50\%\_\\x%");
+    }
+}

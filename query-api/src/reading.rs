@@ -1,0 +1,80 @@
+//! What every query works with.
+
+use events::Store;
+use poem_openapi::types::{ParseFromJSON, ToJSON, Type};
+use serde::Serialize;
+use service::http::{self, Page, Problem, Read};
+use sqlx::PgPool;
+
+use crate::waiters::Waiters;
+
+/// The read models, the log, and the waiting room. Clones are the same.
+#[derive(Clone)]
+pub struct Reading {
+    /// Connections to the read models.
+    pub pool: PgPool,
+    /// The log, for the history of one thing.
+    pub store: Store,
+    /// For what is not there yet.
+    pub waiters: Waiters,
+}
+
+/// A row that was read together with its projection's position.
+pub trait Placed {
+    /// How far the projection was in the snapshot that the row is of.
+    fn at(&self) -> i64;
+}
+
+impl Reading {
+    /// Waits for `?min_position=`, if it is given.
+    pub async fn reach(&self, projection: &str, min_position: Option<i64>) -> Result<(), Problem> {
+        match http::min_position(min_position)? {
+            Some(position) => self.waiters.reached(projection, position).await,
+            None => Ok(()),
+        }
+    }
+
+    /// A page out of what `fetch` reads, one row more than `limit`, which `place` finds again.
+    ///
+    /// Rows bring the position of their snapshot. Where there are none, it is read first and then they are once more: so
+    /// it is never ahead of what is answered.
+    pub async fn page<T, C, F>(
+        &self,
+        projection: &str,
+        limit: usize,
+        place: impl Fn(&T) -> C,
+        if_none_match: Option<&str>,
+        fetch: impl Fn() -> F,
+    ) -> Result<Read<Page<T>>, Problem>
+    where
+        T: Placed + Type + ParseFromJSON + ToJSON,
+        C: Serialize,
+        F: Future<Output = Result<Vec<T>, sqlx::Error>> + Send,
+    {
+        let mut rows = fetch().await?;
+        let mut position = 0;
+        if rows.is_empty() {
+            position = self.position(projection).await?;
+            rows = fetch().await?;
+        }
+        let position = rows.first().map_or(position, Placed::at);
+        Ok(Read::new(&Page::of(rows, limit, place)?, position, if_none_match))
+    }
+
+    /// How far `projection` is; 0 before it has begun.
+    async fn position(&self, projection: &str) -> Result<i64, Problem> {
+        let position = sqlx::query_scalar!("select position from checkpoint where name = $1", projection);
+        Ok(position.fetch_optional(&self.pool).await?.unwrap_or(0))
+    }
+}
+
+/// The answer with one thing, or 404.
+pub fn one<T: Placed + ToJSON>(row: Option<T>, if_none_match: Option<&str>) -> Result<Read<T>, Problem> {
+    let row = row.ok_or_else(Problem::not_found)?;
+    Ok(Read::new(&row, row.at(), if_none_match))
+}
+
+/// One row more than a page has, which tells whether the list goes on.
+pub fn more_than(limit: usize) -> i64 {
+    i64::try_from(limit).map_or(i64::MAX, |limit| limit + 1)
+}

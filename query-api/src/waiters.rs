@@ -1,0 +1,224 @@
+//! All who wait for a read model, served by one task.
+//!
+//! A message from a projector on the bus, or a quarter of a second, makes that task read the checkpoints once, and, if the
+//! executions have moved, all executions that somebody waits for in one query. What it reads, and not what the message
+//! says, wakes the waiters: this process may read a replica that is behind.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    convert::Infallible,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures_util::{FutureExt, Stream, StreamExt, future};
+use nats::Bus;
+use service::http::Problem;
+use sqlx::PgPool;
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{catalog, execution, identity, prompt};
+
+/// How often the checkpoints are read while somebody waits and no message comes.
+const EVERY: Duration = Duration::from_millis(250);
+/// How long a request waits for a position.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The most who wait at a time in one process.
+const MOST: usize = 10_000;
+
+/// The waiting room; clones are the same.
+#[derive(Clone)]
+pub struct Waiters(Arc<Room>);
+
+struct Room {
+    pool: PgPool,
+    soft: CancellationToken,
+    positions: BTreeMap<&'static str, watch::Sender<i64>>,
+    executions: Mutex<HashMap<Uuid, watch::Sender<Seen>>>,
+    places: Arc<Semaphore>,
+    arrived: Notify,
+}
+
+/// What the read model was last seen to say of an execution.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Seen {
+    owner: Uuid,
+    version: i32,
+    ended: bool,
+}
+
+/// A place in the waiting room, for one execution. To be taken before the execution is read: then no change is missed.
+pub struct Watch {
+    seen: watch::Receiver<Seen>,
+    soft: CancellationToken,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Watch {
+    /// Waits until the execution has ended, or `time` is over, or the process stops. One that is not for `owner` (none: for
+    /// anybody) is waited for like one that there is not.
+    pub async fn ended(&mut self, owner: Option<Uuid>, time: Duration) {
+        let ended = self.seen.wait_for(|seen| seen.ended && owner.is_none_or(|owner| owner == seen.owner));
+        tokio::select! {
+            _ = timeout(time, ended) => {}
+            () = self.soft.cancelled() => {}
+        }
+    }
+
+    /// Waits until the read model has the execution past `version`; false if the process stops before.
+    pub async fn past(&mut self, version: i32) -> bool {
+        tokio::select! {
+            biased;
+            () = self.soft.cancelled() => false,
+            moved = self.seen.wait_for(|seen| seen.version > version) => moved.is_ok(),
+        }
+    }
+}
+
+impl Waiters {
+    /// An empty room. Nobody is woken before [`Self::run`] runs.
+    pub fn new(pool: PgPool, soft: CancellationToken) -> Self {
+        let projections = [identity::PROJECTION, catalog::PROJECTION, prompt::PROJECTION, execution::PROJECTION];
+        Self(Arc::new(Room {
+            pool,
+            soft,
+            positions: projections.into_iter().map(|name| (name, watch::Sender::new(0))).collect(),
+            executions: Mutex::default(),
+            places: Arc::new(Semaphore::new(MOST)),
+            arrived: Notify::new(),
+        }))
+    }
+
+    /// Waits until `projection` has reached `position`: 503 if that takes too long.
+    pub async fn reached(&self, projection: &str, position: i64) -> Result<(), Problem> {
+        let late = || Problem::down(format!("the read model has not reached position {position} yet"));
+        let mut told = self.0.positions.get(projection).map(watch::Sender::subscribe).ok_or_else(late)?;
+        if *told.borrow() >= position {
+            return Ok(());
+        }
+        let _place = self.place()?;
+        self.0.arrived.notify_one();
+        let reached = async { told.wait_for(|told| *told >= position).await.is_ok() };
+        tokio::select! {
+            reached = timeout(PATIENCE, reached) => if reached == Ok(true) { Ok(()) } else { Err(late()) },
+            () = self.0.soft.cancelled() => Err(late()),
+        }
+    }
+
+    /// A place to wait for the execution `id`.
+    pub fn watch(&self, id: Uuid) -> Result<Watch, Problem> {
+        let place = self.place()?;
+        let seen = self.executions().entry(id).or_default().subscribe();
+        self.0.arrived.notify_one();
+        Ok(Watch { seen, soft: self.0.soft.clone(), _place: place })
+    }
+
+    fn place(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let place = Arc::clone(&self.0.places).try_acquire_owned();
+        place.map_err(|_| Problem::down("too many are waiting, try again"))
+    }
+
+    /// Serves the room until the process stops.
+    pub async fn run(self, bus: Bus) -> Result<(), Infallible> {
+        let mut progress = match bus.progress().await {
+            Ok(progress) => Some(progress),
+            Err(error) => {
+                tracing::warn!(%error, "progress is not heard: who waits is woken by the clock alone");
+                None
+            }
+        };
+        let mut checked = 0;
+        loop {
+            let waiting = self.anybody();
+            tokio::select! {
+                biased;
+                () = self.0.soft.cancelled() => return Ok(()),
+                told = next(&mut progress) => if !self.matters(&told, &mut progress) { continue },
+                () = self.0.arrived.notified() => {}
+                () = sleep(EVERY), if waiting => {}
+            }
+            if self.anybody()
+                && let Err(error) = self.step(&mut checked).await
+            {
+                // Who waits meets the same error when the wait is over.
+                tracing::warn!(%error, "the checkpoints could not be read");
+                sleep(EVERY).await;
+            }
+        }
+    }
+
+    /// One look at the checkpoints, and at the executions that are waited for if they have moved past `checked`.
+    async fn step(&self, checked: &mut i64) -> Result<(), sqlx::Error> {
+        let rows = sqlx::query!("select name, position from checkpoint").fetch_all(&self.0.pool).await?;
+        let mut executions = *checked;
+        for row in rows {
+            if row.name == execution::PROJECTION {
+                executions = row.position;
+            }
+            if let Some(position) = self.0.positions.get(row.name.as_str()) {
+                position.send_if_modified(|told| std::mem::replace(told, row.position) != row.position);
+            }
+        }
+        if executions == *checked {
+            return Ok(());
+        }
+        let ids: Vec<Uuid> = self.executions().keys().copied().collect();
+        if !ids.is_empty() {
+            let rows = sqlx::query!(
+                r#"select id, user_id, version, finished_at is not null as "ended!" from execution where id = any($1)"#,
+                &ids
+            )
+            .fetch_all(&self.0.pool)
+            .await?;
+            let waiting = self.executions();
+            for row in rows {
+                let now = Seen { owner: row.user_id, version: row.version, ended: row.ended };
+                if let Some(seen) = waiting.get(&row.id) {
+                    seen.send_if_modified(|seen| std::mem::replace(seen, now) != now);
+                }
+            }
+        }
+        *checked = executions;
+        Ok(())
+    }
+
+    /// Whether anybody waits; those who have gone are forgotten.
+    fn anybody(&self) -> bool {
+        let mut executions = self.executions();
+        executions.retain(|_, seen| seen.receiver_count() > 0);
+        !executions.is_empty() || self.0.positions.values().any(|position| position.receiver_count() > 0)
+    }
+
+    /// Whether somebody waits for the projection that moved, or for one of those whose messages have come meanwhile.
+    fn matters(&self, told: &str, progress: &mut Option<impl Stream<Item = (String, i64)> + Unpin>) -> bool {
+        let waits = |name: &str| {
+            (name == execution::PROJECTION && !self.executions().is_empty())
+                || self.0.positions.get(name).is_some_and(|position| position.receiver_count() > 0)
+        };
+        let mut matters = waits(told);
+        while let Some(Some(Some((name, _)))) = progress.as_mut().map(|progress| progress.next().now_or_never()) {
+            matters |= waits(&name);
+        }
+        matters
+    }
+
+    fn executions(&self) -> MutexGuard<'_, HashMap<Uuid, watch::Sender<Seen>>> {
+        self.0.executions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The name of the next projection that tells its progress; for ever nothing when the subscription has ended.
+async fn next(progress: &mut Option<impl Stream<Item = (String, i64)> + Unpin>) -> String {
+    if let Some(told) = progress
+        && let Some((name, _)) = told.next().await
+    {
+        return name;
+    }
+    *progress = None;
+    future::pending().await
+}

@@ -1,0 +1,65 @@
+//! The command line.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use service::config::{Logs, load_env_file};
+use service::process;
+
+use crate::up;
+
+/// An event-driven CQRS backend for running prompts.
+///
+/// Without a command it is `daybook up`. Settings may also stand in a file .env; RUST_LOG filters the logs.
+#[derive(Parser, Debug)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    logs: Logs,
+    #[command(flatten)]
+    up: up::Settings,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Everything in one process, with its own PostgreSQL and NATS where none are given (the default).
+    Up(Box<up::Settings>),
+    /// The commands of the HTTP API, and the relay from the log to NATS.
+    CommandApi(command_api::Settings),
+    /// The queries of the HTTP API.
+    QueryApi(query_api::Args),
+    /// What is done about events: among it the calls of LLM providers.
+    Workers(Box<workers::Args>),
+    /// The read models, kept up to date from the events.
+    Projectors(projectors::Args),
+}
+
+/// Reads `.env` and the command line and runs what they ask for.
+pub fn main() -> ExitCode {
+    if let Err(error) = load_env_file() {
+        eprintln!("daybook: .env: {error}");
+        return ExitCode::FAILURE;
+    }
+    let Cli { command, logs, up } = Cli::parse();
+    match command.unwrap_or(Command::Up(Box::new(up))) {
+        Command::Up(config) => up::main(logs, *config),
+        Command::CommandApi(settings) => process::main(logs, |life| command_api::run(settings, life)),
+        Command::QueryApi(settings) => process::main(logs, |life| query_api::run(settings, life)),
+        Command::Workers(settings) => process::main(logs, |life| workers::run(*settings, life)),
+        Command::Projectors(settings) => process::main(logs, |life| projectors::run(settings, life)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,123 @@
+//! All roles in one process, behind one address.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use nats::Bus;
+use service::config::JwtSecret;
+use service::db::{self, Kind};
+use service::http::{self, Chassis, Origins, Probe, Readiness};
+use service::lifecycle::Lifecycle;
+use service::{process, telemetry};
+use tokio::net::TcpListener;
+use tokio::time::{Instant, sleep};
+
+use crate::front::ByMethod;
+use crate::servers::Servers;
+
+/// How long the start waits for all parts to be ready, and how often it asks.
+const PATIENCE: Duration = Duration::from_secs(30);
+const GLANCE: Duration = Duration::from_millis(20);
+
+/// Starts all roles on the lifecycle, serves both APIs on `listener`, and returns when they are ready.
+///
+/// They share what a process has once: the log with its one writer, and the pool for health.
+pub async fn start(
+    servers: &Servers,
+    workers: workers::Config,
+    secret: &JwtSecret,
+    listener: TcpListener,
+    lifecycle: &Lifecycle,
+) -> anyhow::Result<()> {
+    let url = &servers.database_url;
+    let store = process::open_store(url, Kind::Commands, lifecycle)?;
+    let connect = async |url: &str, name: &str| Bus::connect(url, name).await.context("NATS_URL");
+    let (relay, worker, reader) = tokio::try_join!(
+        connect(&servers.nats.relay, "command-api"),
+        connect(&servers.nats.worker, "workers"),
+        connect(&servers.nats.reader, "query-api"),
+    )?;
+    let health = db::pool(url, Kind::Health)?;
+    let secret = secret.as_bytes().to_vec();
+
+    let parts = command_api::Parts { store: store.clone(), bus: relay, health, secret: secret.clone() };
+    let commands = command_api::api(parts, lifecycle);
+    let parts = projectors::Parts { store: store.clone(), bus: worker.clone(), pool: db::pool(url, Kind::Projectors)? };
+    let projectors = projectors::start(&parts, lifecycle);
+    let parts = query_api::Parts { store: store.clone(), bus: reader, pool: db::pool(url, Kind::Reads)? };
+    let queries = query_api::api(parts, lifecycle);
+    let workers = workers::start(workers::Parts { store, bus: worker, config: workers }, lifecycle)?;
+
+    let probe = together(commands.probe, queries.probe, [("workers", workers), ("projectors", projectors)]);
+    let chassis = Chassis {
+        document: Some(http::merge(&[commands.spec, queries.spec])?),
+        secret: Some(secret),
+        origins: Origins::default(),
+        probe: Arc::clone(&probe),
+        metrics: Arc::new(telemetry::render),
+    };
+    let app = http::app(chassis, ByMethod { commands: commands.routes, queries: queries.routes })?;
+    process::serve_on(lifecycle, listener, app);
+    await_ready(&probe).await;
+    Ok(())
+}
+
+/// One probe for all: both APIs must do their work; what works behind them may be missing for a while, and is named
+/// unless the reason is named already (they cannot work without NATS).
+fn together(commands: Probe, queries: Probe, behind: [(&'static str, Probe); 2]) -> Probe {
+    Arc::new(move || {
+        let (commands, queries) = (commands(), queries());
+        let [one, other] = behind.each_ref().map(|(name, probe)| (*name, probe()));
+        Box::pin(async move {
+            let (commands, queries, first, second) = tokio::join!(commands, queries, one.1, other.1);
+            merged([commands, queries], [(one.0, first), (other.0, second)])
+        })
+    })
+}
+
+fn merged(apis: [Readiness; 2], behind: [(&'static str, Readiness); 2]) -> Readiness {
+    let mut missing = Vec::new();
+    for api in apis {
+        match api {
+            Readiness::Ready => {}
+            Readiness::Degraded(more) => missing.extend(more),
+            Readiness::NotReady(reason) => return Readiness::NotReady(reason),
+        }
+    }
+    if missing.is_empty() {
+        missing.extend(behind.iter().filter(|(_, is)| *is != Readiness::Ready).map(|(name, _)| (*name).to_owned()));
+    }
+    missing.sort();
+    missing.dedup();
+    if missing.is_empty() { Readiness::Ready } else { Readiness::Degraded(missing) }
+}
+
+/// Waits for all parts, within bounds: a projection that has much to catch up with must not keep the rest away.
+async fn await_ready(probe: &Probe) {
+    let deadline = Instant::now() + PATIENCE;
+    while probe().await != Readiness::Ready {
+        if Instant::now() > deadline {
+            tracing::warn!(readiness = ?probe().await, "not all parts are ready yet");
+            return;
+        }
+        sleep(GLANCE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn apis_must_be_ready_and_what_is_behind_them_is_named() {
+        let nats = || Readiness::Degraded(vec!["nats".to_owned()]);
+        let no = || Readiness::NotReady("why".to_owned());
+        let ready = || Readiness::Ready;
+        let merged = |commands, queries, workers| merged([commands, queries], [("workers", workers), ("x", ready())]);
+        assert_eq!(merged(ready(), ready(), ready()), ready());
+        assert_eq!(merged(nats(), nats(), no()), nats());
+        assert_eq!(merged(ready(), ready(), no()), Readiness::Degraded(vec!["workers".to_owned()]));
+        assert_eq!(merged(ready(), no(), ready()), no());
+    }
+}

@@ -1,0 +1,92 @@
+//! `daybook up`: a whole system in one process.
+
+use std::io::stdout;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Args;
+use service::config::{JwtSecret, Logs, Up};
+use service::embedded::Folder;
+use service::lifecycle::Lifecycle;
+use service::{http, process};
+use tokio::net::TcpListener;
+use tokio::sync::OnceCell;
+
+use crate::banner;
+use crate::endpoints::{self, Endpoints, Published};
+use crate::roles;
+use crate::servers::Servers;
+
+/// The port of both APIs, where no other is asked for.
+const PORT: u16 = 8080;
+
+/// Settings of the whole.
+#[derive(Args, Clone, Debug)]
+pub struct Settings {
+    #[command(flatten)]
+    config: Up,
+    #[command(flatten)]
+    workers: workers::Config,
+}
+
+/// Brings everything up, runs until the process is told to stop, and takes everything down.
+pub fn main(logs: Logs, settings: Settings) -> ExitCode {
+    process::enter(logs, |lifecycle| async move {
+        run(&settings, lifecycle).await.unwrap_or_else(|error| {
+            eprintln!("daybook: {error:#}");
+            ExitCode::FAILURE
+        })
+    })
+}
+
+async fn run(settings: &Settings, lifecycle: Lifecycle) -> anyhow::Result<ExitCode> {
+    lifecycle.heed_signals().context("signals")?;
+    let config = &settings.config;
+    // Before anything is started: a taken port should be told at once.
+    let listener = http::bind(config.listen.or_port(PORT)).await?;
+    let folder = Folder::open(&Folder::locate(config.data.folder.as_deref())?)?;
+    let servers = OnceCell::new();
+    let stopping = lifecycle.soft();
+    let outcome = tokio::select! {
+        outcome = bring_up(settings, &folder, listener, &servers, &lifecycle) => outcome.map(Some),
+        // Told to stop while it was still starting: that is no failure.
+        () = stopping.cancelled() => Ok(None),
+    };
+    if outcome.is_err() {
+        lifecycle.stop();
+    }
+    let code = lifecycle.run().await;
+    let outcome = outcome.map(drop::<Option<Published>>);
+    if let Some(servers) = servers.get() {
+        servers.stop().await;
+    }
+    outcome.map(|()| code)
+}
+
+async fn bring_up(
+    settings: &Settings,
+    folder: &Folder,
+    listener: TcpListener,
+    servers: &OnceCell<Servers>,
+    lifecycle: &Lifecycle,
+) -> anyhow::Result<Published> {
+    let Settings { config, workers } = settings;
+    endpoints::withdraw(folder.path()).context("endpoints.json")?;
+    tracing::info!(folder = %folder.path().display(), "starting");
+    let http = format!("http://{}", listener.local_addr()?);
+    let servers = servers.get_or_try_init(|| Servers::start(config, folder)).await?;
+    servers.keep(lifecycle);
+    process::migrate(&servers.database_url, lifecycle).await?;
+    let jwt_secret = match &config.jwt_secret {
+        Some(secret) => secret.clone(),
+        None => folder.secret("jwt-secret")?.parse::<JwtSecret>().map_err(anyhow::Error::msg)?,
+    };
+    roles::start(servers, workers.clone(), &jwt_secret, listener, lifecycle).await?;
+
+    let (nats_url, database_url) = (servers.nats.reader.as_str(), servers.database_url.as_str());
+    let endpoints = Endpoints { http, nats_url, database_url, pid: std::process::id() };
+    let published = endpoints::publish(folder.path(), &endpoints).context("endpoints.json")?;
+    // A terminal that has gone is no reason to stop.
+    let _ = banner::print(&mut stdout().lock(), &endpoints, folder.path());
+    Ok(published)
+}

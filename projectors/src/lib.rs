@@ -10,6 +10,7 @@ pub mod checkpoint;
 pub mod execution;
 pub mod fold;
 pub mod identity;
+mod probe;
 mod process;
 pub mod projection;
 pub mod prompt;
@@ -19,7 +20,6 @@ use events::Store;
 use nats::{Bus, feed::Feed};
 use service::{http::Probe, lifecycle::Lifecycle};
 use sqlx::PgPool;
-use std::sync::Arc;
 
 pub use process::{Args, run};
 pub use projection::{Error, Projection};
@@ -61,15 +61,13 @@ pub struct Parts {
     pub pool: PgPool,
 }
 
-/// Starts all projections on the lifecycle. The probe tells whether all of them work.
+/// Starts all projections on the lifecycle. The probe tells whether all of them work;
+/// without NATS they do, out of the log's table.
 pub fn start(parts: &Parts, lifecycle: &Lifecycle) -> Probe {
     let (feed, feeding) = Feed::start(parts.store.clone(), parts.bus.clone(), lifecycle.soft());
     lifecycle.spawn("feed", feeding);
     let board = Board::default();
     spawn(parts, &feed, &board, lifecycle);
     lifecycle.spawn("lag of projections", board.clone().run(parts.store.clone(), lifecycle.soft()));
-    Arc::new(move || {
-        let readiness = board.readiness();
-        Box::pin(async move { readiness })
-    })
+    probe::of(board, parts)
 }

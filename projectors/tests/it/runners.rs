@@ -1,7 +1,28 @@
 //! Runners on a real log and a real bus.
 
-use events::{Store, store::Options};
-use service::testkit::Database;
+use std::{future::Future, sync::Arc, time::Duration};
+
+use events::{Recorded, Store, store::Options};
+use futures_util::StreamExt;
+use nats::{
+    Bus, Relay,
+    feed::Feed,
+    relay,
+    server::{Config, DURABLES, User, Users},
+};
+use projectors::{NAMES, Parts, Projection, Runner, Turn, board::Board, catalog, execution, identity, prompt};
+use service::{
+    embedded::{Durability, Nats},
+    http::{Probe, Readiness},
+    lifecycle::Lifecycle,
+    testkit::{self, Database},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    folds::{clear, dump},
+    history::{append, history, record},
+};
 
 /// The log of a test's database.
 pub fn log(database: &Database) -> Store {
@@ -9,4 +30,256 @@ pub fn log(database: &Database) -> Store {
     let (store, mut lanes) = Store::open(database.pool.clone(), connect, &Options::default());
     lanes.detach_all();
     store
+}
+
+/// Waits for what must come, and fails where it does not.
+async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(Duration::from_secs(30), future).await {
+        Ok(value) => value,
+        Err(_) => panic!("not within half a minute: {what}"),
+    }
+}
+
+/// Some of everything, `from` telling one script from another.
+fn script(from: u8) -> Vec<(u8, u8)> {
+    (0..100_u8).map(|n| (n.wrapping_mul(7), n.wrapping_mul(31).wrapping_add(from))).collect()
+}
+
+/// A bus that nobody is on.
+async fn nobody() -> Bus {
+    Bus::connect("nats://127.0.0.1:1", "test").await.unwrap()
+}
+
+/// A nats-server as ours are configured, and its users.
+async fn server() -> (Nats, Users) {
+    let users = Users { relay: "relay-pw".into(), worker: "worker-pw".into(), reader: "reader-pw".into() };
+    let nats = testkit::nats(|addr, store_dir| {
+        Config { addr, store_dir, max_file_store: 1 << 30, users: &users, durables: DURABLES }.text()
+    })
+    .await;
+    (nats, users)
+}
+
+/// The rows of all projections.
+async fn all(database: &Database) -> [String; 4] {
+    let pool = &database.pool;
+    [
+        dump::<identity::Identity>(pool).await,
+        dump::<catalog::Catalog>(pool).await,
+        dump::<prompt::Prompts>(pool).await,
+        dump::<execution::Executions>(pool).await,
+    ]
+}
+
+/// What all projections make of `events`, all of them at once, in a database of its own.
+async fn expected(events: &[Arc<Recorded>]) -> [String; 4] {
+    let database = testkit::database().await;
+    let mut tx = database.pool.begin().await.unwrap();
+    identity::Identity::apply(&mut tx, events).await.unwrap();
+    catalog::Catalog::apply(&mut tx, events).await.unwrap();
+    prompt::Prompts::apply(&mut tx, events).await.unwrap();
+    execution::Executions::apply(&mut tx, events).await.unwrap();
+    tx.commit().await.unwrap();
+    all(&database).await
+}
+
+/// Waits until the checkpoint of `name` stands at `position`.
+async fn stands(database: &Database, name: &str, position: i64) {
+    within(&format!("{name} at {position}"), async {
+        loop {
+            let at: Option<i64> = sqlx::query_scalar("select position from checkpoint where name = $1")
+                .bind(name)
+                .fetch_optional(&database.pool)
+                .await
+                .unwrap_or_default();
+            if at == Some(position) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+/// Waits until the probe says what `holds`.
+async fn says(probe: &Probe, holds: impl Fn(&Readiness) -> bool) {
+    within("the readiness", async {
+        loop {
+            if holds(&probe().await) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_projections_follow_the_log_over_the_bus_and_tell_how_far_they_are() {
+    let (nats, users) = server().await;
+    let database = testkit::database().await;
+    let store = log(&database);
+    let lifecycle = Lifecycle::new();
+    let relaying = Bus::connect(&users.url(nats.addr(), User::Relay), "relay").await.unwrap();
+    let relay = Relay::new(store.clone(), relaying, relay::Options::default());
+    lifecycle.spawn("relay", relay.run(lifecycle.soft()));
+    let hearing = Bus::connect(&users.url(nats.addr(), User::Reader), "reader").await.unwrap();
+    within("a reader's connection", async {
+        while hearing.healthy().await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let mut progress = hearing.progress().await.unwrap();
+    // The server has the subscription when it answers what was sent after it.
+    hearing.healthy().await.unwrap();
+
+    let bus = Bus::connect(&users.url(nats.addr(), User::Worker), "projectors").await.unwrap();
+    within("a projectors' connection", async {
+        while !bus.is_connected() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let probe = projectors::start(&Parts { store: store.clone(), bus, pool: database.pool.clone() }, &lifecycle);
+    let events = record(&store, &script(0)).await;
+    let head = events.last().unwrap().position;
+    let mut behind: Vec<&str> = NAMES.to_vec();
+    within("progress of all", async {
+        while !behind.is_empty() {
+            let (name, position) = progress.next().await.unwrap();
+            behind.retain(|projection| *projection != name || position < head);
+        }
+    })
+    .await;
+    assert_eq!(all(&database).await, expected(&events).await);
+    assert_eq!(probe().await, Readiness::Ready);
+    lifecycle.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn read_tables_that_were_emptied_come_back_the_same() {
+    let database = testkit::database().await;
+    let store = log(&database);
+    record(&store, &script(3)).await;
+    let head = store.head().await.unwrap();
+    let mut dumps = Vec::new();
+    for _ in 0..2 {
+        let lifecycle = Lifecycle::new();
+        let parts = Parts { store: store.clone(), bus: nobody().await, pool: database.pool.clone() };
+        projectors::start(&parts, &lifecycle);
+        for name in NAMES {
+            stands(&database, name, head).await;
+        }
+        lifecycle.stop();
+        lifecycle.tracker().close();
+        within("the end of all tasks", lifecycle.tracker().wait()).await;
+        dumps.push(all(&database).await);
+        clear::<identity::Identity>(&database.pool).await;
+        clear::<catalog::Catalog>(&database.pool).await;
+        clear::<prompt::Prompts>(&database.pool).await;
+        clear::<execution::Executions>(&database.pool).await;
+    }
+    assert_eq!(dumps[0], dumps[1]);
+    assert!(dumps[0].iter().all(|dump| !dump.trim().is_empty()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_runners_of_one_name_one_works_and_when_it_ends_the_other_goes_on() {
+    let database = testkit::database().await;
+    let store = log(&database);
+    let soft = CancellationToken::new();
+    let (feed, feeding) = Feed::start(store.clone(), nobody().await, soft.clone());
+    tokio::spawn(feeding);
+    let bus = nobody().await;
+    let run = |soft: &CancellationToken| {
+        let runner = Runner::<execution::Executions>::new(
+            feed.clone(),
+            database.pool.clone(),
+            store.clone(),
+            bus.clone(),
+            Board::default(),
+        );
+        tokio::spawn(runner.run(soft.clone()))
+    };
+    let (first, second) = (CancellationToken::new(), CancellationToken::new());
+    let (one, other) = (run(&first), run(&second));
+    let half = record(&store, &script(5)).await;
+    stands(&database, "execution", half.last().unwrap().position).await;
+    first.cancel();
+    within("the first's end", one).await.unwrap().unwrap();
+    // Another thing each time: the second half of the history is about things of its own.
+    for event in history(&[(0, 5), (1, 6)]) {
+        let mut event = (*event).clone();
+        event.id = uuid::Uuid::from_u128(event.id.as_u128() + 1_000_000);
+        event.event_id = uuid::Uuid::from_u128(event.event_id.as_u128() + 1_000_000);
+        append(&store, "execution", &event, "execution_requested").await;
+    }
+    let head = store.head().await.unwrap();
+    stands(&database, "execution", head).await;
+    let events: Vec<Arc<Recorded>> = store.after(0, 10_000).await.unwrap().into_iter().map(Arc::new).collect();
+    assert_eq!(dump::<execution::Executions>(&database.pool).await, expected(&events).await[3]);
+    second.cancel();
+    within("the second's end", other).await.unwrap().unwrap();
+    soft.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_runner_takes_whatever_waits_in_one_step() {
+    let database = testkit::database().await;
+    let store = log(&database);
+    let events = record(&store, &script(9)).await;
+    let soft = CancellationToken::new();
+    let (feed, feeding) = Feed::start(store.clone(), nobody().await, soft.clone());
+    tokio::spawn(feeding);
+    let mut runner =
+        Runner::<prompt::Prompts>::new(feed, database.pool.clone(), store.clone(), nobody().await, Board::default());
+    let turn = within("a step", runner.step()).await.unwrap();
+    assert_eq!(turn, Turn::Applied(events.last().unwrap().position));
+    soft.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_projection_does_not_know_stops_it_for_all_to_see_and_the_others_go_on() {
+    let database = testkit::database().await;
+    let store = log(&database);
+    let lifecycle = Lifecycle::new();
+    let parts = Parts { store: store.clone(), bus: nobody().await, pool: database.pool.clone() };
+    let probe = projectors::start(&parts, &lifecycle);
+    let mut unknown = (*history(&[(0, 3)])[0]).clone();
+    unknown.id = uuid::Uuid::from_u128(77);
+    append(&store, "prompt", &unknown, "prompt_archived").await;
+    record(&store, &script(1)).await;
+    let head = store.head().await.unwrap();
+    for name in ["identity", "catalog", "execution"] {
+        stands(&database, name, head).await;
+    }
+    let stopped = Readiness::NotReady("projection prompt has stopped after position 0".to_owned());
+    says(&probe, |now| *now == stopped).await;
+    stands(&database, "prompt", 0).await;
+    assert!(!lifecycle.soft().is_cancelled(), "the process goes on");
+    lifecycle.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_database_is_away_it_is_not_ready_and_then_goes_on() {
+    let postgres = testkit::own_postgres(Durability::Off).await;
+    let database = testkit::database_on(&postgres).await;
+    let store = log(&database);
+    let lifecycle = Lifecycle::new();
+    let parts = Parts { store: store.clone(), bus: nobody().await, pool: database.pool.clone() };
+    let probe = projectors::start(&parts, &lifecycle);
+    let without_bus = Readiness::Degraded(vec!["nats".to_owned()]);
+    says(&probe, |now| *now == without_bus).await;
+    postgres.stop().await;
+    says(&probe, |now| matches!(now, Readiness::NotReady(_))).await;
+    postgres.restart().await.unwrap();
+    let events = within("the database", record(&store, &script(2))).await;
+    for name in NAMES {
+        stands(&database, name, events.last().unwrap().position).await;
+    }
+    says(&probe, |now| *now == without_bus).await;
+    assert!(!lifecycle.soft().is_cancelled(), "the process goes on");
+    lifecycle.stop();
+    postgres.stop().await;
 }

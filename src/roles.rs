@@ -16,8 +16,9 @@ use tokio::time::{Instant, sleep};
 use crate::front::ByMethod;
 use crate::servers::Servers;
 
-/// How long the start waits for all parts to be ready, and how often it asks.
+/// How long the start waits for all parts to be ready, how long for NATS, without which much works, and how often it asks.
 const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE_WITH_NATS: Duration = Duration::from_secs(10);
 const GLANCE: Duration = Duration::from_millis(20);
 
 /// Starts all roles on the lifecycle, serves both APIs on `listener`, and returns when they are ready.
@@ -39,10 +40,16 @@ pub async fn start(
         connect(&servers.nats.reader, "query-api"),
     )?;
     let health = db::pool(url, Kind::Health)?;
+    let all_connected = async || relay.is_connected() && worker.is_connected() && reader.is_connected();
+    let connected = until(PATIENCE_WITH_NATS, all_connected).await;
     let secret = secret.as_bytes().to_vec();
 
-    let parts = command_api::Parts { store: store.clone(), bus: relay, health, secret: secret.clone() };
+    let parts = command_api::Parts { store: store.clone(), bus: relay.clone(), health, secret: secret.clone() };
     let commands = command_api::api(parts, lifecycle);
+    // The relay makes the stream, which all others look for.
+    if !(connected && until(PATIENCE_WITH_NATS, async || relay.has_events().await).await) {
+        tracing::warn!("NATS is not there yet: events stay in the log until it is");
+    }
     let parts = projectors::Parts { store: store.clone(), bus: worker.clone(), pool: db::pool(url, Kind::Projectors)? };
     let projectors = projectors::start(&parts, lifecycle);
     let parts = query_api::Parts { store: store.clone(), bus: reader, pool: db::pool(url, Kind::Reads)? };
@@ -59,7 +66,10 @@ pub async fn start(
     };
     let app = http::app(chassis, ByMethod { commands: commands.routes, queries: queries.routes })?;
     process::serve_on(lifecycle, listener, app);
-    await_ready(&probe).await;
+    // Within bounds: a projection that has much to catch up with must not keep the rest away.
+    if !until(PATIENCE, async || probe().await == Readiness::Ready).await {
+        tracing::warn!(readiness = ?probe().await, "not all parts are ready yet");
+    }
     Ok(())
 }
 
@@ -93,16 +103,16 @@ fn merged(apis: [Readiness; 2], behind: [(&'static str, Readiness); 2]) -> Readi
     if missing.is_empty() { Readiness::Ready } else { Readiness::Degraded(missing) }
 }
 
-/// Waits for all parts, within bounds: a projection that has much to catch up with must not keep the rest away.
-async fn await_ready(probe: &Probe) {
-    let deadline = Instant::now() + PATIENCE;
-    while probe().await != Readiness::Ready {
+/// Whether `ready` came true within `patience`.
+async fn until(patience: Duration, ready: impl AsyncFn() -> bool) -> bool {
+    let deadline = Instant::now() + patience;
+    while !ready().await {
         if Instant::now() > deadline {
-            tracing::warn!(readiness = ?probe().await, "not all parts are ready yet");
-            return;
+            return false;
         }
         sleep(GLANCE).await;
     }
+    true
 }
 
 #[cfg(test)]

@@ -76,6 +76,11 @@ impl Bus {
         }
     }
 
+    /// Whether there is a stream of events. Not before the first relay of a new server has made it.
+    pub async fn has_events(&self) -> bool {
+        self.is_connected() && crate::stream::find(self).await.is_ok_and(|stream| stream.is_some())
+    }
+
     /// Tells who listens how far a projection has come. Best effort: at once, or not at all while the server is away.
     pub async fn publish_progress(&self, projection: &str, position: i64) {
         if !self.is_connected() {

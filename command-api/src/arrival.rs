@@ -37,7 +37,7 @@ impl<'a> FromRequest<'a> for Arrival {
         let headers = request.headers();
         let expected = if_match(text(headers, "if-match").as_deref())?;
         Ok(Self {
-            at: format!("{} {}", request.method(), request.original_uri().path()),
+            at: format!("{} {}", request.method(), request.uri().path()),
             key: idempotency_key(text(headers, "idempotency-key").as_deref())?,
             // No thing has so many versions: it is stale.
             expected: expected.map(|version| i32::try_from(version).unwrap_or(i32::MAX)),

@@ -17,7 +17,7 @@ use service::{
     http::{Problem, Tokens},
     lifecycle::Lifecycle,
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 use uuid::Uuid;
@@ -30,7 +30,7 @@ use crate::{
 
 /// How long a command waits for another with its key.
 const IN_FLIGHT: Duration = Duration::from_secs(5);
-/// How long a client waits for its command; the command itself goes on.
+/// How long a client waits for its answer; a command itself goes on.
 const PATIENCE: Duration = Duration::from_millis(4_500);
 /// How many users are remembered to exist.
 const KNOWN: usize = 65_536;
@@ -88,7 +88,7 @@ impl Desk {
                     if timeout_at(until, done.changed()).await.is_err() {
                         return Err(in_flight());
                     }
-                    if let Some(receipt) = self.replay(key).await? {
+                    if let Some(receipt) = within(self.replay(key)).await? {
                         return Ok(receipt);
                     }
                 }
@@ -105,10 +105,7 @@ impl Desk {
             work(desk, call).await
         };
         let work = self.tasks.spawn(work.in_current_span());
-        match timeout_at(Instant::now() + PATIENCE, work).await {
-            Ok(done) => done.map_err(Problem::internal)?,
-            Err(_) => Err(Problem::down("this takes longer than it should; it may yet be recorded, try again")),
-        }
+        within(async move { work.await.map_err(Problem::internal)? }).await
     }
 
     /// The receipt of the command that used `key` first.
@@ -146,6 +143,12 @@ impl Desk {
     pub async fn need_admin(&self, id: Uuid) -> Result<(), Problem> {
         if self.user(id).await?.is_admin() { Ok(()) } else { Err(Problem::forbidden("this needs the role admin")) }
     }
+}
+
+/// What `work` comes to, or 503: a database that hangs must not hang its callers.
+pub async fn within<T>(work: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
+    let late = || Problem::down("this takes longer than it should; a command may yet be recorded, try again");
+    timeout(PATIENCE, work).await.unwrap_or_else(|_| Err(late()))
 }
 
 fn in_flight() -> Problem {

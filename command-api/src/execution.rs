@@ -9,7 +9,7 @@ use events::{
 };
 use poem_openapi::{Object, OpenApi, param::Path};
 use serde_json::{Map, Value};
-use service::http::{Body, Caller, Check, Problem};
+use service::http::{Body, Caller, Check, Faults, Problem, pointer};
 use uuid::Uuid;
 
 use crate::{
@@ -48,7 +48,14 @@ impl Check for Cancellation {}
 #[oai(deny_unknown_fields)]
 pub struct Again {}
 
-impl Check for Again {}
+// A schema of no fields is one of any.
+impl Check for Again {
+    fn check_json(body: &Value, faults: &mut Faults) {
+        for field in body.as_object().into_iter().flat_map(Map::keys) {
+            faults.push(pointer("", field), "is not a field of this");
+        }
+    }
+}
 
 /// The commands of this context.
 pub struct Executions(pub Arc<Desk>);

@@ -34,7 +34,22 @@ async fn specialties_and_who_may_make_them() {
             admin.post("/specialties", json!({ "name": "n".repeat(101), "description": "d".repeat(10_001) })).await,
         ),
     ];
-    insta::assert_snapshot!(table(rows), @"");
+    insta::assert_snapshot!(table(rows), @r"
+    by an admin: 201 /api/v1/specialties/{id} version 1
+    name in another case: 409 name_taken: the name is taken
+        /name is taken
+    by another: 403 forbidden: this needs the role admin
+    by nobody: 401 unauthorized: a valid bearer token is needed
+    by a user of another log: 401 unauthorized: a valid bearer token is needed
+    all faults at once: 422 invalid_request: the request has faults, see errors
+        /description is missing
+        /name must not be blank
+        /colour is not a field of this
+        /icon_url must be an http or https URL
+    too long: 422 invalid_request: the request has faults, see errors
+        /description must have at most 10000 characters
+        /name must have at most 100 characters
+    ");
 }
 
 #[tokio::test]
@@ -56,5 +71,17 @@ async fn sub_specialties_belong_to_a_specialty() {
             admin.post("/sub-specialties", json!({ "specialty_id": "one", "name": "", "description": 1 })).await,
         ),
     ];
-    insta::assert_snapshot!(table(rows), @"");
+    insta::assert_snapshot!(table(rows), @r"
+    by an admin: 201 /api/v1/sub-specialties/{id} version 1
+    same name elsewhere: 201 /api/v1/sub-specialties/{id} version 1
+    same name in it: 409 name_taken: the name is taken
+        /name is taken
+    no such specialty: 422 no_such_specialty: there is no such specialty
+        /specialty_id there is no such specialty
+    by another: 403 forbidden: this needs the role admin
+    bad id: 422 invalid_request: the request has faults, see errors
+        /description must be a string
+        /name must not be blank
+        /specialty_id must be a text of the form `uuid`
+    ");
 }

@@ -53,7 +53,32 @@ async fn executions_and_what_is_wrong_with_them() {
         ("endless", user.post(&path(endless), good.clone()).await),
         ("unknown field", user.post(&path(private), json!({ "variables": { "topic": "tea" }, "model": "x" })).await),
     ];
-    insta::assert_snapshot!(table(rows), @"");
+    insta::assert_snapshot!(table(rows), @r#"
+    own: 202 /api/v1/executions/{id} version 1
+    public: 202 /api/v1/executions/{id} version 1
+    by an admin: 202 /api/v1/executions/{id} version 1
+    another's private one: 404 not_found: there is no such prompt
+    none: 404 not_found: there is no such prompt
+    by nobody: 401 unauthorized: a valid bearer token is needed
+    no variables: 422 invalid_variables: the variables do not fit the prompt
+        /variables/topic is missing
+    wrong variables: 422 invalid_variables: the variables do not fit the prompt
+        /variables/topic value is not of type "string"
+    no object: 422 invalid_variables: the variables do not fit the prompt
+        /variables value is not of type "object"
+    deep variables: 422 invalid_variables: the variables do not fit the prompt
+        /variables is nested more than 32 levels deep
+    no such version: 422 no_such_version: the prompt has no such version
+        /version the prompt has no such version
+    NUL: 422 invalid_request: the request has faults, see errors
+        /variables/topic must not contain U+0000
+    too much: 422 invalid_variables: the variables do not fit the prompt
+        /variables variables and rendered messages weigh 400021 bytes, of at most 393216
+    endless: 422 invalid_variables: the variables do not fit the prompt
+        /variables line 1: the template takes more than 50000 steps
+    unknown field: 422 invalid_request: the request has faults, see errors
+        /model is not a field of this
+    "#);
     let events = house.store.after(0, 1_000).await.unwrap();
     let requested: Vec<Value> = events
         .iter()
@@ -109,7 +134,25 @@ async fn cancelling_and_retrying() {
         ("retry by another", other.post(&retry(failed), json!({})).await),
         ("retry with more", user.post(&retry(failed), json!({ "model": "better" })).await),
     ];
-    insta::assert_snapshot!(table(rows), @"");
+    insta::assert_snapshot!(table(rows), @r"
+    another's: 404 not_found: there is no such execution
+    retry of queued: 409 execution_not_ended: the execution has not ended
+    queued, without a body: 202 /api/v1/executions/{id} version 3
+    cancelled before: 409 execution_ended: the execution has ended: it was cancelled
+    running: 202 /api/v1/executions/{id} version 3
+    running, again: 409 cancel_requested: the execution is being cancelled already
+    failed: 409 execution_ended: the execution has ended: it failed
+    none: 404 not_found: there is no such execution
+    long reason: 422 invalid_request: the request has faults, see errors
+        /reason must have at most 500 characters
+    retry of running: 409 execution_not_ended: the execution has not ended
+    retry of cancelled: 202 /api/v1/executions/{id} version 1
+    retry of failed: 202 /api/v1/executions/{id} version 1
+    retry by an admin: 202 /api/v1/executions/{id} version 1
+    retry by another: 404 not_found: there is no such execution
+    retry with more: 422 invalid_request: the request has faults, see errors
+        /model is not a field of this
+    ");
     let again = user.post(&retry(failed), json!({})).await;
     assert_ne!(again.id(), failed);
     assert_eq!(again.header("location"), Some(format!("/api/v1/executions/{}", again.id()).as_str()));

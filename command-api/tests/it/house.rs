@@ -28,7 +28,6 @@ pub struct House {
     pub app: Arc<App>,
     pub store: Store,
     pub database: Database,
-    pub lifecycle: Lifecycle,
 }
 
 pub async fn house() -> House {
@@ -55,7 +54,7 @@ pub async fn house_in(database: Database) -> House {
         metrics: Arc::new(String::new),
     };
     let app = Arc::new(http::app(chassis, api.routes).unwrap());
-    House { app, store, database, lifecycle }
+    House { app, store, database }
 }
 
 /// Somebody who calls.

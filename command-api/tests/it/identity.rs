@@ -38,7 +38,37 @@ async fn registrations_and_what_is_wrong_with_them() {
             .await,
         ),
     ];
-    insta::assert_snapshot!(table(rows), @"");
+    insta::assert_snapshot!(table(rows), @r"
+    first: 201 /api/v1/auth/me version 1
+    e-mail in another case: 409 email_taken: the e-mail address is taken
+        /email is taken
+    name in another case: 409 username_taken: the user name is taken
+        /username is taken
+    eight bytes are enough: 201 /api/v1/auth/me version 1
+    all faults at once: 422 invalid_request: the request has faults, see errors
+        /email is not an e-mail address
+        /username must not be blank
+        /password must have 8 to 1024 bytes
+    too long: 422 invalid_request: the request has faults, see errors
+        /email must have 3 to 254 characters
+        /username must have at most 64 characters
+        /password must have 8 to 1024 bytes
+    control character: 422 invalid_request: the request has faults, see errors
+        /username must not contain control characters
+    NUL: 422 invalid_request: the request has faults, see errors
+        /username must not contain U+0000
+        /username must not contain control characters
+    nothing: 422 invalid_request: the request has faults, see errors
+        /email is missing
+        /username is missing
+        /password is missing
+    wrong types: 422 invalid_request: the request has faults, see errors
+        /email must be a string
+        /username must be a string
+        /password must have 8 to 1024 bytes
+    unknown field: 422 invalid_request: the request has faults, see errors
+        /roles is not a field of this
+    ");
     assert_eq!(house.kinds().await, ["user_registered", "user_registered"]);
 }
 
@@ -58,7 +88,7 @@ async fn a_login_gives_a_token_or_one_and_the_same_refusal() {
         (told.status, told.body)
     };
     let wrong = login("ada@example.com", "wrong horse battery").await;
-    insta::assert_snapshot!(wrong.line(), @"");
+    insta::assert_snapshot!(wrong.line(), @"401 invalid_credentials: e-mail address and password do not belong together");
     assert_eq!(plain(wrong), plain(login("nobody@example.com", PASSWORD).await));
 }
 

@@ -19,12 +19,13 @@ async fn refused_in_time(actor: &Actor) {
     let started = Instant::now();
     let credentials = json!({ "email": "admin@example.com", "password": "correct horse battery" });
     let registration = json!({ "email": "b@example.com", "username": "b", "password": "correct horse battery" });
+    let execute = format!("/execute-prompt/{}", uuid::Uuid::nil());
     let told = tokio::join!(
         actor.post("/specialties", named("Neurology")),
         actor.keyed("key", "/specialties", named("Neurology")),
         actor.post("/auth/login", credentials),
         actor.post("/auth/register", registration),
-        actor.post(&format!("/execute-prompt/{}", uuid::Uuid::nil()), json!({ "variables": {} })),
+        actor.post(&execute, json!({ "variables": {} })),
     );
     for told in [told.0, told.1, told.2, told.3, told.4] {
         assert_eq!(told.status, 503, "{}", told.line());

@@ -40,7 +40,48 @@ async fn prompts_and_what_is_wrong_with_them() {
         ),
         ("nothing", user.post("/expert-prompts", json!({})).await),
     ];
-    insta::assert_snapshot!(table(rows), @"");
+    insta::assert_snapshot!(table(rows), @r#"
+    good: 201 /api/v1/expert-prompts/{id} version 1
+    by nobody: 401 unauthorized: a valid bearer token is needed
+    no such place: 422 invalid_prompt: the prompt is not valid
+        /sub_specialty_id there is no such sub-specialty
+    unknown variable: 422 invalid_prompt: the prompt is not valid
+        /content line 2: `subject` is not a variable of the schema
+    no template: 422 invalid_prompt: the prompt is not valid
+        /content line 1: syntax error: unexpected end of block
+    no schema: 422 invalid_prompt: the prompt is not valid
+        /variables/type is not "object"
+    remote schema: 422 invalid_prompt: the prompt is not valid
+        /variables is not a valid JSON Schema: Resource 'http://127.0.0.1:9/' is not present in a registry and retrieving it failed: Retrieval is disabled, cannot fetch http://127.0.0.1:9/ at ``
+    100 levels: 422 invalid_request: the request has faults, see errors
+        /variables/properties/deep/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not is nested deeper than 64 levels
+    40 levels: 422 invalid_prompt: the prompt is not valid
+        /variables is nested more than 32 levels deep
+    NUL: 422 invalid_request: the request has faults, see errors
+        /content must not contain U+0000
+    unknown parameter: 422 invalid_request: the request has faults, see errors
+        /parameters/presence is not a field of this
+    parameters out of bounds: 422 invalid_prompt: the prompt is not valid
+        /parameters/temperature is not between 0 and 2
+        /parameters/max_tokens is not between 1 and 1000000
+    parameters of other types: 422 invalid_request: the request has faults, see errors
+        /parameters/stop must be an array
+        /parameters/temperature must be a number
+    all faults at once: 422 invalid_prompt: the prompt is not valid
+        /sub_specialty_id there is no such sub-specialty
+        /title is blank
+        /llm_provider is not one of openai, anthropic, groq, deepseek, openrouter, ollama, echo
+        /model is not 1 to 100 printable characters
+        /content line 1: `subject` is not a variable of the schema
+    nothing: 422 invalid_request: the request has faults, see errors
+        /sub_specialty_id is missing
+        /title is missing
+        /content is missing
+        /variables is missing
+        /llm_provider is missing
+        /model is missing
+        /is_public is missing
+    "#);
 }
 
 fn nested(mut schema: Value, levels: usize) -> Value {
@@ -80,7 +121,24 @@ async fn a_revision_is_a_new_version_by_the_owner() {
         ("none", revise(&user, Uuid::nil(), None, title.clone()).await),
         ("bad id", user.patch("/expert-prompts/seven", title.clone()).await),
     ];
-    insta::assert_snapshot!(table(rows), @"");
+    insta::assert_snapshot!(table(rows), @r#"
+    any version: 200 /api/v1/expert-prompts/{id} version 2
+    the version: 200 /api/v1/expert-prompts/{id} version 3
+    a stale version: 412 stale_version: the thing has another version than If-Match names
+    no version: 400 malformed_if_match: If-Match must be a version in quotes, as in If-Match: "3"
+    nothing to change: 422 invalid_request: the request has faults, see errors
+         names nothing to be changed
+    a change that breaks it: 422 invalid_prompt: the prompt is not valid
+        /content line 1: `gone` is not a variable of the schema
+    no such place: 422 invalid_prompt: the prompt is not valid
+        /sub_specialty_id there is no such sub-specialty
+    another's private one: 404 not_found: there is no such prompt
+    another's private one, stale: 404 not_found: there is no such prompt
+    another's public one: 403 not_owner: only its owner may change a prompt
+    none: 404 not_found: there is no such prompt
+    bad id: 422 invalid_parameter: parameter `id` is at fault
+        /id is not of the documented form
+    "#);
 }
 
 /// A schema of no variables and a template of twenty thousand names.

@@ -52,11 +52,11 @@ async fn a_key_is_for_one_request_of_one_caller_at_one_path() {
     assert_eq!((first.status.as_u16(), same.status.as_u16()), (201, 201));
     assert_eq!(first.body, same.body);
     assert_eq!(first.header("idempotent-replayed"), None);
-    insta::assert_snapshot!(admin.keyed("key", "/specialties", named("Oncology")).await.line(), @"");
+    insta::assert_snapshot!(admin.keyed("key", "/specialties", named("Oncology")).await.line(), @"422 idempotency_key_reused: the Idempotency-Key was used for another request");
     assert_eq!(other.keyed("key", "/specialties", named("Neurology")).await.status, 403);
     let elsewhere = json!({ "specialty_id": first.id(), "name": "Neurology", "description": "" });
     assert_eq!(admin.keyed("key", "/sub-specialties", elsewhere).await.status, 201);
-    insta::assert_snapshot!(admin.keyed("a key", "/specialties", named("Oncology")).await.line(), @"");
+    insta::assert_snapshot!(admin.keyed("a key", "/specialties", named("Oncology")).await.line(), @"400 malformed_idempotency_key: Idempotency-Key must be 1 to 255 visible ASCII characters");
 }
 
 #[tokio::test]

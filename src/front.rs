@@ -3,6 +3,9 @@
 use poem::http::Method;
 use poem::{Endpoint, Request, Result};
 
+/// The one document that the command API serves: it describes the events, and they come from there.
+const OF_COMMANDS: &str = "/asyncapi.json";
+
 /// Two endpoints behind one address, chosen by method.
 #[derive(Debug)]
 pub struct ByMethod<C, Q> {
@@ -21,7 +24,7 @@ where
 
     async fn call(&self, request: Request) -> Result<Self::Output> {
         match *request.method() {
-            Method::GET | Method::HEAD => self.queries.call(request).await,
+            Method::GET | Method::HEAD if request.uri().path() != OF_COMMANDS => self.queries.call(request).await,
             _ => self.commands.call(request).await,
         }
     }

@@ -4,3 +4,4 @@
 mod providers;
 mod story;
 mod system;
+mod up;

@@ -15,16 +15,21 @@ use crate::{
 const OPENAI_KEY: &str = "sk-planted-openai-key";
 const ANTHROPIC_KEY: &str = "sk-planted-anthropic-key";
 
+/// A client as the URL in endpoints.json says.
+async fn reader(url: &str) -> async_nats::Client {
+    let address: async_nats::ServerAddr = url.parse().unwrap();
+    let (user, password) = (address.username().unwrap().to_owned(), address.password().unwrap().to_owned());
+    async_nats::ConnectOptions::with_user_and_password(user, password).connect(address).await.unwrap()
+}
+
 /// Everything that the stream holds up to `position`, as (sequence, subject, headers, payload).
 async fn stream(system: &System, position: u64) -> Vec<(u64, String, async_nats::HeaderMap, Value)> {
-    let client = async_nats::connect(&system.nats_url).await.unwrap();
+    let client = reader(&system.nats_url).await;
     let jetstream = async_nats::jetstream::new(client);
     let stream = jetstream.stream_by_subject("events.>").await.unwrap();
     let stream = jetstream.get_stream(stream).await.unwrap();
-    let consumer = stream
-        .create_consumer(async_nats::jetstream::consumer::pull::OrderedConfig::default())
-        .await
-        .unwrap();
+    let consumer =
+        stream.create_consumer(async_nats::jetstream::consumer::pull::OrderedConfig::default()).await.unwrap();
     let mut messages = consumer.messages().await.unwrap();
     let mut seen = Vec::new();
     while seen.len() < usize::try_from(position).unwrap() {
@@ -66,7 +71,7 @@ async fn a_prompt_is_executed_through_events_and_survives() {
     let system = System::start(&home, &environment).await;
 
     // A subscriber that is there before anything happens.
-    let subscriber = async_nats::connect(&system.nats_url).await.unwrap();
+    let subscriber = reader(&system.nats_url).await;
     let mut outcomes = subscriber.subscribe("events.*.execution.*.execution_succeeded").await.unwrap();
     subscriber.flush().await.unwrap();
 
@@ -85,7 +90,10 @@ async fn a_prompt_is_executed_through_events_and_survives() {
     let done = system.outcome(&admin, &execution).await;
     assert_eq!(done["status"], "succeeded", "{done}");
     assert_eq!(done["result"], "Hello, Ada!");
-    assert_eq!((&done["input_tokens"], &done["output_tokens"], &done["tokens_used"]), (&json!(1000), &json!(500), &json!(1500)));
+    assert_eq!(
+        (&done["input_tokens"], &done["output_tokens"], &done["tokens_used"]),
+        (&json!(1000), &json!(500), &json!(1500))
+    );
     assert_eq!(done["attempts"], 1);
     // 800 fresh at 0.15, 200 cached at 0.075, 500 out at 0.60 USD a million.
     assert_eq!(done["cost"], "0.000435", "{done}");

@@ -1,4 +1,5 @@
-//! One base URL for both APIs: what only reads goes to the query API, all else to the command API.
+//! One base URL for both APIs: what only reads goes to the query API, all else to the command API, with what that one says
+//! of its events.
 
 use poem::http::Method;
 use poem::{Endpoint, Request, Result};
@@ -9,7 +10,7 @@ const OF_COMMANDS: &str = "/asyncapi.json";
 /// Two endpoints behind one address, chosen by method.
 #[derive(Debug)]
 pub struct ByMethod<C, Q> {
-    /// Takes all methods but GET and HEAD.
+    /// Takes all methods but GET and HEAD, and the document.
     pub commands: C,
     /// Takes GET and HEAD.
     pub queries: Q,

@@ -73,9 +73,10 @@ pub struct Credentials {
 
 impl Check for Credentials {}
 
-/// An access token.
+/// An access token (RFC 6750).
 #[derive(Object)]
-pub struct Token {
+#[oai(rename = "Token")]
+pub struct Bearer {
     /// To be sent as `Authorization: Bearer …`.
     access_token: String,
     /// `bearer`
@@ -90,7 +91,7 @@ pub enum LoggedIn {
     /// The caller is who they say they are.
     #[oai(status = 200)]
     Token(
-        Json<Token>,
+        Json<Bearer>,
         /// `no-store`
         #[oai(header = "Cache-Control")]
         String,
@@ -148,7 +149,7 @@ impl Identity {
 }
 
 impl Identity {
-    async fn token(&self, Credentials { email, password }: Credentials) -> Result<Token, Problem> {
+    async fn token(&self, Credentials { email, password }: Credentials) -> Result<Bearer, Problem> {
         let desk = &self.0;
         let holder = desk.store.holder(&email_claim(&email)).await?;
         // The same reads for an unknown address, so that it takes as long.
@@ -163,7 +164,7 @@ impl Identity {
         };
         let user = desk.user(id).await?;
         let access_token = desk.tokens.issue(id, &user.roles, clock::now())?;
-        Ok(Token { access_token, token_type: "bearer".to_owned(), expires_in: TOKEN_SECONDS })
+        Ok(Bearer { access_token, token_type: "bearer".to_owned(), expires_in: TOKEN_SECONDS })
     }
 }
 

@@ -178,11 +178,11 @@ impl Told {
             return format!("{status} {location} version {}", self.body["version"]);
         };
         assert_eq!(self.header("content-type"), Some("application/problem+json"));
-        let mut line = format!("{status} {code}: {}", self.body["detail"].as_str().unwrap());
-        for fault in self.body["errors"].as_array().into_iter().flatten() {
-            line += &format!("\n    {} {}", fault["pointer"].as_str().unwrap(), fault["detail"].as_str().unwrap());
-        }
-        line
+        let faults =
+            self.body["errors"].as_array().into_iter().flatten().map(|fault| {
+                format!("\n    {} {}", fault["pointer"].as_str().unwrap(), fault["detail"].as_str().unwrap())
+            });
+        format!("{status} {code}: {}{}", self.body["detail"].as_str().unwrap(), faults.collect::<String>())
     }
 }
 

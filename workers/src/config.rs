@@ -56,36 +56,45 @@ pub struct Providers {
     /// Key of OpenAI, or of what answers at its base URL.
     #[arg(long, env = "OPENAI_API_KEY", hide_env_values = true, value_name = "KEY")]
     pub openai_api_key: Option<Secret>,
-    /// Where OpenAI, or anything that speaks its chat completions, answers [default: <https://api.openai.com/v1>].
-    #[arg(long, env = "OPENAI_BASE_URL", hide_env_values = true, value_name = "URL")]
+    /// Where OpenAI, or anything that speaks its chat completions, answers [default: api.openai.com/v1].
+    #[arg(long, env = "OPENAI_BASE_URL", hide_env_values = true, value_parser = url, value_name = "URL")]
     pub openai_base_url: Option<String>,
     /// Key of Anthropic.
     #[arg(long, env = "ANTHROPIC_API_KEY", hide_env_values = true, value_name = "KEY")]
     pub anthropic_api_key: Option<Secret>,
-    /// Where Anthropic answers [default: <https://api.anthropic.com>].
-    #[arg(long, env = "ANTHROPIC_BASE_URL", hide_env_values = true, value_name = "URL")]
+    /// Where Anthropic answers [default: api.anthropic.com].
+    #[arg(long, env = "ANTHROPIC_BASE_URL", hide_env_values = true, value_parser = url, value_name = "URL")]
     pub anthropic_base_url: Option<String>,
     /// Key of Groq.
     #[arg(long, env = "GROQ_API_KEY", hide_env_values = true, value_name = "KEY")]
     pub groq_api_key: Option<Secret>,
-    /// Where Groq answers [default: <https://api.groq.com/openai/v1>].
-    #[arg(long, env = "GROQ_BASE_URL", hide_env_values = true, value_name = "URL")]
+    /// Where Groq answers [default: api.groq.com/openai/v1].
+    #[arg(long, env = "GROQ_BASE_URL", hide_env_values = true, value_parser = url, value_name = "URL")]
     pub groq_base_url: Option<String>,
-    /// Key of `DeepSeek`.
+    /// Key of DeepSeek.
     #[arg(long, env = "DEEPSEEK_API_KEY", hide_env_values = true, value_name = "KEY")]
     pub deepseek_api_key: Option<Secret>,
-    /// Where `DeepSeek` answers [default: <https://api.deepseek.com/v1>].
-    #[arg(long, env = "DEEPSEEK_BASE_URL", hide_env_values = true, value_name = "URL")]
+    /// Where DeepSeek answers [default: api.deepseek.com/v1].
+    #[arg(long, env = "DEEPSEEK_BASE_URL", hide_env_values = true, value_parser = url, value_name = "URL")]
     pub deepseek_base_url: Option<String>,
-    /// Key of `OpenRouter`.
+    /// Key of OpenRouter.
     #[arg(long, env = "OPENROUTER_API_KEY", hide_env_values = true, value_name = "KEY")]
     pub openrouter_api_key: Option<Secret>,
-    /// Where `OpenRouter` answers [default: <https://openrouter.ai/api/v1>].
-    #[arg(long, env = "OPENROUTER_BASE_URL", hide_env_values = true, value_name = "URL")]
+    /// Where OpenRouter answers [default: openrouter.ai/api/v1].
+    #[arg(long, env = "OPENROUTER_BASE_URL", hide_env_values = true, value_parser = url, value_name = "URL")]
     pub openrouter_base_url: Option<String>,
-    /// Where Ollama answers [default: <http://localhost:11434>].
-    #[arg(long, env = "OLLAMA_BASE_URL", hide_env_values = true, value_name = "URL")]
+    /// Where Ollama answers [default: localhost:11434].
+    #[arg(long, env = "OLLAMA_BASE_URL", hide_env_values = true, value_parser = url, value_name = "URL")]
     pub ollama_base_url: Option<String>,
+}
+
+/// An http or https URL, or nothing: compose files write unset variables as empty ones.
+fn url(text: &str) -> Result<String, String> {
+    match reqwest::Url::parse(text.trim()) {
+        _ if text.trim().is_empty() => Ok(String::new()),
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(text.trim().to_owned()),
+        _ => Err("it is not a URL such as https://host/v1".to_owned()),
+    }
 }
 
 /// A number with `ms`, `s`, `m` or `h` behind it; alone it is seconds.
@@ -111,6 +120,16 @@ fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_is_a_url_or_nothing() {
+        for text in ["", " ", "http://h:1", "https://h/v1/ "] {
+            assert!(url(text).is_ok(), "{text}");
+        }
+        for text in ["h:1", "h/v1", "ftp://h", "/v1", "https://"] {
+            assert!(url(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn times_are_read_with_their_unit() {

@@ -116,6 +116,9 @@ async fn run_pip(wheel: &Wheel, target: &Path) -> Result<(), String> {
         .arg(target)
         .arg(wheel.requirement)
         .env("PIP_ROOT_USER_ACTION", "ignore")
+        // Either setting would make pip refuse `--target`.
+        .env("PIP_USER", "0")
+        .env("PIP_REQUIRE_VIRTUALENV", "0")
         .stdin(Stdio::null())
         .kill_on_drop(true);
     let output = command.output();

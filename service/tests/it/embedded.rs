@@ -4,11 +4,15 @@ use std::fs::Permissions;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use service::embedded::binaries::{self, POSTGRES_LEAST};
 use service::embedded::{Durability, Error, Folder, Nats, NatsOptions, Postgres, PostgresOptions};
 use service::testkit;
 use sqlx::{Connection, PgConnection};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 pub const ANY_PORT: &str = "127.0.0.1:0";
 
@@ -88,6 +92,29 @@ async fn nats_server_keeps_its_store_until_it_is_wiped() {
     server.wipe_store().await.unwrap();
     assert!(!mark.exists());
     assert!(server.store_dir().exists());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_frozen_server_answers_when_it_thaws() {
+    let home = testkit::folder("frozen");
+    let server = Postgres::start(postgres_options(&home, ANY_PORT)).await.unwrap();
+    let mut connection = PgConnection::connect(&server.url()).await.unwrap();
+    server.freeze();
+    let query = sqlx::query("select 1").execute(&mut connection);
+    tokio::pin!(query);
+    assert!(timeout(Duration::from_millis(200), &mut query).await.is_err());
+    server.thaw();
+    query.await.unwrap();
+    server.stop().await;
+
+    let server = Nats::start(nats_options(&home, ANY_PORT).await, bare_config).await.unwrap();
+    server.freeze();
+    let mut greeting = BufReader::new(TcpStream::connect(server.addr()).await.unwrap()).lines();
+    assert!(timeout(Duration::from_millis(200), greeting.next_line()).await.is_err());
+    server.thaw();
+    assert!(greeting.next_line().await.unwrap().unwrap().starts_with("INFO"));
+    server.freeze();
     server.stop().await;
 }
 

@@ -1,6 +1,5 @@
 //! The catalogue, which any user may read.
 
-use chrono::{DateTime, Utc};
 use poem_openapi::{
     Object, OpenApi,
     param::{Header, Path, Query},
@@ -11,6 +10,7 @@ use uuid::Uuid;
 use crate::{
     Context,
     reading::{Placed, Reading, more_than, one},
+    time::Time,
 };
 
 /// The projection that writes these tables.
@@ -35,9 +35,9 @@ pub struct Specialty {
     /// How many sub-specialties it has.
     sub_specialty_count: i64,
     /// When it was made.
-    created_at: DateTime<Utc>,
+    created_at: Time,
     /// When it was last changed.
-    updated_at: DateTime<Utc>,
+    updated_at: Time,
     /// How often it was written.
     version: i32,
     /// The place of its last event in the log.
@@ -64,9 +64,9 @@ pub struct SubSpecialty {
     /// For people.
     description: String,
     /// When it was made.
-    created_at: DateTime<Utc>,
+    created_at: Time,
     /// When it was last changed.
-    updated_at: DateTime<Utc>,
+    updated_at: Time,
     /// How often it was written.
     version: i32,
     /// The place of its last event in the log.
@@ -110,7 +110,7 @@ impl Catalog {
                     r#"select (select c.position from checkpoint c where c.name = 'catalog') as "at!",
                           s.id, s.name, s.description, s.icon_url,
                           (select count(*) from sub_specialty p where p.specialty_id = s.id) as "sub_specialty_count!",
-                          s.created_at, s.updated_at, s.version, s.position
+                          s.created_at as "created_at: Time", s.updated_at as "updated_at: Time", s.version, s.position
                    from specialty s
                    where s.id < $1
                    order by s.id desc
@@ -141,7 +141,7 @@ impl Catalog {
             r#"select (select c.position from checkpoint c where c.name = 'catalog') as "at!",
                       s.id, s.name, s.description, s.icon_url,
                       (select count(*) from sub_specialty p where p.specialty_id = s.id) as "sub_specialty_count!",
-                      s.created_at, s.updated_at, s.version, s.position
+                      s.created_at as "created_at: Time", s.updated_at as "updated_at: Time", s.version, s.position
                from specialty s where s.id = $1"#,
             id.0
         );
@@ -152,7 +152,6 @@ impl Catalog {
     ///
     /// Newest first.
     #[oai(path = "/api/v1/sub-specialties", method = "get", operation_id = "sub_specialties")]
-    #[expect(clippy::too_many_arguments, reason = "each is a parameter of the request")]
     async fn sub_specialties(
         &self,
         _caller: Caller,
@@ -178,7 +177,8 @@ impl Catalog {
                 sqlx::query_as!(
                     SubSpecialty,
                     r#"select (select c.position from checkpoint c where c.name = 'catalog') as "at!",
-                          id, specialty_id, name, description, created_at, updated_at, version, position
+                          id, specialty_id, name, description,
+                          created_at as "created_at: Time", updated_at as "updated_at: Time", version, position
                    from sub_specialty
                    where id < $1 and ($3::uuid is null or specialty_id = $3)
                    order by id desc
@@ -208,7 +208,8 @@ impl Catalog {
         let row = sqlx::query_as!(
             SubSpecialty,
             r#"select (select c.position from checkpoint c where c.name = 'catalog') as "at!",
-                      id, specialty_id, name, description, created_at, updated_at, version, position
+                      id, specialty_id, name, description,
+                      created_at as "created_at: Time", updated_at as "updated_at: Time", version, position
                from sub_specialty where id = $1"#,
             id.0
         );

@@ -1,6 +1,5 @@
 //! Who calls.
 
-use chrono::{DateTime, Utc};
 use poem_openapi::{
     Object, OpenApi,
     param::{Header, Query},
@@ -11,6 +10,7 @@ use uuid::Uuid;
 use crate::{
     Context,
     reading::{Placed, Reading, one},
+    time::Time,
 };
 
 /// The projection that writes these tables.
@@ -36,9 +36,9 @@ pub struct User {
     /// Whether the user may log in.
     is_active: bool,
     /// When the user registered.
-    created_at: DateTime<Utc>,
+    created_at: Time,
     /// When anything about the user last changed.
-    updated_at: DateTime<Utc>,
+    updated_at: Time,
 }
 
 impl Placed for User {
@@ -75,7 +75,8 @@ impl Identity {
         let row = sqlx::query_as!(
             User,
             r#"select (select c.position from checkpoint c where c.name = 'identity') as "at!",
-                      id, email, username, roles, is_active, created_at, updated_at
+                      id, email, username, roles, is_active,
+                      created_at as "created_at: Time", updated_at as "updated_at: Time"
                from user_account where id = $1"#,
             id
         );

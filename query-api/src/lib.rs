@@ -10,6 +10,7 @@ mod probe;
 mod process;
 mod prompt;
 mod reading;
+mod time;
 pub mod waiters;
 
 use events::Store;

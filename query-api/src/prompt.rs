@@ -1,6 +1,5 @@
 //! Prompts and their versions: a caller's own and the public ones; an admin's are all.
 
-use chrono::{DateTime, Utc};
 use poem_openapi::{
     Object, OpenApi,
     param::{Header, Path, Query},
@@ -12,6 +11,7 @@ use uuid::Uuid;
 use crate::{
     Context,
     reading::{Placed, Reading, more_than, one},
+    time::Time,
 };
 
 /// The projection that writes these tables.
@@ -46,9 +46,9 @@ pub struct Prompt {
     /// Whether others may see and run it.
     is_public: bool,
     /// When it was made.
-    created_at: DateTime<Utc>,
+    created_at: Time,
     /// When it was last revised.
-    updated_at: DateTime<Utc>,
+    updated_at: Time,
     /// Which version this is, from 1.
     version: i32,
     /// The place of its last event in the log.
@@ -89,7 +89,7 @@ pub struct PromptVersion {
     /// Whether others could see and run it.
     is_public: bool,
     /// When this version was made.
-    created_at: DateTime<Utc>,
+    created_at: Time,
     /// The place of its event in the log.
     position: i64,
 }
@@ -107,7 +107,7 @@ macro_rules! prompt {
             Prompt,
             r#"select (select c.position from checkpoint c where c.name = 'prompt') as "at!",
                       id, user_id, sub_specialty_id, title, content, variables, llm_provider, model, parameters,
-                      is_public, created_at, updated_at, version, position
+                      is_public, created_at as "created_at: Time", updated_at as "updated_at: Time", version, position
                from prompt where "# + $tail,
             $($argument),+
         )
@@ -197,7 +197,6 @@ impl Prompts {
     ///
     /// Newest first. Of somebody else's prompt only those that were public.
     #[oai(path = "/api/v1/expert-prompts/:id/versions", method = "get", operation_id = "prompt_versions")]
-    #[expect(clippy::too_many_arguments, reason = "each is a parameter of the request")]
     async fn versions(
         &self,
         caller: Caller,
@@ -226,7 +225,7 @@ impl Prompts {
                 PromptVersion,
                 r#"select (select c.position from checkpoint c where c.name = 'prompt') as "at!",
                           id, version, user_id, sub_specialty_id, title, content, variables, llm_provider, model,
-                          parameters, is_public, created_at, position
+                          parameters, is_public, created_at as "created_at: Time", position
                    from prompt_version
                    where id = $1 and version < $2 and ($5 or user_id = $4 or is_public)
                    order by version desc

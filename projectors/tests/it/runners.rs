@@ -34,10 +34,8 @@ pub fn log(database: &Database) -> Store {
 
 /// Waits for what must come, and fails where it does not.
 async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match tokio::time::timeout(Duration::from_secs(30), future).await {
-        Ok(value) => value,
-        Err(_) => panic!("not within half a minute: {what}"),
-    }
+    let within = tokio::time::timeout(Duration::from_secs(30), future).await;
+    within.unwrap_or_else(|_| panic!("not within half a minute: {what}"))
 }
 
 /// Some of everything, `from` telling one script from another.

@@ -1,18 +1,17 @@
 //! The events of an execution, out of the log itself: whoever has just requested one finds it at once.
 
-use chrono::{DateTime, Utc};
 use events::Recorded;
-use poem::IntoResponse;
+use poem::{IntoResponse, http::StatusCode, web::sse::SSE};
 use poem_openapi::{
     ApiResponse, Object,
     payload::EventStream,
-    registry::{MetaResponses, Registry},
+    registry::{MetaResponse, MetaResponses, Registry},
 };
 use serde_json::Value;
 use service::http::{Caller, Page, Problem, Read};
 use uuid::Uuid;
 
-use crate::reading::Reading;
+use crate::{reading::Reading, time::Time};
 
 /// The stream of executions in the log.
 const STREAM: &str = "execution";
@@ -20,6 +19,7 @@ const STREAM: &str = "execution";
 /// An event.
 #[derive(Debug, Clone, PartialEq, Object)]
 #[oai(rename = "ExecutionEvent")]
+#[expect(clippy::struct_field_names, reason = "the words of the contract")]
 pub struct Event {
     /// Its place in the log.
     pub position: i64,
@@ -34,7 +34,7 @@ pub struct Event {
     /// All about it; its form depends on `kind`.
     pub data: Value,
     /// When it was recorded.
-    pub recorded_at: DateTime<Utc>,
+    pub recorded_at: Time,
 }
 
 /// All that happened to one execution so far.
@@ -69,7 +69,7 @@ impl TryFrom<Recorded> for Event {
             version: event.version,
             data: serde_json::from_str(&event.data).map_err(Problem::internal)?,
             kind: event.kind,
-            recorded_at: event.recorded_at,
+            recorded_at: Time(event.recorded_at),
         })
     }
 }
@@ -79,14 +79,17 @@ pub enum Answer {
     /// JSON.
     List(Read<Page<Event>>),
     /// Server-sent events.
-    Live(poem::Response),
+    Live(SSE),
+    /// What was asked for ended with the event that the client has: it need not come again.
+    Over,
 }
 
 impl IntoResponse for Answer {
     fn into_response(self) -> poem::Response {
         match self {
             Self::List(list) => list.into_response(),
-            Self::Live(stream) => stream,
+            Self::Live(stream) => stream.into_response(),
+            Self::Over => StatusCode::NO_CONTENT.into_response(),
         }
     }
 }
@@ -100,6 +103,13 @@ impl ApiResponse for Answer {
         if let Some(ok) = meta.responses.iter_mut().find(|response| response.status == Some(200)) {
             ok.content.extend(live);
         }
+        meta.responses.push(MetaResponse {
+            description: "Nothing follows Last-Event-ID",
+            status: Some(StatusCode::NO_CONTENT.as_u16()),
+            status_range: None,
+            content: Vec::new(),
+            headers: Vec::new(),
+        });
         meta
     }
 

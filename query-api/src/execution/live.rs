@@ -3,15 +3,12 @@
 use std::{collections::VecDeque, time::Duration};
 
 use futures_util::{Stream, stream};
-use poem::{
-    IntoResponse, Response,
-    web::sse::{Event as Message, SSE},
-};
+use poem::web::sse::{Event as Message, SSE};
 use poem_openapi::types::ToJSON;
 use service::http::{Caller, Problem};
 use uuid::Uuid;
 
-use super::history::{self, Event};
+use super::history::{self, Answer, Event};
 use crate::{reading::Reading, waiters::Watch};
 
 /// A comment is sent after so long without an event, so that nobody between takes the connection for dead.
@@ -33,14 +30,13 @@ struct Live {
     over: bool,
 }
 
-/// The events of `id` after the position `last_event_id`, until it has ended: 204, which tells a client not to come again,
-/// where there is nothing after that.
+/// The events of `id` after the position `last_event_id`, until it has ended.
 pub async fn stream(
     reading: &Reading,
     id: Uuid,
     caller: &Caller,
     last_event_id: Option<&str>,
-) -> Result<Response, Problem> {
+) -> Result<Answer, Problem> {
     let after = match last_event_id.map(str::trim).filter(|id| !id.is_empty()) {
         Some(position) => position
             .parse()
@@ -59,9 +55,9 @@ pub async fn stream(
     live.read().await?;
     live.queue.retain(|event| event.position > after);
     if live.over && live.queue.is_empty() {
-        return Ok(Response::builder().status(poem::http::StatusCode::NO_CONTENT).finish());
+        return Ok(Answer::Over);
     }
-    Ok(SSE::new(live.messages()).keep_alive(HEARTBEAT).into_response())
+    Ok(Answer::Live(SSE::new(live.messages()).keep_alive(HEARTBEAT)))
 }
 
 impl Live {

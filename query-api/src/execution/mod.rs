@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::{
     Context,
     reading::{Reading, more_than, one},
+    time::Time,
 };
 use history::{Answer, History};
 use row::{Execution, Failure, Status, execution};
@@ -136,7 +137,7 @@ impl Executions {
     ) -> Result<Answer, Problem> {
         self.0.reach(PROJECTION, min_position.0).await?;
         if wants_stream(accept.as_deref()) {
-            return live::stream(&self.0, id.0, &caller, last_event_id.as_deref()).await.map(Answer::Live);
+            return live::stream(&self.0, id.0, &caller, last_event_id.as_deref()).await;
         }
         let limit = http::limit(limit.0.or(Some(100)))?;
         let after = http::place::<i32>(cursor.as_deref())?.unwrap_or(0);

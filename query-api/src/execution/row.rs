@@ -1,13 +1,12 @@
 //! An execution as it reads.
 
-use chrono::{DateTime, Utc};
 use poem_openapi::{Enum, Object};
 use serde::Deserialize;
 use serde_json::Value;
 use sqlx::{Database, Decode, Postgres, Type, error::BoxDynError, types::Json};
 use uuid::Uuid;
 
-use crate::reading::Placed;
+use crate::{reading::Placed, time::Time};
 
 /// How far an execution is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
@@ -63,6 +62,7 @@ impl<'r> Decode<'r, Postgres> for Failure {
 
 /// A run of a prompt.
 #[derive(Debug, Clone, PartialEq, Object)]
+#[expect(clippy::struct_field_names, reason = "the words of the contract")]
 pub struct Execution {
     #[oai(skip)]
     pub(super) at: i64,
@@ -101,11 +101,11 @@ pub struct Execution {
     /// The execution that this one repeats.
     pub(super) retry_of: Option<Uuid>,
     /// When it was requested.
-    pub(super) created_at: DateTime<Utc>,
+    pub(super) created_at: Time,
     /// When it was first started.
-    pub(super) started_at: Option<DateTime<Utc>>,
+    pub(super) started_at: Option<Time>,
     /// When it ended.
-    pub(super) finished_at: Option<DateTime<Utc>>,
+    pub(super) finished_at: Option<Time>,
     /// How many events it has.
     pub(super) version: i32,
     /// The place of its last event in the log.
@@ -132,7 +132,9 @@ macro_rules! execution {
                       case when error_code is not null
                            then json_build_object('code', error_code, 'detail', coalesce(error_detail, '')) end
                           as "error: Failure",
-                      retry_of, created_at, started_at, finished_at, version, position
+                      retry_of,
+                      created_at as "created_at: Time",
+                      started_at as "started_at: Time", finished_at as "finished_at: Time", version, position
                from execution where "# + $tail,
             $($argument),+
         )

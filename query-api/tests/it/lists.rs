@@ -1,0 +1,59 @@
+//! Lists: pages that hold still while things are added, filters, and searches.
+
+use uuid::Uuid;
+
+use crate::world::{Person, World, prompt, queued, succeeded};
+
+#[tokio::test]
+async fn pages_hold_still_while_things_are_added() {
+    let world = World::new().await;
+    let owner = Person::new(1, false);
+    let add = async |ids: std::ops::Range<u128>| {
+        let rows: String = ids.map(|id| queued(id, owner.id)).collect();
+        world.project("execution", 200, &rows).await;
+    };
+    add(100..125).await;
+    let (mut seen, mut cursor) = world.get(&owner, "/api/v1/executions?limit=10").await.page();
+    let mut next = 125;
+    while let Some(place) = cursor {
+        add(next..next + 7).await;
+        next += 7;
+        let (ids, following) = world.get(&owner, &format!("/api/v1/executions?limit=10&cursor={place}")).await.page();
+        seen.extend(ids);
+        cursor = following;
+    }
+    assert_eq!(seen, (100..125).rev().collect::<Vec<_>>());
+    assert_eq!(world.get(&owner, "/api/v1/executions").await.page().0.len(), 20, "without a limit");
+    let (all, end) = world.get(&owner, "/api/v1/executions?limit=100").await.page();
+    assert_eq!((all.len(), end), (39, None));
+}
+
+#[tokio::test]
+async fn executions_are_filtered_by_status_and_prompt() {
+    let world = World::new().await;
+    let owner = Person::new(1, false);
+    let rows = queued(1, owner.id) + &queued(2, owner.id) + &succeeded(2) + &queued(3, owner.id);
+    world.project("execution", 150, &rows).await;
+    let ids = async |query: &str| world.get(&owner, &format!("/api/v1/executions?{query}")).await.page().0;
+    assert_eq!(ids("status=queued").await, [3, 1]);
+    assert_eq!(ids("status=succeeded").await, [2]);
+    assert_eq!(ids("status=timed_out").await, []);
+    assert_eq!(ids(&format!("prompt_id={}", Uuid::from_u128(9))).await, [3, 2, 1]);
+    assert_eq!(ids(&format!("prompt_id={}&status=queued", Uuid::from_u128(8))).await, []);
+}
+
+#[tokio::test]
+async fn prompts_are_found_by_a_part_of_title_or_content() {
+    let world = World::new().await;
+    let owner = Person::new(1, false);
+    let rows = prompt(1, owner.id, false, "Heart RATE 50%") + &prompt(2, owner.id, false, "Heart_rate 500");
+    world.project("prompt", 150, &rows).await;
+    let ids = async |q: &str| world.get(&owner, &format!("/api/v1/expert-prompts?q={q}")).await.page().0;
+    assert_eq!(ids("heart").await, [2, 1]);
+    assert_eq!(ids("t%20rAtE").await, [1]);
+    assert_eq!(ids("50%25").await, [1], "a percent sign is one");
+    assert_eq!(ids("t_r").await, [2], "and so is an underscore");
+    assert_eq!(ids("%5C").await, [], "and a backslash");
+    assert_eq!(ids("%7B%7B%20name").await, [2, 1], "in the content");
+    assert_eq!(ids("").await, [2, 1]);
+}

@@ -1,0 +1,9 @@
+//! The query API as a client meets it, on a real PostgreSQL. Rows are written here by hand: that the projectors write the
+//! same is for the whole system's tests.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may end where it stands")]
+
+mod events;
+mod lists;
+mod reads;
+mod waits;
+mod world;

@@ -1,0 +1,135 @@
+//! Waiting: for a position, for an execution's end, and not for ever.
+
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use crate::world::{Person, World, queued, succeeded, within};
+
+fn path(id: u128) -> String {
+    format!("/api/v1/executions/{}", Uuid::from_u128(id))
+}
+
+/// Begins to ask, lets `meanwhile` happen, and brings the answer.
+async fn meanwhile<T>(asking: impl Future<Output = T>, meanwhile: impl Future<Output = ()>) -> T {
+    let (answer, ()) = within("an answer", async { tokio::join!(biased; asking, meanwhile) }).await;
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_position_is_waited_for_and_then_answered_from() {
+    let world = World::new().await;
+    let owner = Person::new(1, false);
+    let one = path(5) + "?min_position=141";
+    let answer = meanwhile(world.get(&owner, &one), world.project("execution", 141, &queued(5, owner.id))).await;
+    assert_eq!((answer.status, answer.position), (200, Some(141)));
+    let list = "/api/v1/specialties?min_position=160";
+    let answer = meanwhile(world.get(&owner, list), world.project("catalog", 170, "")).await;
+    assert_eq!((answer.status, answer.position), (200, Some(170)));
+    assert_eq!(world.get(&owner, &(path(5) + "?min_position=1")).await.status, 200);
+    assert_eq!(world.get(&owner, &(path(6) + "?min_position=1")).await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_position_that_does_not_come_is_a_503_to_be_tried_again() {
+    let world = World::new().await;
+    let begun = Instant::now();
+    let answer = world.get(&Person::new(1, false), "/api/v1/executions?min_position=101").await;
+    assert_eq!((answer.status, answer.retry_after.as_deref()), (503, Some("1")));
+    let waited = begun.elapsed();
+    assert!((Duration::from_secs(5)..Duration::from_secs(7)).contains(&waited), "{waited:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_execution_is_answered_as_soon_as_it_has_ended_even_one_that_was_not_known() {
+    let world = World::new().await;
+    let owner = Person::new(1, false);
+    let prefer = [("prefer", "wait=30")];
+    let begun = Instant::now();
+    let runs = async {
+        world.project("execution", 141, &queued(5, owner.id)).await;
+        world.project("execution", 142, "update execution set status = 'running', version = 2").await;
+        world.project("execution", 143, &succeeded(5)).await;
+    };
+    let answer = meanwhile(world.get_with(&owner, &path(5), &prefer), runs).await;
+    assert_eq!((answer.status, answer.position), (200, Some(143)));
+    assert_eq!((&answer.body["status"], answer.applied.as_deref()), (&"succeeded".into(), Some("wait")));
+    let again = world.get_with(&owner, &path(5), &prefer).await;
+    assert_eq!(again.status, 200, "what has ended is not waited for");
+    assert!(begun.elapsed() < Duration::from_secs(20));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hundreds_wait_at_once_and_each_gets_its_own() {
+    let world = World::new().await;
+    let owner = Person::new(1, false);
+    let ids = 1000..1300_u128;
+    let rows: String = ids.clone().map(|id| queued(id, owner.id)).collect();
+    world.project("execution", 141, &rows).await;
+    let asking = futures_util::future::join_all(ids.clone().map(|id| {
+        let (world, owner, path) = (&world, &owner, path(id));
+        async move { world.get_with(owner, &path, &[("prefer", "wait=30")]).await }
+    }));
+    let ending: String = ids.clone().map(succeeded).collect();
+    let answers = meanwhile(asking, world.project("execution", 142, &ending)).await;
+    for (id, answer) in ids.zip(answers) {
+        assert_eq!((answer.status, &answer.body["status"]), (200, &"succeeded".into()));
+        assert_eq!(answer.body["id"], Uuid::from_u128(id).to_string());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_the_time_it_is_answered_as_it_stands() {
+    let world = World::new().await;
+    let (owner, other) = (Person::new(1, false), Person::new(2, false));
+    world.project("execution", 141, &(queued(5, owner.id) + &queued(6, owner.id) + &succeeded(6))).await;
+    let prefer = [("prefer", "wait=1")];
+    let begun = Instant::now();
+    let answer = world.get_with(&owner, &path(5), &prefer).await;
+    assert_eq!((answer.status, &answer.body["status"]), (200, &"queued".into()));
+    assert_eq!(answer.applied.as_deref(), Some("wait"));
+    assert!(begun.elapsed() >= Duration::from_secs(1));
+    // Another's is like none: neither the answer nor its time tells of it.
+    for id in [6, 99] {
+        let begun = Instant::now();
+        assert_eq!(world.get_with(&other, &path(id), &prefer).await.status, 404);
+        assert!(begun.elapsed() >= Duration::from_secs(1));
+    }
+    let plain = world.get_with(&owner, &path(5), &[("prefer", "respond-async")]).await;
+    assert_eq!(plain.applied, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_kept_waiting_by_a_process_that_stops() {
+    let world = World::new().await;
+    let owner = Person::new(1, false);
+    world.project("execution", 141, &queued(5, owner.id)).await;
+    let begun = Instant::now();
+    let asking = async {
+        let (path, prefer) = (path(5), [("prefer", "wait=60")]);
+        tokio::join!(world.get_with(&owner, &path, &prefer), world.get(&owner, "/api/v1/executions?min_position=1000"))
+    };
+    let (ended, reached) = meanwhile(asking, async { world.lifecycle.stop() }).await;
+    assert_eq!((ended.status, &ended.body["status"]), (200, &"queued".into()));
+    assert_eq!(reached.status, 503);
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_caller_is_waited_for_until_the_read_model_has_the_log() {
+    let world = World::new().await;
+    let me = Person::new(1, true);
+    let insert = format!(
+        "insert into user_account values ('{}', 'a@example.org', 'Ada', '{{admin}}', true, now(), now(), 1, 1)",
+        me.id
+    );
+    world.project("identity", 0, "").await;
+    crate::events::happened(&world, 1, me.id, &["execution_requested"]).await;
+    let answer = meanwhile(world.get(&me, "/api/v1/auth/me"), world.project("identity", 1, &insert)).await;
+    assert_eq!((answer.status, answer.position), (200, Some(1)));
+    let mut fields: Vec<_> = answer.body.as_object().unwrap().keys().cloned().collect();
+    fields.sort();
+    assert_eq!(fields, ["created_at", "email", "id", "is_active", "roles", "updated_at", "username"]);
+    assert_eq!(answer.body["roles"], serde_json::json!(["admin"]));
+    assert_eq!(world.get(&Person::new(7, false), "/api/v1/auth/me").await.status, 404);
+}

@@ -120,11 +120,16 @@ impl Bus {
 
     /// Sends what is queued and closes the connection, within about a second.
     pub async fn drain(&self) {
+        self.flush().await;
+        let _ = timeout(Duration::from_millis(100), self.client.drain()).await;
+    }
+
+    /// Sends what is queued, within about a second.
+    pub(crate) async fn flush(&self) {
         if self.is_connected() {
             // Flushing fails when the connection goes away, and then nothing can be sent any more.
             let _ = timeout(Duration::from_secs(1), self.client.flush()).await;
         }
-        let _ = timeout(Duration::from_millis(100), self.client.drain()).await;
     }
 
     /// How often the connection has come up or gone down. What was in flight when this changes is not to be relied on.

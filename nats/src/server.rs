@@ -6,7 +6,7 @@
 use std::{fmt::Write as _, net::SocketAddr, path::Path};
 
 /// The durable consumers that readers must not touch: every [`crate::Jobs`] has its name here.
-pub const DURABLES: &[&str] = &["executions", "cancellations"];
+pub const DURABLES: &[&str] = &["executions"];
 
 /// Who connects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +90,8 @@ pub struct Config<'a> {
     pub max_file_store: u64,
     /// The passwords.
     pub users: &'a Users,
+    /// The durable consumers that readers must not touch, usually [`DURABLES`].
+    pub durables: &'a [&'a str],
 }
 
 impl Config<'_> {
@@ -97,7 +99,7 @@ impl Config<'_> {
     pub fn text(&self) -> String {
         let mut users = String::new();
         for user in User::ALL {
-            let Permissions { publish, deny, subscribe } = permissions(user);
+            let Permissions { publish, deny, subscribe } = permissions(user, self.durables);
             // Writing to a string does not fail.
             let _ = writeln!(
                 users,
@@ -133,7 +135,7 @@ struct Permissions {
     subscribe: Vec<String>,
 }
 
-fn permissions(user: User) -> Permissions {
+fn permissions(user: User, durables: &[&str]) -> Permissions {
     const READ: &[&str] = &["INFO", "STREAM.INFO.*", "STREAM.NAMES", "STREAM.LIST", "STREAM.MSG.GET.*", "DIRECT.GET.>"];
     const CONSUME: &[&str] = &[
         "CONSUMER.CREATE.>",
@@ -158,7 +160,7 @@ fn permissions(user: User) -> Permissions {
     let deny = match user {
         User::Relay => Vec::new(),
         User::Worker => vec!["events.>".to_owned()],
-        User::Reader => DURABLES.iter().flat_map(|durable| untouchable(durable)).collect(),
+        User::Reader => durables.iter().flat_map(|durable| untouchable(durable)).collect(),
     };
     let inbox = format!("{}.>", user.inbox());
     let subscribe = more(vec![inbox], &["events.>", "ops.>", "live.>"]);

@@ -85,6 +85,7 @@ impl Jobs {
             () = running.all() => {}
             () = hard.cancelled() => running.hand_back().await,
         }
+        bus.flush().await;
         Ok(())
     }
 

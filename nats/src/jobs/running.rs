@@ -14,6 +14,9 @@ use crate::Bus;
 /// After a job that panicked.
 const AFTER_PANIC: Duration = Duration::from_secs(5);
 
+/// For jobs that end at the very time when they are given up.
+const LAST_WORD: Duration = Duration::from_millis(100);
+
 pub(super) struct Running {
     bus: Bus,
     ack_wait: Duration,
@@ -65,6 +68,8 @@ impl Running {
 
     /// Gives up those that still run: somebody else may have them at once.
     pub(super) async fn hand_back(&mut self) {
+        // One that has just ended answers for itself.
+        let _ = timeout(LAST_WORD, self.all()).await;
         self.tasks.abort_all();
         for (_, (_, reply)) in self.open.drain() {
             answer(&self.bus, reply, AckKind::Nak(None)).await;

@@ -75,6 +75,8 @@ pub struct Status {
     pub relayed: i64,
     /// The connection to NATS stands.
     pub connected: bool,
+    /// How many turns have failed, since it began.
+    pub failures: u64,
 }
 
 /// The relay of one process.
@@ -274,6 +276,9 @@ impl Relay {
             Err(error) => tracing::warn!(%error, source = error.source(), "the relay fails; it goes on trying"),
         }
         self.failing = failing;
+        if failing {
+            self.status.send_modify(|status| status.failures += 1);
+        }
         stepped.ok()
     }
 }

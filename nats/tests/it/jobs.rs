@@ -1,0 +1,259 @@
+//! Jobs: each is done, by somebody, however often it takes, and never more at a time than there are slots.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_nats::jetstream::{self, consumer::PullConsumer};
+use events::{Recorded, Store, store::StoreError};
+use nats::{Jobs, Verdict, server::User};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinHandle,
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::world::{World, within};
+
+/// What the workers of a test have done, and when they may go on.
+#[derive(Clone)]
+struct Work {
+    /// A job ends when it gets a permit.
+    gate: Arc<Semaphore>,
+    /// How often each position was begun, by when.
+    begun: Arc<Mutex<BTreeMap<i64, Vec<Instant>>>>,
+    state: watch::Sender<State>,
+    /// What the nth attempt answers.
+    verdict: fn(usize) -> Verdict,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct State {
+    now: usize,
+    most: usize,
+    done: usize,
+}
+
+impl Work {
+    fn new(verdict: fn(usize) -> Verdict) -> Self {
+        Self { gate: Arc::new(Semaphore::new(0)), begun: Arc::default(), state: watch::Sender::default(), verdict }
+    }
+
+    fn open() -> Self {
+        let work = Self::new(|_| Verdict::Done);
+        work.gate.add_permits(100_000);
+        work
+    }
+
+    async fn run(self, event: Recorded) -> Verdict {
+        let attempt = {
+            let mut begun = self.begun.lock().unwrap();
+            let begun = begun.entry(event.position).or_default();
+            begun.push(Instant::now());
+            begun.len()
+        };
+        self.state.send_modify(|s| {
+            s.now += 1;
+            s.most = s.most.max(s.now);
+        });
+        self.gate.acquire().await.unwrap().forget();
+        let verdict = (self.verdict)(attempt);
+        self.state.send_modify(|s| {
+            s.now -= 1;
+            s.done += usize::from(verdict == Verdict::Done);
+        });
+        verdict
+    }
+
+    async fn wait(&self, what: &str, until: impl FnMut(&State) -> bool) -> State {
+        *within(what, self.state.subscribe().wait_for(until)).await.unwrap()
+    }
+
+    fn begun(&self) -> BTreeMap<i64, Vec<Instant>> {
+        self.begun.lock().unwrap().clone()
+    }
+}
+
+struct Worker {
+    soft: CancellationToken,
+    hard: CancellationToken,
+    task: JoinHandle<Result<(), nats::Error>>,
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn jobs(slots: usize) -> Jobs {
+    Jobs {
+        durable: "executions",
+        stream: "specialty",
+        kinds: &["specialty_created"],
+        slots,
+        ack_wait: Duration::from_secs(1),
+    }
+}
+
+async fn from_the_beginning(_store: &Store) -> Result<i64, StoreError> {
+    Ok(1)
+}
+
+async fn worker(world: &World, jobs: Jobs, work: &Work) -> Worker {
+    let (soft, hard) = (CancellationToken::new(), CancellationToken::new());
+    let (store, bus, work) = (world.store.clone(), world.bus(User::Worker).await, work.clone());
+    let work = move |event| work.clone().run(event);
+    let task = tokio::spawn(jobs.run(store, bus, from_the_beginning, work, soft.clone(), hard.clone()));
+    Worker { soft, hard, task }
+}
+
+/// How the consumer stands: acknowledged up to, and not yet acknowledged.
+async fn settled(world: &World, position: i64) {
+    let jetstream = jetstream::new(world.client(User::Relay).await);
+    let stream = nats::stream::name(world.store.epoch().await.unwrap());
+    within("all acknowledged", async {
+        loop {
+            let consumer: Result<PullConsumer, _> = jetstream.get_consumer_from_stream("executions", &stream).await;
+            let Ok(consumer) = consumer else { continue };
+            let info = consumer.cached_info();
+            if info.num_ack_pending == 0 && i64::try_from(info.ack_floor.stream_sequence) == Ok(position) {
+                break;
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_job_is_done_and_no_more_at_a_time_than_slots() {
+    let world = World::new().await;
+    let _relay = world.relay().await;
+    let work = Work::new(|_| Verdict::Done);
+    let _worker = worker(&world, jobs(3), &work).await;
+    let head = world.write(40).await;
+    work.wait("three begun", |s| s.now == 3).await;
+    // Longer than the ack wait: what the client held ready would come back, what runs gives signs of life.
+    let begun = Instant::now();
+    within("the ack wait, twice", async {
+        let mut state = work.state.subscribe();
+        state.borrow_and_update();
+        while let Ok(changed) = tokio::time::timeout_at(begun + Duration::from_millis(2500), state.changed()).await {
+            changed.unwrap();
+        }
+    })
+    .await;
+    work.gate.add_permits(1000);
+    let state = work.wait("all done", |s| s.done >= 40).await;
+    assert_eq!(state.most, 3);
+    settled(&world, head).await;
+    assert!(work.begun().values().all(|begun| begun.len() == 1), "some were handed out twice");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_vanishes_is_replaced() {
+    let world = World::new().await;
+    let _relay = world.relay().await;
+    let stuck = Work::new(|_| Verdict::Done);
+    let vanishing = worker(&world, jobs(4), &stuck).await;
+    let head = world.write(4).await;
+    stuck.wait("four begun", |s| s.now == 4).await;
+    drop(vanishing);
+    let work = Work::open();
+    let _worker = worker(&world, jobs(4), &work).await;
+    work.wait("all done", |s| s.done >= 4).await;
+    settled(&world, head).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_put_off_comes_back_when_it_said() {
+    let world = World::new().await;
+    let _relay = world.relay().await;
+    let work =
+        Work::new(|attempt| if attempt < 3 { Verdict::Later(Duration::from_millis(700)) } else { Verdict::Done });
+    work.gate.add_permits(1000);
+    let _worker = worker(&world, jobs(4), &work).await;
+    let head = world.write(2).await;
+    work.wait("both done", |s| s.done >= 2).await;
+    settled(&world, head).await;
+    for begun in work.begun().values() {
+        assert_eq!(begun.len(), 3);
+        for pair in begun.windows(2) {
+            assert!(pair[1] - pair[0] >= Duration::from_millis(650), "{:?}", pair[1] - pair[0]);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_consumer_is_made_again_on_a_wiped_server_and_in_a_new_epoch() {
+    let world = World::new().await;
+    let mut relay = world.relay().await;
+    let work = Work::open();
+    let _worker = worker(&world, jobs(8), &work).await;
+    let head = world.write(10).await;
+    settled(&world, head).await;
+    world.nats.wipe_store().await.unwrap();
+    let head = world.write(10).await;
+    relay.begins(&world, 1, head).await;
+    settled(&world, head).await;
+    assert_eq!(work.begun().len(), 20);
+
+    world.store.raise_epoch(1).await.unwrap();
+    let head = world.write(10).await;
+    relay.begins(&world, 2, head).await;
+    settled(&world, head).await;
+    assert_eq!(work.begun().len(), 30);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_stops_finishes_what_it_has_and_hands_the_rest_back() {
+    let world = World::new().await;
+    let _relay = world.relay().await;
+    let slow = Jobs { ack_wait: Duration::from_secs(600), ..jobs(2) };
+    let first = Work::new(|_| Verdict::Done);
+    let mut leaving = worker(&world, slow.clone(), &first).await;
+    let head = world.write(6).await;
+    first.wait("two begun", |s| s.now == 2).await;
+    leaving.soft.cancel();
+    first.gate.add_permits(1);
+    first.wait("one done", |s| s.done >= 1).await;
+    leaving.hard.cancel();
+    within("its end", &mut leaving.task).await.unwrap().unwrap();
+    assert_eq!(first.begun().len(), 2, "it took nothing new");
+    // Nobody waits for ten minutes.
+    let second = Work::open();
+    let _worker = worker(&world, slow, &second).await;
+    second.wait("the others done", |s| s.done >= 5).await;
+    settled(&world, head).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_panics_does_not_take_the_worker_with_it() {
+    let world = World::new().await;
+    let _relay = world.relay().await;
+    let work = Work::new(|attempt| if attempt == 1 { panic!("a test's panic") } else { Verdict::Done });
+    work.gate.add_permits(1000);
+    let _worker = worker(&world, jobs(2), &work).await;
+    let head = world.write(2).await;
+    work.wait("both done", |s| s.done >= 2).await;
+    settled(&world, head).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_workers_share_the_work_over_a_server_that_is_killed() {
+    let world = World::new().await;
+    let mut relay = world.relay().await;
+    let work = Work::open();
+    let _one = worker(&world, jobs(8), &work).await;
+    let _two = worker(&world, jobs(8), &work).await;
+    let head = world.write(300).await;
+    work.wait("some done", |s| s.done > 50).await;
+    world.nats.kill9().await;
+    world.nats.restart().await.unwrap();
+    relay.reaches(head).await;
+    settled(&world, head).await;
+    assert_eq!(work.begun().len(), 300);
+}

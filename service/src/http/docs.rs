@@ -16,6 +16,7 @@ pub fn merge(documents: &[String]) -> Result<String, serde_json::Error> {
         union(&mut merged, document);
     }
     close(&mut merged);
+    open_to_null(&mut merged);
     serde_json::to_string_pretty(&merged)
 }
 
@@ -122,6 +123,32 @@ fn close(document: &mut Value) {
     }
 }
 
+/// Says of every field that an object need not have that it may be null as well: so are bodies taken, and so are answers
+/// given (`OpenAPI` 3.0 allows no null of itself, and nothing beside a `$ref`).
+fn open_to_null(document: &mut Value) {
+    let schemas = document.pointer_mut("/components/schemas").and_then(Value::as_object_mut);
+    for schema in schemas.into_iter().flatten().filter_map(|(_, schema)| schema.as_object_mut()) {
+        let required = schema.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
+        let properties = schema.get_mut("properties").and_then(Value::as_object_mut);
+        for (name, property) in properties.into_iter().flatten() {
+            if required.iter().any(|known| known == name) {
+                continue;
+            }
+            match property.as_object_mut() {
+                // Without a type everything is allowed already.
+                Some(fields) if fields.contains_key("type") => {
+                    fields.insert("nullable".to_owned(), Value::Bool(true));
+                }
+                Some(fields) if fields.contains_key("$ref") || fields.contains_key("allOf") => {
+                    let nothing = json!({ "type": "object", "nullable": true, "enum": [null] });
+                    *property = json!({ "anyOf": [property.clone(), nothing] });
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
 fn references(value: &Value, names: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
@@ -184,5 +211,25 @@ mod tests {
         assert_eq!(methods, ["get", "patch", "post"]);
         assert_eq!(merged["components"]["schemas"]["B"]["additionalProperties"], json!(false));
         assert_eq!(merged["components"]["schemas"]["C"]["additionalProperties"], Value::Null);
+    }
+
+    #[test]
+    fn what_need_not_be_there_may_be_null() {
+        let document = json!({ "components": { "schemas": { "Thing": {
+            "type": "object",
+            "required": ["id"],
+            "properties": {
+                "id": { "type": "string" },
+                "note": { "type": "string" },
+                "part": { "$ref": "#/components/schemas/Part" },
+                "any": {}
+            }
+        } } } });
+        let merged: Value = serde_json::from_str(&merge(&[document.to_string()]).expect("JSON")).expect("JSON");
+        let properties = &merged["components"]["schemas"]["Thing"]["properties"];
+        assert_eq!(properties["id"], json!({ "type": "string" }));
+        assert_eq!(properties["note"], json!({ "type": "string", "nullable": true }));
+        assert_eq!(properties["part"]["anyOf"][1], json!({ "type": "object", "nullable": true, "enum": [null] }));
+        assert_eq!(properties["any"], json!({}));
     }
 }

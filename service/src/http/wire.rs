@@ -36,7 +36,7 @@ impl Problem {
             detail: parts.detail.clone().into_owned(),
             code: parts.code.clone().into_owned(),
             trace_id: parts.trace_id.clone(),
-            errors: parts.errors.iter().map(Place::from).collect(),
+            errors: (!parts.errors.is_empty()).then(|| parts.errors.iter().map(Place::from).collect()),
         };
         form.to_json_string()
     }
@@ -59,8 +59,7 @@ struct Form {
     /// The trace of this request, to be named when asking for help.
     trace_id: Option<String>,
     /// The fields at fault, where there are any.
-    #[oai(skip_serializing_if_is_empty)]
-    errors: Vec<Place>,
+    errors: Option<Vec<Place>>,
 }
 
 /// One field at fault.

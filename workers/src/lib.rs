@@ -27,7 +27,7 @@ use job::Job as _;
 pub use process::run;
 use provider::Providers;
 
-/// The durable consumers of all jobs.
+/// The durable consumers of all jobs, for the server's configuration: no reader of the bus may touch them.
 pub const DURABLES: &[&str] = &[Executions::NAME];
 
 /// How long a question after our health may take.
@@ -65,15 +65,5 @@ async fn readiness(store: &Store, bus: &Bus) -> Readiness {
         (false, Ok(())) => Readiness::NotReady("the database does not answer".to_owned()),
         (true, Err(why)) => Readiness::NotReady(format!("NATS: {why}")),
         (false, Err(why)) => Readiness::NotReady(format!("the database does not answer; NATS: {why}")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_reader_of_the_bus_can_touch_our_consumers() {
-        assert!(DURABLES.iter().all(|durable| nats::server::DURABLES.contains(durable)));
     }
 }

@@ -39,7 +39,7 @@ impl System {
     async fn on(log: Log) -> Self {
         let users = Users { relay: "r".to_owned(), worker: "w".to_owned(), reader: "d".to_owned() };
         let text = |addr, store_dir: &std::path::Path| {
-            Config { addr, store_dir, max_file_store: 256 << 20, users: &users }.text()
+            Config { addr, store_dir, max_file_store: 256 << 20, users: &users, durables: workers::DURABLES }.text()
         };
         let nats = testkit::nats(text).await;
         let life = Lifecycle::new();

@@ -178,3 +178,46 @@ impl Stream for User {
         Some(id)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cqrs_es::test::TestFramework;
+
+    use super::{ADMIN, Command, Error, Event, User};
+    use crate::{Claim, Fact, Refusal};
+
+    fn register(first: bool) -> Command {
+        Command::Register { email: "Ann@Example.com".to_owned(), username: "Ann".to_owned(), first }
+    }
+
+    fn registered(roles: &[&str]) -> Event {
+        let roles = roles.iter().map(|&role| role.to_owned()).collect();
+        Event::UserRegistered { email: "Ann@Example.com".to_owned(), username: "Ann".to_owned(), roles }
+    }
+
+    #[test]
+    fn a_user_is_registered_once_and_the_first_is_an_admin() {
+        let framework = || TestFramework::<User>::with(());
+        framework().given(vec![]).when(register(false)).then_expect_events(vec![registered(&[])]);
+        framework().given(vec![]).when(register(true)).then_expect_events(vec![registered(&[ADMIN])]);
+        framework().given(vec![registered(&[])]).when(register(false)).then_expect_error(Error::Exists);
+    }
+
+    #[test]
+    fn claims_do_not_regard_case_and_only_an_admin_claims_the_bootstrap() {
+        let claims = |roles: &[&str]| -> Vec<(String, String)> {
+            registered(roles).claims().into_iter().map(|c| (c.scope, c.value)).collect()
+        };
+        let own = [("email", "ann@example.com"), ("username", "ann"), ("bootstrap", "admin")];
+        let own = own.map(|(scope, value)| (scope.to_owned(), value.to_owned()));
+        assert_eq!(claims(&[]), own[..2]);
+        assert_eq!(claims(&["editor"]), own[..2]);
+        assert_eq!(claims(&[ADMIN]), own);
+        for (scope, code) in
+            [("email", "email_taken"), ("username", "username_taken"), ("bootstrap", "bootstrap_taken")]
+        {
+            assert_eq!(Error::taken(&Claim::folded(scope, "x")).code(), code);
+        }
+        assert_eq!(Claim::folded("email", " ÄB@x ").value, "äb@x");
+    }
+}

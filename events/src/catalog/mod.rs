@@ -2,6 +2,8 @@
 
 mod specialty;
 mod sub_specialty;
+#[cfg(test)]
+mod tests;
 
 pub use specialty::{Specialty, SpecialtyCommand, SpecialtyEvent};
 pub use sub_specialty::{SubSpecialty, SubSpecialtyCommand, SubSpecialtyEvent};

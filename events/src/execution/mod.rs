@@ -19,3 +19,8 @@ pub use aggregate::{Execution, MAX_ATTEMPTS, Status};
 pub use command::Command;
 pub use error::Error;
 pub use event::{Answer, Bill, Event, FailureClass, Request, Usage};
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod walks;

@@ -1,8 +1,16 @@
 //! Expert prompts: templates with variables, and which model they are for. A change makes a new immutable version.
 
 mod aggregate;
+mod filters;
+mod growth;
 mod rendering;
+mod schema_cost;
 mod template;
 
 pub use aggregate::{Changes, Command, Error, Event, Prompt, Revision};
 pub use rendering::{RENDERED_BYTES, Rendered};
+
+#[cfg(test)]
+mod template_tests;
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! A prompt's template and the schema of its variables: checked when they are written, used when the prompt is run.
 //!
-//! Templates are Jinja (minijinja, strict about undefined names, bounded in steps and in output); schemas are JSON Schema
-//! (no remote references, patterns by an engine that cannot backtrack).
+//! Templates are Jinja (minijinja, strict about undefined names, bounded in steps, in output and, by [`growth`], in what
+//! they take meanwhile); schemas are JSON Schema (no remote references, patterns by an engine that cannot backtrack).
 
 use std::io;
 
@@ -9,7 +9,12 @@ use jsonschema::{PatternOptions, Validator, error::ValidationErrorKind};
 use minijinja::{Environment, ErrorKind, UndefinedBehavior};
 use serde_json::Value;
 
-use super::rendering::RENDERED_BYTES;
+use super::{
+    filters,
+    growth::{self, Growth, Unmeasured},
+    rendering::RENDERED_BYTES,
+    schema_cost,
+};
 use crate::refusal::Fault;
 
 /// The most that a template may weigh, in bytes.
@@ -20,6 +25,12 @@ const SCHEMA_BYTES: usize = 64 * 1024;
 const DEPTH: usize = 32;
 /// How many steps a template may take: some milliseconds.
 const FUEL: u64 = 50_000;
+/// How many bytes it may go over where a single step can go over all of them: some hundred milliseconds.
+const WORK: u64 = 2_000_000_000;
+/// The most that anything in a template may come to, in bytes.
+const GROWN_BYTES: u64 = 64 * 1024 * 1024;
+/// How many checks a schema may come to, on all values of a prompt's variables.
+const CHECKS: u64 = 5_000_000;
 /// How many faults are named at once.
 const FAULTS: usize = 50;
 
@@ -39,24 +50,39 @@ pub(super) fn check(content: &str, schema: &Value) -> Vec<Fault> {
             None
         }
     };
-    match environment().template_from_str(content) {
-        Err(error) => faults.push(Fault::new("/content", describe(&error))),
-        Ok(template) => {
-            let environment = environment();
-            let known: Vec<&str> = environment.globals().map(|(name, _)| name).collect();
-            let mut missing: Vec<String> = template.undeclared_variables(false).into_iter().collect();
-            missing.retain(|name| !known.contains(&name.as_str()));
-            missing.sort();
-            for name in missing {
-                if declared.as_ref().is_some_and(|declared| !declared.contains(&name)) {
-                    let line = line_of(content, &name);
-                    faults
-                        .push(Fault::new("/content", format!("line {line}: `{name}` is not a variable of the schema")));
-                }
-            }
+    match growth::measure(content) {
+        Err(unmeasured) => faults.push(Fault::new("/content", refuse(&unmeasured))),
+        Ok(growth) if growth.bytes(content.len().max(1024)) > GROWN_BYTES => {
+            faults.push(Fault::new("/content", "makes too much of its variables: too many `~`, lists or filters"));
         }
+        Ok(_) => faults.extend(compile_faults(content, declared.as_deref())),
     }
     faults
+}
+
+fn compile_faults(content: &str, declared: Option<&[String]>) -> Vec<Fault> {
+    let environment = environment(FUEL);
+    let template = match environment.template_from_str(content) {
+        Ok(template) => template,
+        Err(error) => return vec![Fault::new("/content", describe(&error, FUEL))],
+    };
+    let Some(declared) = declared else { return Vec::new() };
+    let known: Vec<&str> = environment.globals().map(|(name, _)| name).collect();
+    let mut missing: Vec<String> = template.undeclared_variables(false).into_iter().collect();
+    missing.retain(|name| !known.contains(&name.as_str()) && !declared.contains(name));
+    missing.sort();
+    let fault = |name: String| {
+        let line = line_of(content, &name);
+        Fault::new("/content", format!("line {line}: `{name}` is not a variable of the schema"))
+    };
+    missing.into_iter().map(fault).collect()
+}
+
+fn refuse(unmeasured: &Unmeasured) -> String {
+    match unmeasured {
+        Unmeasured::Syntax(error) => describe(error, FUEL),
+        Unmeasured::Unavailable { line, what } => format!("line {line}: {what} is not available in a prompt"),
+    }
 }
 
 /// Renders `content` with `variables`, once they fit `schema`.
@@ -64,13 +90,28 @@ pub(super) fn render(content: &str, schema: &Value, variables: &Value) -> Result
     if depth(variables) > DEPTH {
         return Err(vec![Fault::new("/variables", format!("is nested more than {DEPTH} levels deep"))]);
     }
+    let weight = variables.to_string().len();
+    if weight > RENDERED_BYTES {
+        return Err(vec![Fault::new("/variables", format!("weigh {weight} bytes, of at most {RENDERED_BYTES}"))]);
+    }
+    let checks = schema_cost::checks(schema).map_err(|detail| vec![Fault::new("/variables", detail)])?;
+    if checks.saturating_mul(schema_cost::values(variables)) > CHECKS {
+        return Err(vec![Fault::new("/variables", "are too many values for so large a schema")]);
+    }
     let validator = compile(schema).map_err(|detail| vec![Fault::new("/variables", detail)])?;
     let faults: Vec<Fault> = validator.iter_errors(variables).take(FAULTS).flat_map(|e| fault(&e)).collect();
     if !faults.is_empty() {
         return Err(faults);
     }
-    let failed = |error: &minijinja::Error| vec![Fault::new("/variables", describe(error))];
-    let environment = environment();
+    let wrong = |detail: String| vec![Fault::new("/variables", detail)];
+    let growth = growth::measure(content).map_err(|unmeasured| wrong(refuse(&unmeasured)))?;
+    let weight = weight + content.len();
+    if growth.bytes(weight) > GROWN_BYTES {
+        return Err(wrong(format!("weigh, with the template, {weight} bytes: it could make too much of them")));
+    }
+    let fuel = fuel(growth, weight);
+    let failed = |error: &minijinja::Error| wrong(describe(error, fuel));
+    let environment = environment(fuel);
     let template = environment.template_from_str(content).map_err(|e| failed(&e))?;
     let mut output = Bounded(Vec::new());
     template
@@ -79,11 +120,18 @@ pub(super) fn render(content: &str, schema: &Value, variables: &Value) -> Result
     Ok(String::from_utf8_lossy(&output.0).into_owned())
 }
 
-fn environment() -> Environment<'static> {
+/// Fewer steps where one can go over all that there is.
+fn fuel(growth: Growth, weight: usize) -> u64 {
+    let step = u64::try_from(weight).unwrap_or(u64::MAX).saturating_mul(growth.factor);
+    if growth.heavy { (WORK / step.max(1)).min(FUEL) } else { FUEL }
+}
+
+fn environment(fuel: u64) -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_fuel(Some(FUEL));
+    environment.set_fuel(Some(fuel));
     environment.set_recursion_limit(64);
+    filters::install(&mut environment);
     // A namespace is how a loop could grow a text without end.
     environment.remove_global("namespace");
     environment.remove_global("debug");
@@ -103,6 +151,9 @@ fn check_schema(schema: &Value) -> Result<Vec<String>, Fault> {
     let weight = schema.to_string().len();
     if weight > SCHEMA_BYTES {
         return Err(at(format!("weighs {weight} bytes, of at most {SCHEMA_BYTES}")));
+    }
+    if schema_cost::checks(schema).map_err(at)? > CHECKS / 100 {
+        return Err(at("comes to too many checks".to_owned()));
     }
     compile(schema).map_err(at)?;
     let properties = object.get("properties").and_then(Value::as_object);
@@ -138,10 +189,13 @@ fn escape(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
-fn describe(error: &minijinja::Error) -> String {
+fn describe(error: &minijinja::Error, fuel: u64) -> String {
     let line = error.line().map(|line| format!("line {line}: ")).unwrap_or_default();
     match error.kind() {
-        ErrorKind::OutOfFuel => format!("{line}the template takes more than {FUEL} steps"),
+        ErrorKind::OutOfFuel if error.detail().is_some() => {
+            format!("{line}the template's filters go over too much text")
+        }
+        ErrorKind::OutOfFuel => format!("{line}the template takes more than {fuel} steps"),
         ErrorKind::WriteFailure => format!("the rendered prompt weighs more than {RENDERED_BYTES} bytes"),
         kind => match error.detail() {
             Some(detail) => format!("{line}{kind}: {detail}"),

@@ -1,0 +1,191 @@
+//! The rules of prompts as tables.
+
+use cqrs_es::test::TestFramework;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{Changes, Command, Error, Event, Prompt, Revision};
+use crate::{Class, Refusal, model::Parameters};
+
+const OWNER: Uuid = Uuid::from_u128(1);
+const OTHER: Uuid = Uuid::from_u128(2);
+
+fn revision() -> Revision {
+    Revision {
+        sub_specialty_id: Uuid::from_u128(3),
+        title: "ECG".to_owned(),
+        content: "Read {{ trace }}.".to_owned(),
+        variables: json!({"type": "object", "properties": {"trace": {"type": "string"}}, "required": ["trace"]}),
+        llm_provider: "echo".to_owned(),
+        model: "echo".to_owned(),
+        parameters: Parameters::default(),
+        is_public: false,
+    }
+}
+
+fn create(revision: Revision) -> Command {
+    Command::Create { user_id: OWNER, sub_specialty_exists: true, revision: Box::new(revision) }
+}
+
+fn revise(user_id: Uuid, changes: Changes) -> Command {
+    Command::Revise { user_id, sub_specialty_exists: true, changes: Box::new(changes) }
+}
+
+fn created(revision: Revision) -> Event {
+    Event::PromptCreated { user_id: OWNER, revision: Box::new(revision) }
+}
+
+fn given(events: Vec<Event>) -> cqrs_es::test::AggregateTestExecutor<Prompt> {
+    TestFramework::<Prompt>::with(()).given(events)
+}
+
+#[test]
+fn a_prompt_is_made_once_and_a_change_is_a_new_whole_version() {
+    given(vec![]).when(create(revision())).then_expect_events(vec![created(revision())]);
+    given(vec![created(revision())]).when(create(revision())).then_expect_error(Error::Exists);
+    let title = Changes { title: Some("EKG".to_owned()), ..Changes::default() };
+    let changed = Revision { title: "EKG".to_owned(), ..revision() };
+    given(vec![created(revision())])
+        .when(revise(OWNER, title))
+        .then_expect_events(vec![Event::PromptRevised { user_id: OWNER, revision: Box::new(changed) }]);
+}
+
+#[test]
+fn only_its_owner_revises_it_and_to_others_a_private_one_is_not_there() {
+    let public = Revision { is_public: true, ..revision() };
+    given(vec![]).when(revise(OWNER, Changes::default())).then_expect_error(Error::NotFound);
+    given(vec![created(revision())]).when(revise(OTHER, Changes::default())).then_expect_error(Error::NotFound);
+    given(vec![created(public)]).when(revise(OTHER, Changes::default())).then_expect_error(Error::NotOwner);
+}
+
+#[test]
+fn an_old_version_is_as_public_as_the_newest() {
+    use cqrs_es::Aggregate;
+    let mut prompt = Prompt::default();
+    assert!(!prompt.is_visible_to(OWNER, true), "it does not exist");
+    prompt.apply(created(Revision { is_public: true, ..revision() }));
+    assert!(prompt.is_visible_to(OTHER, false));
+    prompt.apply(Event::PromptRevised { user_id: OWNER, revision: Box::new(revision()) });
+    assert!(!prompt.is_visible_to(OTHER, false));
+    assert!(prompt.is_visible_to(OWNER, false) && prompt.is_visible_to(OTHER, true));
+    for (wanted, found) in
+        [(None, Some(2)), (Some(1), Some(1)), (Some(2), Some(2)), (Some(3), None), (Some(0), None), (Some(-1), None)]
+    {
+        assert_eq!(prompt.revision(wanted).map(|r| r.0).ok(), found, "{wanted:?}");
+    }
+}
+
+#[test]
+fn all_that_is_wrong_with_a_version_is_said_at_once() {
+    let bad = Revision {
+        title: " ".to_owned(),
+        content: "{{ trace }\n".to_owned(),
+        variables: json!({"type": "array"}),
+        llm_provider: "clippy".to_owned(),
+        model: "a\u{7}".to_owned(),
+        parameters: Parameters {
+            temperature: Some(f64::NAN),
+            top_p: Some(1.5),
+            max_tokens: Some(0),
+            stop: vec![String::new(); 5],
+            ..Parameters::default()
+        },
+        ..revision()
+    };
+    let command = Command::Create { user_id: OWNER, sub_specialty_exists: false, revision: Box::new(bad) };
+    let error = given(vec![]).when(command).inspect_result().unwrap_err();
+    assert_eq!((error.class(), error.code()), (Class::Invalid, "invalid_prompt"));
+    let mut pointers: Vec<String> = error.faults().into_iter().map(|fault| fault.pointer).collect();
+    pointers.sort();
+    assert_eq!(
+        pointers,
+        [
+            "/content",
+            "/llm_provider",
+            "/model",
+            "/parameters/max_tokens",
+            "/parameters/stop",
+            "/parameters/temperature",
+            "/parameters/top_p",
+            "/sub_specialty_id",
+            "/title",
+            "/variables/type",
+        ]
+    );
+}
+
+#[test]
+fn models_and_providers_that_can_be() {
+    let long = "m".repeat(100);
+    let longer = "m".repeat(101);
+    for (provider, model, fine) in [
+        ("echo", "", true),
+        ("echo", "anything at all", true),
+        ("echo", longer.as_str(), false),
+        ("openai", "gpt-4o", true),
+        ("openai", "", false),
+        ("openai", " ", false),
+        ("openai", "a\nb", false),
+        ("openrouter", long.as_str(), true),
+        ("openrouter", longer.as_str(), false),
+        ("ollama", "qwen2.5:0.5b", true),
+        ("OpenAI", "gpt-4o", false),
+        ("", "gpt-4o", false),
+    ] {
+        let revision = Revision { llm_provider: provider.to_owned(), model: model.to_owned(), ..revision() };
+        let outcome = given(vec![]).when(create(revision)).inspect_result();
+        assert_eq!(outcome.is_ok(), fine, "{provider} {model}: {outcome:?}");
+    }
+}
+
+/// What a prompt of this content and schema becomes.
+fn rendered(content: &str, schema: Value, variables: &Value) -> Result<String, Vec<(String, String)>> {
+    use cqrs_es::Aggregate;
+    let mut prompt = Prompt::default();
+    let parameters = Parameters { system: Some("Be brief.".to_owned()), ..Parameters::default() };
+    prompt.apply(created(Revision { content: content.to_owned(), variables: schema, parameters, ..revision() }));
+    match prompt.render(None, variables) {
+        Ok(rendered) => {
+            assert_eq!(rendered.messages[0].content, "Be brief.");
+            Ok(rendered.messages[1].content.clone())
+        }
+        Err(error) => Err(error.faults().into_iter().map(|fault| (fault.pointer, fault.detail)).collect()),
+    }
+}
+
+#[test]
+fn each_variable_that_does_not_fit_is_named_at_once() {
+    let schema = json!({
+        "type": "object",
+        "properties": {
+            "age": {"type": "integer", "minimum": 0},
+            "name": {"type": "string", "maxLength": 3},
+            "a/b~c": {"type": "string"},
+            "tags": {"type": "array", "items": {"type": "string"}},
+        },
+        "required": ["name", "a/b~c"],
+        "additionalProperties": false,
+    });
+    let variables = json!({"age": -1, "name": "secret", "tags": ["x", 5], "more": 1});
+    let faults = rendered("x", schema.clone(), &variables).unwrap_err();
+    let mut pointers: Vec<&str> = faults.iter().map(|fault| fault.0.as_str()).collect();
+    pointers.sort_unstable();
+    assert_eq!(
+        pointers,
+        ["/variables/age", "/variables/a~1b~0c", "/variables/more", "/variables/name", "/variables/tags/1"]
+    );
+    assert!(!format!("{faults:?}").contains("secret"), "values are not repeated: {faults:?}");
+    assert_eq!(rendered("x", schema, &json!([1])).unwrap_err()[0].0, "/variables");
+}
+
+#[test]
+fn an_optional_variable_can_be_asked_for() {
+    let schema = json!({"type": "object", "properties": {"note": {"type": "string"}}});
+    let content = "{% if note is defined %}Note: {{ note }}{% else %}-{% endif %}";
+    assert_eq!(rendered(content, schema.clone(), &json!({"note": "a"})).unwrap(), "Note: a");
+    assert_eq!(rendered(content, schema.clone(), &json!({})).unwrap(), "-");
+    assert_eq!(rendered("{{ note|default('none') }}", schema.clone(), &json!({})).unwrap(), "none");
+    // Strict: what is not there is an error, not nothing.
+    let faults = rendered("line one\n{{ note }}", schema, &json!({})).unwrap_err();
+    assert!(faults[0].1.starts_with("line 2: undefined"), "{faults:?}");
+}

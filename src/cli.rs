@@ -10,12 +10,12 @@ use crate::up;
 
 /// An event-driven CQRS backend for running prompts.
 ///
-/// Without a command it is `daybook up`. Settings may also stand in a file .env; RUST_LOG filters the logs.
+/// Without a command it is `daybook up`. Settings may also stand in a file .env; `RUST_LOG` filters the logs.
 #[derive(Parser, Debug)]
 #[command(version, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
-    command: Option<Command>,
+    role: Option<Role>,
     #[command(flatten)]
     logs: Logs,
     #[command(flatten)]
@@ -23,7 +23,7 @@ struct Cli {
 }
 
 #[derive(Subcommand, Debug)]
-enum Command {
+enum Role {
     /// Everything in one process, with its own PostgreSQL and NATS where none are given (the default).
     Up(Box<up::Settings>),
     /// The commands of the HTTP API, and the relay from the log to NATS.
@@ -42,13 +42,13 @@ pub fn main() -> ExitCode {
         eprintln!("daybook: .env: {error}");
         return ExitCode::FAILURE;
     }
-    let Cli { command, logs, up } = Cli::parse();
-    match command.unwrap_or(Command::Up(Box::new(up))) {
-        Command::Up(config) => up::main(logs, *config),
-        Command::CommandApi(settings) => process::main(logs, |life| command_api::run(settings, life)),
-        Command::QueryApi(settings) => process::main(logs, |life| query_api::run(settings, life)),
-        Command::Workers(settings) => process::main(logs, |life| workers::run(*settings, life)),
-        Command::Projectors(settings) => process::main(logs, |life| projectors::run(settings, life)),
+    let Cli { role, logs, up } = Cli::parse();
+    match role.unwrap_or(Role::Up(Box::new(up))) {
+        Role::Up(config) => up::main(logs, *config),
+        Role::CommandApi(settings) => process::main(logs, |life| command_api::run(settings, life)),
+        Role::QueryApi(settings) => process::main(logs, |life| query_api::run(settings, life)),
+        Role::Workers(settings) => process::main(logs, |life| workers::run(*settings, life)),
+        Role::Projectors(settings) => process::main(logs, |life| projectors::run(settings, life)),
     }
 }
 

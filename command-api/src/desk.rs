@@ -31,7 +31,7 @@ use crate::{
 /// How long a command waits for another with its key.
 const IN_FLIGHT: Duration = Duration::from_secs(5);
 /// How long a client waits for its answer; a command itself goes on.
-const PATIENCE: Duration = Duration::from_millis(4_500);
+const PATIENCE: Duration = Duration::from_secs(4);
 /// How many users are remembered to exist.
 const KNOWN: usize = 65_536;
 
@@ -154,4 +154,30 @@ pub async fn within<T>(work: impl Future<Output = Result<T, Problem>>) -> Result
 fn in_flight() -> Problem {
     Problem::conflict("in_flight", "the first request with this Idempotency-Key is still in flight")
         .retry_after(Duration::from_secs(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use events::{Meta, clock, store::Options};
+    use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+    use super::*;
+
+    /// Takes the five seconds that it is about.
+    #[tokio::test]
+    async fn who_waits_too_long_for_another_is_told_that_it_is_in_flight() {
+        // No database is asked before the wait is over.
+        let nowhere = PgConnectOptions::new().host("127.0.0.1").port(1);
+        let pool = PgPoolOptions::new().connect_lazy_with(nowhere.clone());
+        let (store, _writer) = Store::open(pool, nowhere, &Options::default());
+        let desk = Arc::new(Desk::new(store, &[7; 32], &Lifecycle::new()));
+        let key = Key { caller: Uuid::nil(), key: "POST /\nkey".into(), request: [0; 32] };
+        let Attempt::Mine(_turn) = desk.keys.attempt(&key) else { panic!("nobody has it") };
+        let meta = Meta { actor: None, correlation_id: clock::id(), causation_id: None, traceparent: None };
+        let call = Call { key: Some(key), ..Call::from(meta) };
+        let started = Instant::now();
+        let refused = desk.run(call, |_, _| async { unreachable!("it is another's turn") }).await.expect_err("refused");
+        assert_eq!((refused.status().as_u16(), refused.code()), (409, "in_flight"));
+        assert!(started.elapsed() >= IN_FLIGHT);
+    }
 }

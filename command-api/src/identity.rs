@@ -24,28 +24,26 @@ use crate::{
 #[derive(Object)]
 #[oai(deny_unknown_fields)]
 pub struct Registration {
-    /// E-mail address, unique without regard to case: 3 to 254 characters, one `@`, no blanks.
+    /// E-mail address, unique without regard to case: one `@`, no blanks.
+    #[oai(validator(min_length = 3, max_length = 254))]
     email: String,
-    /// The name that others see, unique without regard to case: 1 to 64 characters, none of them a control character.
+    /// The name that others see, unique without regard to case: no control characters.
+    #[oai(validator(max_length = 64, pattern = r"\S"))]
     username: String,
     /// 8 to 1024 bytes in UTF-8.
     password: String,
 }
 
-// All of it here and none in the schema, so that all faults of a registration are told at once.
 impl Check for Registration {
     fn check_json(body: &Value, faults: &mut Faults) {
-        if let Some(email) = body["email"].as_str() {
-            let long = (3..=254).contains(&email.chars().count());
-            faults.check(long, "/email", "must have 3 to 254 characters");
-            faults.check(!long || is_email(email), "/email", "is not an e-mail address");
+        if let Some(email) = body["email"].as_str().filter(|email| (3..=254).contains(&email.chars().count())) {
+            faults.check(is_email(email), "/email", "is not an e-mail address");
         }
         if let Some(username) = body["username"].as_str() {
-            faults.not_blank("/username", username);
-            faults.check(username.trim().chars().count() <= 64, "/username", "must have at most 64 characters");
             let plain = !username.chars().any(char::is_control);
             faults.check(plain, "/username", "must not contain control characters");
         }
+        // Bytes, which no schema can count.
         if let Some(password) = body["password"].as_str() {
             faults.check((8..=1024).contains(&password.len()), "/password", "must have 8 to 1024 bytes");
         }

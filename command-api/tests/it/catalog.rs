@@ -18,11 +18,7 @@ async fn specialties_and_who_may_make_them() {
         ("name in another case", admin.post("/specialties", named(" cardioLOGY ")).await),
         ("by another", user.post("/specialties", named("Neurology")).await),
         ("by nobody", house.anon().post("/specialties", named("Neurology")).await),
-        ("by a user of another log", {
-            let mut here = stranger.clone();
-            here.house = house.clone();
-            here.post("/specialties", named("Neurology")).await
-        }),
+        ("by a user of another log", stranger.at(&house).post("/specialties", named("Neurology")).await),
         (
             "all faults at once",
             admin

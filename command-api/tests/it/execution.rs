@@ -43,6 +43,10 @@ async fn executions_and_what_is_wrong_with_them() {
         ("another's private one", other.post(&path(private), good.clone()).await),
         ("none", user.post(&path(Uuid::nil()), good.clone()).await),
         ("by nobody", house.anon().post(&path(public), good.clone()).await),
+        ("by a user of another log", {
+            let stranger = super::house::house().await.user("stranger").await;
+            stranger.at(&house).post(&path(public), good.clone()).await
+        }),
         ("no variables", user.post(&path(private), json!({})).await),
         ("wrong variables", user.post(&path(private), json!({ "variables": { "topic": 7 } })).await),
         ("no object", user.post(&path(private), json!({ "variables": ["tea"] })).await),
@@ -60,6 +64,7 @@ async fn executions_and_what_is_wrong_with_them() {
     another's private one: 404 not_found: there is no such prompt
     none: 404 not_found: there is no such prompt
     by nobody: 401 unauthorized: a valid bearer token is needed
+    by a user of another log: 401 unauthorized: a valid bearer token is needed
     no variables: 422 invalid_variables: the variables do not fit the prompt
         /variables/topic is missing
     wrong variables: 422 invalid_variables: the variables do not fit the prompt
@@ -120,6 +125,10 @@ async fn cancelling_and_retrying() {
     let rows = [
         ("another's", other.post(&cancel(queued), json!({})).await),
         ("retry of queued", user.post(&retry(queued), json!({})).await),
+        ("queued, at another version", {
+            let stale = user.request(poem::http::Method::POST, &cancel(queued)).header("if-match", "\"7\"");
+            user.send(stale.finish()).await
+        }),
         ("queued, without a body", user.send(bare).await),
         ("cancelled before", user.post(&cancel(queued), json!({ "reason": "again" })).await),
         ("running", user.post(&cancel(running), json!({ "reason": "too slow" })).await),
@@ -137,6 +146,7 @@ async fn cancelling_and_retrying() {
     insta::assert_snapshot!(table(rows), @r"
     another's: 404 not_found: there is no such execution
     retry of queued: 409 execution_not_ended: the execution has not ended
+    queued, at another version: 412 stale_version: the thing has another version than If-Match names
     queued, without a body: 202 /api/v1/executions/{id} version 3
     cancelled before: 409 execution_ended: the execution has ended: it was cancelled
     running: 202 /api/v1/executions/{id} version 3

@@ -99,6 +99,11 @@ impl House {
 }
 
 impl Actor {
+    /// The same person with the same token, elsewhere.
+    pub fn at(&self, house: &House) -> Self {
+        Self { house: house.clone(), ..self.clone() }
+    }
+
     pub fn request(&self, method: Method, path: &str) -> poem::RequestBuilder {
         let request = Request::builder().method(method).uri_str(format!("/api/v1{path}"));
         match &self.token {

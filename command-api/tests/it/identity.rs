@@ -46,11 +46,11 @@ async fn registrations_and_what_is_wrong_with_them() {
         /username is taken
     eight bytes are enough: 201 /api/v1/auth/me version 1
     all faults at once: 422 invalid_request: the request has faults, see errors
-        /email is not an e-mail address
         /username must not be blank
+        /email is not an e-mail address
         /password must have 8 to 1024 bytes
     too long: 422 invalid_request: the request has faults, see errors
-        /email must have 3 to 254 characters
+        /email must have at most 254 characters
         /username must have at most 64 characters
         /password must have 8 to 1024 bytes
     control character: 422 invalid_request: the request has faults, see errors

@@ -3,6 +3,7 @@
 #![allow(clippy::large_futures, clippy::format_collect, reason = "a test need not be fast")]
 
 mod catalog;
+mod documents;
 mod execution;
 mod house;
 mod identity;

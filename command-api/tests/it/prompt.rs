@@ -52,7 +52,7 @@ async fn prompts_and_what_is_wrong_with_them() {
     no schema: 422 invalid_prompt: the prompt is not valid
         /variables/type is not "object"
     remote schema: 422 invalid_prompt: the prompt is not valid
-        /variables is not a valid JSON Schema: Resource 'http://127.0.0.1:9/' is not present in a registry and retrieving it failed: Retrieval is disabled, cannot fetch http://127.0.0.1:9/ at ``
+        /variables the reference `http://127.0.0.1:9/` leads nowhere in the schema
     100 levels: 422 invalid_request: the request has faults, see errors
         /variables/properties/deep/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not/not is nested deeper than 64 levels
     40 levels: 422 invalid_prompt: the prompt is not valid

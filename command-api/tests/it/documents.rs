@@ -1,0 +1,59 @@
+//! What the role says of itself.
+
+use poem::{Endpoint as _, Request};
+use serde_json::{Value, json};
+
+use super::house::{Told, house};
+
+async fn document(path: &str) -> Value {
+    let told = Told::of(house().await.app.get_response(Request::builder().uri_str(path).finish()).await).await;
+    assert_eq!(told.status, 200);
+    told.body
+}
+
+#[tokio::test]
+async fn every_command_is_documented_with_its_limits_and_headers() {
+    let document = document("/openapi.json").await;
+    let operations = document["paths"].as_object().unwrap().iter();
+    let operations =
+        operations.flat_map(|(path, methods)| methods.as_object().unwrap().iter().map(move |of| (path, of)));
+    let mut told = String::new();
+    for (path, (method, operation)) in operations {
+        let success =
+            operation["responses"].as_object().unwrap().keys().find(|status| status.starts_with('2')).unwrap();
+        let parameters = operation["parameters"].as_array().into_iter().flatten();
+        let parameters: Vec<_> = parameters.map(|of| of["name"].as_str().unwrap().to_lowercase()).collect();
+        let open = operation["security"].as_array().is_none_or(Vec::is_empty);
+        let who = if open { "anyone" } else { "bearer" };
+        told += [method, path.as_str(), success, who, &parameters.join(", ")].join(" ").trim_end();
+        told += "\n";
+    }
+    insta::assert_snapshot!(told, @r"
+    post /api/v1/auth/login 200 anyone
+    post /api/v1/auth/register 201 anyone idempotency-key
+    post /api/v1/execute-prompt/{prompt_id} 202 bearer idempotency-key, prompt_id
+    post /api/v1/executions/{id}/cancel 202 bearer idempotency-key, if-match, id
+    post /api/v1/executions/{id}/retry 202 bearer idempotency-key, id
+    post /api/v1/expert-prompts 201 bearer idempotency-key
+    patch /api/v1/expert-prompts/{id} 200 bearer idempotency-key, if-match, id
+    post /api/v1/specialties 201 bearer idempotency-key
+    post /api/v1/sub-specialties 201 bearer idempotency-key
+    ");
+    let schemas = &document["components"]["schemas"];
+    assert_eq!(schemas["Registration"]["properties"]["email"]["maxLength"], 254);
+    assert_eq!(schemas["NewSpecialty"]["properties"]["name"]["maxLength"], 100);
+    assert_eq!(schemas["NewPrompt"]["additionalProperties"], false);
+    assert_eq!(schemas["Parameters"]["additionalProperties"], false);
+}
+
+#[tokio::test]
+async fn the_events_are_documented() {
+    let document = document("/asyncapi.json").await;
+    assert_eq!(document["asyncapi"], "3.0.0");
+    assert_eq!(document["channels"]["events"]["address"], "events.{scope}.{stream}.{id}.{kind}");
+    let message = &document["components"]["messages"]["prompt_revised"];
+    assert_eq!(
+        message["headers"]["allOf"][1]["properties"]["ce-type"],
+        json!({ "const": "daybook.prompt.prompt_revised.v1" })
+    );
+}

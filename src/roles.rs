@@ -81,12 +81,12 @@ fn together(commands: Probe, queries: Probe, behind: [(&'static str, Probe); 2])
         let [one, other] = behind.each_ref().map(|(name, probe)| (*name, probe()));
         Box::pin(async move {
             let (commands, queries, first, second) = tokio::join!(commands, queries, one.1, other.1);
-            merged([commands, queries], [(one.0, first), (other.0, second)])
+            merged([commands, queries], &[(one.0, first), (other.0, second)])
         })
     })
 }
 
-fn merged(apis: [Readiness; 2], behind: [(&'static str, Readiness); 2]) -> Readiness {
+fn merged(apis: [Readiness; 2], behind: &[(&'static str, Readiness); 2]) -> Readiness {
     let mut missing = Vec::new();
     for api in apis {
         match api {
@@ -124,7 +124,7 @@ mod tests {
         let nats = || Readiness::Degraded(vec!["nats".to_owned()]);
         let no = || Readiness::NotReady("why".to_owned());
         let ready = || Readiness::Ready;
-        let merged = |commands, queries, workers| merged([commands, queries], [("workers", workers), ("x", ready())]);
+        let merged = |commands, queries, workers| merged([commands, queries], &[("workers", workers), ("x", ready())]);
         assert_eq!(merged(ready(), ready(), ready()), ready());
         assert_eq!(merged(nats(), nats(), no()), nats());
         assert_eq!(merged(ready(), ready(), no()), Readiness::Degraded(vec!["workers".to_owned()]));

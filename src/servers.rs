@@ -75,7 +75,8 @@ impl Servers {
     /// Stops those that are ours.
     pub async fn stop(&self) {
         let mut stops = JoinSet::new();
-        for server in self.own.iter().cloned() {
+        for server in &self.own {
+            let server = Arc::clone(server);
             stops.spawn(async move { server.stop().await });
         }
         stops.join_all().await;

@@ -3,10 +3,10 @@
 
 use std::convert::Infallible;
 use std::ffi::OsStr;
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::{fmt, io};
 
 use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
@@ -159,12 +159,14 @@ pub struct Data {
 }
 
 /// Reads `.env` of the working directory or one above it. What the environment already has stays. To be called before
-/// the command line is parsed, while there is one thread. A file that cannot be understood is an error, a missing one is
-/// not.
-pub fn load_env_file() -> Result<(), dotenvy::Error> {
+/// the command line is parsed, while there is one thread. A file that cannot be understood is an error, which shows
+/// nothing of it; a missing one is not.
+pub fn load_env_file() -> io::Result<()> {
     match dotenvy::dotenv() {
+        Ok(_) => Ok(()),
         Err(error) if error.not_found() => Ok(()),
-        outcome => outcome.map(|_| ()),
+        Err(dotenvy::Error::Io(error)) => Err(error),
+        Err(_) => Err(io::Error::other("a line of it is not NAME=value")),
     }
 }
 

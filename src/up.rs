@@ -81,7 +81,7 @@ async fn bring_up(
         Some(secret) => secret.clone(),
         None => folder.secret("jwt-secret")?.parse::<JwtSecret>().map_err(anyhow::Error::msg)?,
     };
-    roles::start(servers, workers.clone(), &jwt_secret, listener, lifecycle).await?;
+    Box::pin(roles::start(servers, workers.clone(), &jwt_secret, listener, lifecycle)).await?;
 
     let (nats_url, database_url) = (servers.nats.reader.as_str(), servers.database_url.as_str());
     let endpoints = Endpoints { http, nats_url, database_url, pid: std::process::id() };

@@ -1,7 +1,5 @@
 //! Writing prompts.
 
-use std::time::{Duration, Instant};
-
 use poem::http::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -141,7 +139,7 @@ async fn a_revision_is_a_new_version_by_the_owner() {
     "#);
 }
 
-/// A schema of no variables and a template of twenty thousand names.
+/// A template of twelve thousand names that its schema lacks.
 #[tokio::test]
 async fn a_template_with_everything_wrong_stalls_nobody() {
     let house = house().await;
@@ -149,14 +147,8 @@ async fn a_template_with_everything_wrong_stalls_nobody() {
     let user = house.user("user").await;
     let content: String = (0..12_000).map(|n| format!("{{{{a{n}}}}}")).collect();
     assert!(content.len() < 131_072);
-    let started = Instant::now();
+    // What takes more than four seconds is a 503.
     let wrong = user.prompt(sub_specialty, |body| body["content"] = json!(content));
-    let fine = async {
-        let told = user.prompt(sub_specialty, |_| {}).await;
-        (told.status, started.elapsed())
-    };
-    let (wrong, (status, after)) = tokio::join!(wrong, fine);
-    assert_eq!(wrong.status, 422);
-    assert_eq!(status, 201);
-    assert!(after < Duration::from_secs(4), "another waited {after:?}");
+    let (wrong, fine) = tokio::join!(wrong, user.prompt(sub_specialty, |_| {}));
+    assert_eq!((wrong.status.as_u16(), fine.status.as_u16()), (422, 201));
 }

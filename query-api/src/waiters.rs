@@ -14,7 +14,7 @@ use std::{
 use futures_util::{FutureExt, Stream, StreamExt, future};
 use nats::Bus;
 use service::http::Problem;
-use sqlx::PgPool;
+use sqlx::{PgPool, Postgres, pool::PoolConnection};
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
     time::{sleep, timeout},
@@ -133,8 +133,12 @@ impl Waiters {
             }
         };
         let mut checked = 0;
+        let mut connection = None;
         loop {
             let waiting = self.anybody();
+            if !waiting {
+                connection = None;
+            }
             tokio::select! {
                 biased;
                 () = self.0.soft.cancelled() => return Ok(()),
@@ -143,18 +147,29 @@ impl Waiters {
                 () = sleep(EVERY), if waiting => {}
             }
             if self.anybody()
-                && let Err(error) = self.step(&mut checked).await
+                && let Err(error) = self.step(&mut connection, &mut checked).await
             {
                 // Who waits meets the same error when the wait is over.
                 tracing::warn!(%error, "the checkpoints could not be read");
+                connection = None;
                 sleep(EVERY).await;
             }
         }
     }
 
     /// One look at the checkpoints, and at the executions that are waited for if they have moved past `checked`.
-    async fn step(&self, checked: &mut i64) -> Result<(), sqlx::Error> {
-        let rows = sqlx::query!("select name, position from checkpoint").fetch_all(&self.0.pool).await?;
+    ///
+    /// The connection is kept while anybody waits: all of them would else wait for one as well, behind every other query.
+    async fn step(
+        &self,
+        connection: &mut Option<PoolConnection<Postgres>>,
+        checked: &mut i64,
+    ) -> Result<(), sqlx::Error> {
+        let connection = match connection {
+            Some(connection) => connection,
+            none => none.insert(self.0.pool.acquire().await?),
+        };
+        let rows = sqlx::query!("select name, position from checkpoint").fetch_all(&mut **connection).await?;
         let mut executions = *checked;
         for row in rows {
             if row.name == execution::PROJECTION {
@@ -173,7 +188,7 @@ impl Waiters {
                 r#"select id, user_id, version, finished_at is not null as "ended!" from execution where id = any($1)"#,
                 &ids
             )
-            .fetch_all(&self.0.pool)
+            .fetch_all(&mut **connection)
             .await?;
             let waiting = self.executions();
             for row in rows {

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use uuid::Uuid;
 
 use crate::world::{Person, World, queued, succeeded, within};
@@ -11,9 +12,9 @@ fn path(id: u128) -> String {
 }
 
 /// Begins to ask, lets `meanwhile` happen, and brings the answer.
-async fn meanwhile<T>(asking: impl Future<Output = T>, meanwhile: impl Future<Output = ()>) -> T {
-    let (answer, ()) = within("an answer", async { tokio::join!(biased; asking, meanwhile) }).await;
-    answer
+fn meanwhile<T>(asking: impl Future<Output = T>, meanwhile: impl Future<Output = ()>) -> impl Future<Output = T> {
+    let both = Box::pin(async { tokio::join!(biased; asking, meanwhile) });
+    within("an answer", both.map(|(answer, ())| answer))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

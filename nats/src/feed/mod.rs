@@ -45,7 +45,7 @@ impl Feed {
         let tail = Tail {
             shared: shared.clone(),
             bus,
-            tail: sender,
+            told: sender,
             position: -1,
             epoch: 0,
             pages: Pages::new(),
@@ -118,12 +118,10 @@ impl Reader {
             let window = self.shared.window.read().unwrap_or_else(std::sync::PoisonError::into_inner);
             window.after(self.position, max)
         };
-        match in_window {
-            Some(events) => Ok(events),
-            None => {
-                let (events, _) = self.pages.next(&self.shared.store, self.position, max).await?;
-                Ok(events.into_iter().map(Arc::new).collect())
-            }
+        if let Some(events) = in_window {
+            return Ok(events);
         }
+        let (events, _) = self.pages.next(&self.shared.store, self.position, max).await?;
+        Ok(events.into_iter().map(Arc::new).collect())
     }
 }

@@ -23,7 +23,8 @@ const BATCH: usize = 1000;
 pub(super) struct Tail {
     pub(super) shared: Arc<Shared>,
     pub(super) bus: Bus,
-    pub(super) tail: watch::Sender<i64>,
+    /// Tells the readers how far it has come.
+    pub(super) told: watch::Sender<i64>,
     /// The last event that was handed on.
     pub(super) position: i64,
     /// Its epoch, where it is known.
@@ -55,7 +56,7 @@ impl Tail {
         if self.position < 0 {
             // Who needs older events reads them from the table.
             self.position = self.shared.store.head().await?;
-            self.tail.send_replace(self.position);
+            self.told.send_replace(self.position);
         }
         self.level().await?;
         self.follow().await
@@ -167,6 +168,6 @@ impl Tail {
             window.push(event);
         }
         drop(window);
-        self.tail.send_replace(self.position);
+        self.told.send_replace(self.position);
     }
 }

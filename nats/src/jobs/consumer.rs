@@ -26,7 +26,7 @@ const MAX_ACK_PENDING: i64 = 20_000;
 
 /// A consumer to pull from, with at most one pull outstanding.
 pub(super) struct Consumer {
-    consumer: PullFrom<pull::Config>,
+    pull_from: PullFrom<pull::Config>,
     context: jetstream::Context,
     /// Where it begins: what it delivers from before that is no job any more.
     begins: u64,
@@ -86,7 +86,7 @@ impl Consumer {
         let inbox = Subject::from(bus.client().new_inbox());
         let messages = bus.client().subscribe(inbox.clone()).await.map_err(Error::bus("subscribing"))?;
         let context = bus.jetstream().clone();
-        Ok(Self { consumer, context, begins, inbox, messages, outstanding: 0, expires: Instant::now() })
+        Ok(Self { pull_from: consumer, context, begins, inbox, messages, outstanding: 0, expires: Instant::now() })
     }
 
     /// Asks for as many messages as there are free slots, unless some are still to come of those asked for.
@@ -95,7 +95,7 @@ impl Consumer {
             return Ok(());
         }
         let batch = pull::BatchConfig { batch: free, expires: Some(EXPIRES), ..pull::BatchConfig::default() };
-        self.consumer.request_batch(batch, self.inbox.clone()).await.map_err(Error::bus("asking for jobs"))?;
+        self.pull_from.request_batch(batch, self.inbox.clone()).await.map_err(Error::bus("asking for jobs"))?;
         self.outstanding = free;
         self.expires = Instant::now() + EXPIRES + GRACE;
         Ok(())

@@ -3,6 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use async_nats::{Subject, jetstream::AckKind};
+use events::failpoint;
 use tokio::{
     task::{Id, JoinError, JoinSet},
     time::{Instant, interval_at, timeout},
@@ -92,6 +93,7 @@ impl Running {
 /// Does the work and answers for it, with a sign of life every third of the ack wait.
 async fn keep_alive(bus: Bus, reply: Subject, ack_wait: Duration, work: impl Future<Output = Verdict>) {
     let every = (ack_wait / 3).max(Duration::from_millis(10));
+    failpoint::reach("job.begun");
     let mut alive = interval_at(Instant::now() + every, every);
     let mut work = std::pin::pin!(work);
     let verdict = loop {
@@ -109,6 +111,7 @@ async fn keep_alive(bus: Bus, reply: Subject, ack_wait: Duration, work: impl Fut
         Verdict::Done => AckKind::Ack,
         Verdict::Later(delay) => AckKind::Nak(Some(delay)),
     };
+    failpoint::reach("job.ended");
     answer(&bus, reply, kind).await;
 }
 

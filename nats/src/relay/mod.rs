@@ -29,7 +29,7 @@ use crate::{
 
 const LEASE: &str = "relay";
 /// How often the leader deletes idempotency keys that are no longer kept.
-const SWEEP: Duration = Duration::from_secs(3600);
+const SWEEP: Duration = Duration::from_hours(1);
 
 /// How the relay works.
 #[derive(Debug, Clone)]
@@ -188,14 +188,14 @@ impl Relay {
         let mut connections = self.bus.connections();
         connections.mark_unchanged();
         let epoch = self.store.epoch().await?;
-        let held = stream::observe(&self.bus, epoch, &self.options.stream).await?;
+        let stream = stream::observe(&self.bus, epoch, &self.options.stream).await?;
         // The log after the stream: it never shrinks, so a stream that is ahead of it is wrong.
         let head = self.store.head().await?;
-        let at_tail = match held {
+        let at_tail = match stream {
             Held::Ours(stored) => self.store.identity(stored.last).await?,
             Held::Nothing | Held::Other(_) => None,
         };
-        match decide(&Log { epoch, head, at_tail }, &held) {
+        match decide(&Log { epoch, head, at_tail }, &stream) {
             Action::Create => {
                 let first = self.options.stream.keep.map_or(1, |keep| (head - keep + 1).max(1));
                 tracing::info!(stream = stream::name(epoch), first, "the stream is made");

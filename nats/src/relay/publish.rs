@@ -6,7 +6,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use async_nats::{HeaderMap, StatusCode, Subject, Subscriber, header};
-use events::Store;
+use events::{Store, failpoint};
 use futures_util::{FutureExt as _, StreamExt as _};
 use serde::Deserialize;
 use tokio::{
@@ -90,7 +90,7 @@ impl Publisher {
                 answer = timeout(options.patience, self.answers.next()), if !flight.is_empty() => {
                     let mut answer = answer.map_err(|_| Error::Late("an event was not acknowledged"))?;
                     loop {
-                        self.check(answer.ok_or(Error::Disconnected)?)?;
+                        self.check(&answer.ok_or(Error::Disconnected)?)?;
                         weight -= flight.pop_front().unwrap_or(0);
                         if flight.is_empty() {
                             break;
@@ -118,11 +118,13 @@ impl Publisher {
             .client()
             .publish_with_reply_and_headers(subject, self.inbox.clone(), headers, payload)
             .await
-            .map_err(Error::bus("publishing an event"))
+            .map_err(Error::bus("publishing an event"))?;
+        failpoint::reach("relay.sent");
+        Ok(())
     }
 
     /// One answer: the acknowledgement of the next position, or the end.
-    fn check(&mut self, answer: async_nats::Message) -> Result<(), Error> {
+    fn check(&mut self, answer: &async_nats::Message) -> Result<(), Error> {
         let doing = "publishing an event";
         if answer.status == Some(StatusCode::NO_RESPONDERS) {
             return Err(Error::Bus { doing, why: "no stream takes it".to_owned() });
@@ -135,6 +137,7 @@ impl Publisher {
             }
             None if u64::try_from(expected) == Ok(seq) => {
                 self.acknowledged = expected;
+                failpoint::reach("relay.acknowledged");
                 Ok(())
             }
             None => Err(Error::Bus { doing, why: format!("event {expected} was stored at sequence {seq}") }),

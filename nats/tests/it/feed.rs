@@ -184,7 +184,7 @@ async fn progress_is_heard_and_events_too() {
     let mut relay = world.relay().await;
     let (teller, listener) = (world.bus(User::Worker).await, world.bus(User::Reader).await);
     let mut progress = listener.progress().await.unwrap();
-    let mut heard = listener.heard("specialty", "specialty_created").await.unwrap();
+    let mut created = listener.heard("specialty", "specialty_created").await.unwrap();
     // The server has both subscriptions once it has answered a later request.
     listener.healthy().await.unwrap();
     teller.publish_progress("executions", 42).await;
@@ -192,6 +192,6 @@ async fn progress_is_heard_and_events_too() {
     assert_eq!(told, Some(("executions".to_owned(), 42)));
     let head = world.write(1).await;
     relay.reaches(head).await;
-    let event = within("the event", heard.next()).await;
+    let event = within("the event", created.next()).await;
     assert_eq!(event.as_ref(), world.in_log().await.last());
 }

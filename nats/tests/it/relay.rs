@@ -11,7 +11,9 @@ use crate::world::{World, options, within};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sequence_is_position_and_the_message_is_the_event() {
     let world = World::new().await;
-    let head = world.write(300).await;
+    world.write(299).await;
+    // As large as an event may be.
+    let head = world.write_of(1, 999_900).await;
     let mut relay = world.relay().await;
     relay.reaches(head).await;
     // While it runs, too.
@@ -75,7 +77,7 @@ async fn two_at_once_make_one_stream() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_lead_passes_on_when_its_holder_stops() {
     let world = World::new().await;
-    let mut one = world.relay_with(relay::Options { lease: Duration::from_secs(600), ..options() }).await;
+    let mut one = world.relay_with(relay::Options { lease: Duration::from_mins(10), ..options() }).await;
     let head = world.write(5).await;
     one.reaches(head).await;
     let mut two = world.relay().await;

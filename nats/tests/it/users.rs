@@ -165,7 +165,7 @@ async fn a_reader_cannot_have_the_server_publish_for_it() {
 async fn a_reader_reads_everything() {
     let world = world().await;
     let reader = world.client(User::Reader).await;
-    let mut heard = reader.subscribe("events.>").await.unwrap();
+    let mut published = reader.subscribe("events.>").await.unwrap();
     let jetstream = jetstream::new(reader.clone());
     assert_eq!(jetstream.stream_by_subject("events.>").await.unwrap(), "EVENTS_1");
     let stream = jetstream.get_stream("EVENTS_1").await.unwrap();
@@ -190,7 +190,7 @@ async fn a_reader_reads_everything() {
     let mut relay = world.relay().await;
     let head = world.write(1).await;
     relay.reaches(head).await;
-    within("an event", heard.next()).await.unwrap();
+    within("an event", published.next()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -23,10 +23,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Waits for what must come, and fails where it does not.
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match timeout(Duration::from_secs(30), future).await {
-        Ok(value) => value,
-        Err(_) => panic!("not within half a minute: {what}"),
-    }
+    timeout(Duration::from_secs(30), future).await.unwrap_or_else(|_| panic!("not within half a minute: {what}"))
 }
 
 pub struct World {

@@ -98,9 +98,10 @@ impl Catalog {
         #[oai(name = "If-None-Match")] if_none_match: Header<Option<String>>,
     ) -> Result<Read<Page<Specialty>>, Problem> {
         let (limit, below) = (http::limit(limit.0)?, http::place::<Uuid>(cursor.as_deref())?);
-        self.0.reach(PROJECTION, min_position.0).await?;
+        let floor = self.0.reach(PROJECTION, min_position.0).await?;
         let page = self.0.page(
             PROJECTION,
+            floor,
             limit,
             |row: &Specialty| row.id,
             if_none_match.as_deref(),
@@ -135,7 +136,7 @@ impl Catalog {
         min_position: Query<Option<i64>>,
         #[oai(name = "If-None-Match")] if_none_match: Header<Option<String>>,
     ) -> Result<Read<Specialty>, Problem> {
-        self.0.reach(PROJECTION, min_position.0).await?;
+        let floor = self.0.reach(PROJECTION, min_position.0).await?;
         let row = sqlx::query_as!(
             Specialty,
             r#"select (select c.position from checkpoint c where c.name = 'catalog') as "at!",
@@ -145,7 +146,7 @@ impl Catalog {
                from specialty s where s.id = $1"#,
             id.0
         );
-        one(row.fetch_optional(&self.0.pool).await?, if_none_match.as_deref())
+        one(row.fetch_optional(&self.0.pool).await?, floor, if_none_match.as_deref())
     }
 
     /// The sub-specialties, of one specialty or of all
@@ -167,9 +168,10 @@ impl Catalog {
         #[oai(name = "If-None-Match")] if_none_match: Header<Option<String>>,
     ) -> Result<Read<Page<SubSpecialty>>, Problem> {
         let (limit, below) = (http::limit(limit.0)?, http::place::<Uuid>(cursor.as_deref())?);
-        self.0.reach(PROJECTION, min_position.0).await?;
+        let floor = self.0.reach(PROJECTION, min_position.0).await?;
         let page = self.0.page(
             PROJECTION,
+            floor,
             limit,
             |row: &SubSpecialty| row.id,
             if_none_match.as_deref(),
@@ -204,7 +206,7 @@ impl Catalog {
         min_position: Query<Option<i64>>,
         #[oai(name = "If-None-Match")] if_none_match: Header<Option<String>>,
     ) -> Result<Read<SubSpecialty>, Problem> {
-        self.0.reach(PROJECTION, min_position.0).await?;
+        let floor = self.0.reach(PROJECTION, min_position.0).await?;
         let row = sqlx::query_as!(
             SubSpecialty,
             r#"select (select c.position from checkpoint c where c.name = 'catalog') as "at!",
@@ -213,6 +215,6 @@ impl Catalog {
                from sub_specialty where id = $1"#,
             id.0
         );
-        one(row.fetch_optional(&self.0.pool).await?, if_none_match.as_deref())
+        one(row.fetch_optional(&self.0.pool).await?, floor, if_none_match.as_deref())
     }
 }

@@ -58,7 +58,7 @@ impl Identity {
         min_position: Query<Option<i64>>,
         #[oai(name = "If-None-Match")] if_none_match: Header<Option<String>>,
     ) -> Result<Read<User>, Problem> {
-        self.0.reach(PROJECTION, min_position.0).await?;
+        let floor = self.0.reach(PROJECTION, min_position.0).await?;
         let mut row = self.user(caller.id).await?;
         if row.is_none() {
             // Whoever has a token has registered: the read model is only not there yet.
@@ -66,7 +66,7 @@ impl Identity {
             self.0.waiters.reached(PROJECTION, head).await?;
             row = self.user(caller.id).await?;
         }
-        one(row, if_none_match.as_deref())
+        one(row, floor, if_none_match.as_deref())
     }
 }
 

@@ -141,9 +141,10 @@ impl Prompts {
         let (limit, below) = (http::limit(limit.0)?, http::place::<Uuid>(cursor.as_deref())?);
         let below = below.unwrap_or(Uuid::max());
         let containing = q.0.filter(|text| !text.is_empty()).map(|text| containing(&text));
-        self.0.reach(PROJECTION, min_position.0).await?;
+        let floor = self.0.reach(PROJECTION, min_position.0).await?;
         let page = self.0.page(
             PROJECTION,
+            floor,
             limit,
             |row: &Prompt| row.id,
             if_none_match.as_deref(),
@@ -188,9 +189,9 @@ impl Prompts {
         min_position: Query<Option<i64>>,
         #[oai(name = "If-None-Match")] if_none_match: Header<Option<String>>,
     ) -> Result<Read<Prompt>, Problem> {
-        self.0.reach(PROJECTION, min_position.0).await?;
+        let floor = self.0.reach(PROJECTION, min_position.0).await?;
         let row = prompt!("id = $1 and ($3 or user_id = $2 or is_public)", id.0, caller.id, caller.is_admin());
-        one(row.fetch_optional(&self.0.pool).await?, if_none_match.as_deref())
+        one(row.fetch_optional(&self.0.pool).await?, floor, if_none_match.as_deref())
     }
 
     /// The versions of a prompt
@@ -211,7 +212,7 @@ impl Prompts {
         #[oai(name = "If-None-Match")] if_none_match: Header<Option<String>>,
     ) -> Result<Read<Page<PromptVersion>>, Problem> {
         let (limit, below) = (http::limit(limit.0)?, http::place::<i32>(cursor.as_deref())?);
-        self.0.reach(PROJECTION, min_position.0).await?;
+        let floor = self.0.reach(PROJECTION, min_position.0).await?;
         let visible = sqlx::query_scalar!(
             "select id from prompt where id = $1 and ($3 or user_id = $2 or is_public)",
             id.0,
@@ -220,7 +221,7 @@ impl Prompts {
         );
         visible.fetch_optional(&self.0.pool).await?.ok_or_else(Problem::not_found)?;
         let place = |row: &PromptVersion| row.version;
-        let page = self.0.page(PROJECTION, limit, place, if_none_match.as_deref(), || async {
+        let page = self.0.page(PROJECTION, floor, limit, place, if_none_match.as_deref(), || async {
             sqlx::query_as!(
                 PromptVersion,
                 r#"select (select c.position from checkpoint c where c.name = 'prompt') as "at!",

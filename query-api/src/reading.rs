@@ -6,7 +6,7 @@ use serde::Serialize;
 use service::http::{self, Page, Problem, Read};
 use sqlx::PgPool;
 
-use crate::waiters::Waiters;
+use crate::waiters::{Waiters, late};
 
 /// The read models, the log, and the waiting room. Clones are the same.
 #[derive(Clone)]
@@ -26,12 +26,11 @@ pub trait Placed {
 }
 
 impl Reading {
-    /// Waits for `?min_position=`, if it is given.
-    pub async fn reach(&self, projection: &str, min_position: Option<i64>) -> Result<(), Problem> {
-        match http::min_position(min_position)? {
-            Some(position) => self.waiters.reached(projection, position).await,
-            None => Ok(()),
-        }
+    /// Waits for `?min_position=`, if it is given. Returns the position below which nothing is to be answered from.
+    pub async fn reach(&self, projection: &str, min_position: Option<i64>) -> Result<i64, Problem> {
+        let Some(position) = http::min_position(min_position)? else { return Ok(0) };
+        self.waiters.reached(projection, position).await?;
+        Ok(position)
     }
 
     /// A page out of what `fetch` reads, one row more than `limit`, which `place` finds again.
@@ -41,6 +40,7 @@ impl Reading {
     pub async fn page<T, C, F>(
         &self,
         projection: &str,
+        floor: i64,
         limit: usize,
         place: impl Fn(&T) -> C,
         if_none_match: Option<&str>,
@@ -58,6 +58,7 @@ impl Reading {
             rows = fetch().await?;
         }
         let position = rows.first().map_or(position, Placed::at);
+        above(floor, position)?;
         Ok(Read::new(&Page::of(rows, limit, place)?, position, if_none_match))
     }
 
@@ -69,9 +70,16 @@ impl Reading {
 }
 
 /// The answer with one thing, or 404.
-pub fn one<T: Placed + ToJSON>(row: Option<T>, if_none_match: Option<&str>) -> Result<Read<T>, Problem> {
+pub fn one<T: Placed + ToJSON>(row: Option<T>, floor: i64, if_none_match: Option<&str>) -> Result<Read<T>, Problem> {
     let row = row.ok_or_else(Problem::not_found)?;
+    above(floor, row.at())?;
     Ok(Read::new(&row, row.at(), if_none_match))
+}
+
+/// 503 where the rows are of an earlier position than the one that was waited for: of another replica, or of a read model
+/// that has begun anew.
+fn above(floor: i64, position: i64) -> Result<(), Problem> {
+    if position < floor { Err(late(floor)) } else { Ok(()) }
 }
 
 /// One row more than a page has, which tells whether the list goes on.

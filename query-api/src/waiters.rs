@@ -96,7 +96,7 @@ impl Waiters {
 
     /// Waits until `projection` has reached `position`: 503 if that takes too long.
     pub async fn reached(&self, projection: &str, position: i64) -> Result<(), Problem> {
-        let late = || Problem::down(format!("the read model has not reached position {position} yet"));
+        let late = || late(position);
         let mut told = self.0.positions.get(projection).map(watch::Sender::subscribe).ok_or_else(late)?;
         if *told.borrow() >= position {
             return Ok(());
@@ -225,6 +225,11 @@ impl Waiters {
     fn executions(&self) -> MutexGuard<'_, HashMap<Uuid, watch::Sender<Seen>>> {
         self.0.executions.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The answer to who has waited for `position` in vain.
+pub fn late(position: i64) -> Problem {
+    Problem::down(format!("the read model has not reached position {position} yet"))
 }
 
 /// The name of the next projection that tells its progress; for ever nothing when the subscription has ended.

@@ -53,9 +53,10 @@ impl Executions {
     ) -> Result<Read<Page<Execution>>, Problem> {
         let (limit, below) = (http::limit(limit.0)?, http::place::<Uuid>(cursor.as_deref())?);
         let (below, status) = (below.unwrap_or(Uuid::max()), status.0.map(Status::name));
-        self.0.reach(PROJECTION, min_position.0).await?;
+        let floor = self.0.reach(PROJECTION, min_position.0).await?;
         let page = self.0.page(
             PROJECTION,
+            floor,
             limit,
             |row: &Execution| row.id,
             if_none_match.as_deref(),
@@ -105,12 +106,12 @@ impl Executions {
         #[oai(name = "If-None-Match")] if_none_match: Header<Option<String>>,
     ) -> Result<Response<Read<Execution>>, Problem> {
         let wait = http::prefer_wait(prefer.as_deref());
-        self.0.reach(PROJECTION, min_position.0).await?;
+        let floor = self.0.reach(PROJECTION, min_position.0).await?;
         let row = match wait {
             Some(wait) => self.when_ended(id.0, &caller, wait).await?,
             None => self.find(id.0, &caller).await?,
         };
-        let answer = Response::new(one(row, if_none_match.as_deref())?);
+        let answer = Response::new(one(row, floor, if_none_match.as_deref())?);
         Ok(if wait.is_some() { answer.header("Preference-Applied", "wait") } else { answer })
     }
 

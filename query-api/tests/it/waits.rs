@@ -3,6 +3,11 @@
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
+use nats::{
+    Bus,
+    server::{Config, DURABLES, User, Users},
+};
+use service::testkit;
 use uuid::Uuid;
 
 use crate::world::{Person, World, queued, succeeded, within};
@@ -58,6 +63,52 @@ async fn an_execution_is_answered_as_soon_as_it_has_ended_even_one_that_was_not_
     let again = world.get_with(&owner, &path(5), &prefer).await;
     assert_eq!(again.status, 200, "what has ended is not waited for");
     assert!(begun.elapsed() < Duration::from_secs(20));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_of_the_projector_wakes_at_once_and_not_the_clock() {
+    let users = Users { relay: "relay-pw".into(), worker: "worker-pw".into(), reader: "reader-pw".into() };
+    let nats = testkit::nats(|addr, store_dir| {
+        Config { addr, store_dir, max_file_store: 1 << 30, users: &users, durables: DURABLES }.text()
+    })
+    .await;
+    let bus = async |user| {
+        let bus = Bus::connect(&users.url(nats.addr(), user), "test").await.unwrap();
+        within("a connection", async {
+            while bus.healthy().await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        bus
+    };
+    let (world, projector) = (World::on(bus(User::Reader).await).await, bus(User::Worker).await);
+    let owner = Person::new(1, false);
+    let rows: String = (1..=20).map(|id| queued(id, owner.id)).collect();
+    world.project("execution", 141, &rows).await;
+    let begun = Instant::now();
+    for id in 1..=20_u128 {
+        let position = 141 + i64::try_from(id).unwrap();
+        let ends = async {
+            world.project("execution", position, &succeeded(id)).await;
+            projector.publish_progress("execution", position).await;
+        };
+        let answer = meanwhile(world.get_with(&owner, &path(id), &[("prefer", "wait=30")]), ends).await;
+        assert_eq!(answer.body["status"], "succeeded");
+    }
+    // By the clock alone each would take a quarter of a second.
+    assert!(begun.elapsed() < Duration::from_millis(2500), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_model_that_began_anew_does_not_answer_for_a_position_that_it_lost() {
+    let world = World::new().await;
+    let owner = Person::new(1, false);
+    world.project("execution", 141, &queued(5, owner.id)).await;
+    let asked = path(5) + "?min_position=141";
+    assert_eq!(world.get(&owner, &asked).await.status, 200);
+    world.project("execution", 17, "").await;
+    assert_eq!(world.get(&owner, &asked).await.status, 503);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

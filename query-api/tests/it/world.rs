@@ -63,15 +63,19 @@ impl Answer {
 }
 
 impl World {
+    /// One on whose bus nobody is: who waits is woken by the checkpoints alone.
     pub async fn new() -> Self {
+        Self::on(Bus::connect("nats://127.0.0.1:1", "test").await.unwrap()).await
+    }
+
+    /// One on this bus.
+    pub async fn on(bus: Bus) -> Self {
         let database = testkit::database().await;
         let pool = database.pool.clone();
         let connect = (*pool.connect_options()).clone();
         let (store, mut lanes) = Store::open(pool.clone(), connect, &Options::default());
         lanes.detach_all();
         let lifecycle = Lifecycle::new();
-        // Nobody is on this bus: who waits is woken by the checkpoints.
-        let bus = Bus::connect("nats://127.0.0.1:1", "test").await.unwrap();
         let api = query_api::api(query_api::Parts { store: store.clone(), bus, pool: pool.clone() }, &lifecycle);
         let document = http::merge(&[api.spec]).unwrap();
         let chassis = Chassis {

@@ -40,6 +40,12 @@ pub enum Error {
         /// What came, 0 for nothing.
         found: i64,
     },
+    /// The log has lost its end, and may have gone on from there, as after a failover to a copy that was behind.
+    #[error("the log has not the event at {position} any more that it had")]
+    Changed {
+        /// The position of the last event that was read before.
+        position: i64,
+    },
     /// A reader stands behind the end of the log: it has read another log than this one.
     #[error("position {position} is past the end of the log, {head}")]
     Ahead {

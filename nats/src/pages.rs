@@ -1,6 +1,6 @@
 //! Reading the log's table from a position on, as much at a time as is good for memory.
 
-use events::{Recorded, Store};
+use events::{Recorded, Store, store::Identity};
 
 use crate::Error;
 
@@ -22,10 +22,25 @@ impl Pages {
     }
 
     /// The events after `after`, in order and without a gap, at most `max`; and whether there may be more. The log's having a
-    /// hole is an error.
-    pub(crate) async fn next(&mut self, store: &Store, after: i64, max: usize) -> Result<(Vec<Recorded>, bool), Error> {
+    /// hole is an error, and so is its having another event at `after` than `last`, which was read there before.
+    pub(crate) async fn next(
+        &mut self,
+        store: &Store,
+        after: i64,
+        last: Option<Identity>,
+        max: usize,
+    ) -> Result<(Vec<Recorded>, bool), Error> {
         let asked = self.limit.min(max.max(1));
-        let events = store.after(after, asked).await?;
+        let events = match last {
+            Some(last) => {
+                let mut events = store.after(after - 1, asked + 1).await?.into_iter();
+                if events.next().is_none_or(|event| event.position != after || identity(&event) != last) {
+                    return Err(Error::Changed { position: after });
+                }
+                events.collect()
+            }
+            None => store.after(after, asked).await?,
+        };
         for (expected, event) in (after + 1..).zip(&events) {
             if event.position != expected {
                 return Err(Error::Gap { expected, found: event.position });
@@ -38,4 +53,9 @@ impl Pages {
         }
         Ok((events, more))
     }
+}
+
+/// By what an event is known again.
+pub(crate) fn identity(event: &Recorded) -> Identity {
+    Identity { epoch: event.epoch, event_id: event.event_id }
 }

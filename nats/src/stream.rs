@@ -85,21 +85,18 @@ pub enum Tail {
 }
 
 /// Looks at who holds the subjects of the events, for the epoch that the log is in.
-pub(crate) async fn observe(bus: &Bus, epoch: i32, options: &Options) -> Result<Held, Error> {
+pub(crate) async fn observe(bus: &Bus, epoch: i32) -> Result<Held, Error> {
     let stream = match bus.jetstream().get_stream(name(epoch)).await {
         Ok(stream) => stream,
         Err(error) if missing(&error.kind()) => return other(bus).await,
         Err(error) => return Err(Error::bus("reading the stream's state")(error)),
     };
     let info = stream.cached_info();
-    if let Some(wanted) = altered(&info.config, options) {
-        bus.jetstream().update_stream(&wanted).await.map_err(Error::bus("changing the stream's settings"))?;
-    }
     let State { messages, first_sequence, last_sequence, deleted_count, .. } = info.state;
     let tail = if messages == 0 { Tail::None } else { tail(bus, epoch, last_sequence).await? };
     Ok(Held::Ours(Stored {
         begins: signed(info.config.first_sequence.unwrap_or(1).max(1)),
-        limited: options.keep.is_some(),
+        limited: info.config.max_messages > 0,
         first: signed(first_sequence),
         last: signed(last_sequence),
         messages: signed(messages),
@@ -168,6 +165,20 @@ pub(crate) async fn create(bus: &Bus, epoch: i32, first: i64, options: &Options)
     })
 }
 
+/// Brings the settings of the stream, which is there, up to date with `options`.
+pub(crate) async fn adjust(bus: &Bus, epoch: i32, options: &Options) -> Result<(), Error> {
+    let doing = "changing the stream's settings";
+    let stream = bus.jetstream().get_stream(name(epoch)).await.map_err(Error::bus(doing))?;
+    let now = &stream.cached_info().config;
+    let keep = options.keep.unwrap_or(-1);
+    if now.num_replicas == options.replicas && now.max_messages == keep {
+        return Ok(());
+    }
+    let wanted = Config { num_replicas: options.replicas, max_messages: keep, ..now.clone() };
+    bus.jetstream().update_stream(&wanted).await.map_err(Error::bus(doing))?;
+    Ok(())
+}
+
 fn config(epoch: i32, first: i64, options: &Options) -> Config {
     Config {
         name: name(epoch),
@@ -187,16 +198,6 @@ fn config(epoch: i32, first: i64, options: &Options) -> Config {
         allow_direct: true,
         ..Config::default()
     }
-}
-
-/// The settings that the stream should have, if they are others than it has.
-fn altered(now: &Config, options: &Options) -> Option<Config> {
-    let keep = options.keep.unwrap_or(-1);
-    (now.num_replicas != options.replicas || now.max_messages != keep).then(|| Config {
-        num_replicas: options.replicas,
-        max_messages: keep,
-        ..now.clone()
-    })
 }
 
 fn missing(kind: &GetStreamErrorKind) -> bool {

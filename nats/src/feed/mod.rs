@@ -9,14 +9,17 @@ mod window;
 
 use std::sync::{Arc, RwLock};
 
-use events::{Recorded, Store};
+use events::{Recorded, Store, store::Identity};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use tail::Tail;
 use window::Window;
 
-use crate::{Bus, Error, pages::Pages};
+use crate::{
+    Bus, Error,
+    pages::{self, Pages},
+};
 
 /// What the window may weigh, in bytes.
 const WINDOW: usize = 16 << 20;
@@ -34,7 +37,8 @@ struct Shared {
 }
 
 impl Feed {
-    /// A feed, and the task that works it, which ends when `soft` is cancelled, or with an error when the log has a hole.
+    /// A feed, and the task that works it, which ends when `soft` is cancelled, or with an error when the log has a
+    /// hole or has lost its end.
     pub fn start(
         store: Store,
         bus: Bus,
@@ -47,7 +51,7 @@ impl Feed {
             bus,
             told: sender,
             position: -1,
-            epoch: 0,
+            last: None,
             pages: Pages::new(),
             failing: None,
         };
@@ -62,7 +66,13 @@ impl Feed {
 
     /// A reader of all events after the position `after`.
     pub fn reader(&self, after: i64) -> Reader {
-        Reader { shared: self.shared.clone(), tail: self.tail.clone(), position: after, pages: Pages::new() }
+        Reader {
+            shared: self.shared.clone(),
+            tail: self.tail.clone(),
+            position: after,
+            last: None,
+            pages: Pages::new(),
+        }
     }
 
     /// The position of the last event that the feed has handed on, to be watched.
@@ -76,6 +86,8 @@ pub struct Reader {
     shared: Arc<Shared>,
     tail: watch::Receiver<i64>,
     position: i64,
+    /// The event there, if it was read here.
+    last: Option<Identity>,
     pages: Pages,
 }
 
@@ -83,8 +95,9 @@ impl Reader {
     /// Waits until at least one event is there and returns what waits, at most `max` (one at least), in order and without a
     /// gap. Nothing is lost when the call is cancelled.
     ///
-    /// Errors: the log cannot be read ([`Error::Store`], worth another try), has a hole ([`Error::Gap`]), or ends before where
-    /// this reader begins ([`Error::Ahead`]); the feed's task has ended ([`Error::Ended`]).
+    /// Errors: the log cannot be read ([`Error::Store`], worth another try), has a hole ([`Error::Gap`]), has lost events that
+    /// were read from it ([`Error::Changed`]), or ends before where this reader begins ([`Error::Ahead`]); the feed's task has
+    /// ended ([`Error::Ended`]).
     pub async fn next(&mut self, max: usize) -> Result<Vec<Arc<Recorded>>, Error> {
         let max = max.max(1);
         loop {
@@ -92,7 +105,7 @@ impl Reader {
             if tail > self.position {
                 let events = self.ready(max).await?;
                 if let Some(last) = events.last() {
-                    self.position = last.position;
+                    (self.position, self.last) = (last.position, Some(pages::identity(last)));
                     return Ok(events);
                 }
                 return Err(Error::Gap { expected: self.position + 1, found: 0 });
@@ -121,7 +134,7 @@ impl Reader {
         if let Some(events) = in_window {
             return Ok(events);
         }
-        let (events, _) = self.pages.next(&self.shared.store, self.position, max).await?;
+        let (events, _) = self.pages.next(&self.shared.store, self.position, self.last, max).await?;
         Ok(events.into_iter().map(Arc::new).collect())
     }
 }

@@ -7,12 +7,16 @@ use async_nats::jetstream::{
     self,
     consumer::{AckPolicy, DeliverPolicy, pull},
 };
-use events::Recorded;
+use events::{Recorded, store::Identity};
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::{sync::watch, time::sleep};
 
 use super::Shared;
-use crate::{Bus, Error, message, pages::Pages, stream};
+use crate::{
+    Bus, Error, message,
+    pages::{self, Pages},
+    relay, stream,
+};
 
 /// How long the stream may be silent before the table is asked whether there is nothing indeed; and how often the table is
 /// read while there is no stream.
@@ -27,19 +31,19 @@ pub(super) struct Tail {
     pub(super) told: watch::Sender<i64>,
     /// The last event that was handed on.
     pub(super) position: i64,
-    /// Its epoch, where it is known.
-    pub(super) epoch: i32,
+    /// Its identity, if there is one.
+    pub(super) last: Option<Identity>,
     pub(super) pages: Pages,
     /// Why the stream could not be followed, as last told.
     pub(super) failing: Option<String>,
 }
 
 impl Tail {
-    /// Follows the log until it shows a hole, which is the only error.
+    /// Follows the log until it shows a hole or has lost what was read from it, which are the only errors.
     pub(super) async fn run(mut self) -> Result<(), Error> {
         loop {
             let why = match self.step().await {
-                Err(gap @ Error::Gap { .. }) => return Err(gap),
+                Err(wrong @ (Error::Gap { .. } | Error::Changed { .. })) => return Err(wrong),
                 Err(why) => why.to_string(),
                 Ok(()) => "the stream ended".to_owned(),
             };
@@ -55,7 +59,9 @@ impl Tail {
     async fn step(&mut self) -> Result<(), Error> {
         if self.position < 0 {
             // Who needs older events reads them from the table.
-            self.position = self.shared.store.head().await?;
+            let head = self.shared.store.head().await?;
+            self.last = self.shared.store.identity(head).await?;
+            self.position = head;
             self.told.send_replace(self.position);
         }
         self.level().await?;
@@ -65,7 +71,7 @@ impl Tail {
     /// Hands on all that the table has.
     async fn level(&mut self) -> Result<(), Error> {
         loop {
-            let (events, more) = self.pages.next(&self.shared.store, self.position, usize::MAX).await?;
+            let (events, more) = self.pages.next(&self.shared.store, self.position, self.last, usize::MAX).await?;
             self.hand_on(events);
             if !more {
                 return Ok(());
@@ -80,6 +86,11 @@ impl Tail {
         let mut connections = self.bus.connections();
         connections.mark_unchanged();
         let epoch = self.shared.store.epoch().await?;
+        // A stream that goes on where the log does not would bring what never was, or is no more.
+        let (log, held) = relay::look(&self.shared.store, &self.bus, epoch).await?;
+        if !matches!(relay::decide(&log, &held), relay::Action::Publish { .. }) {
+            return Err(Error::Bus { doing: "following the stream", why: "it is not of this log".to_owned() });
+        }
         let mut messages = self.subscribe(epoch).await?;
         self.failing = None;
         loop {
@@ -140,7 +151,8 @@ impl Tail {
         let doing = "following the stream";
         let message = message.map_err(Error::bus(doing))?;
         let sequence = message.info().map_err(Error::bus(doing))?.stream_sequence;
-        let (position, last) = batch.last().map_or((self.position, self.epoch), |e| (e.position, e.epoch));
+        let (position, last) =
+            batch.last().map_or_else(|| (self.position, self.last.map_or(0, |l| l.epoch)), |e| (e.position, e.epoch));
         let next = u64::try_from(position + 1).unwrap_or(1);
         if sequence < next {
             return Ok(());
@@ -161,7 +173,7 @@ impl Tail {
     /// Puts events into the window and wakes the readers.
     fn hand_on(&mut self, events: Vec<Recorded>) {
         let Some(last) = events.last() else { return };
-        (self.position, self.epoch) = (last.position, last.epoch);
+        (self.position, self.last) = (last.position, Some(pages::identity(last)));
         let events: Vec<_> = events.into_iter().map(Arc::new).collect();
         let mut window = self.shared.window.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         for event in events {

@@ -79,6 +79,18 @@ pub struct Status {
     pub failures: u64,
 }
 
+/// What the stream of `epoch` and the log say of each other.
+pub(crate) async fn look(store: &Store, bus: &Bus, epoch: i32) -> Result<(Log, Held), Error> {
+    let found = stream::observe(bus, epoch).await?;
+    // The log after the stream: it never shrinks, so a stream that is ahead of it is wrong.
+    let head = store.head().await?;
+    let at_tail = match found {
+        Held::Ours(stored) => store.identity(stored.last).await?,
+        Held::Nothing | Held::Other(_) => None,
+    };
+    Ok((Log { epoch, head, at_tail }, found))
+}
+
 /// The relay of one process.
 pub struct Relay {
     store: Store,
@@ -188,16 +200,10 @@ impl Relay {
         let mut connections = self.bus.connections();
         connections.mark_unchanged();
         let epoch = self.store.epoch().await?;
-        let stream = stream::observe(&self.bus, epoch, &self.options.stream).await?;
-        // The log after the stream: it never shrinks, so a stream that is ahead of it is wrong.
-        let head = self.store.head().await?;
-        let at_tail = match stream {
-            Held::Ours(stored) => self.store.identity(stored.last).await?,
-            Held::Nothing | Held::Other(_) => None,
-        };
-        match decide(&Log { epoch, head, at_tail }, &stream) {
+        let (log, held) = look(&self.store, &self.bus, epoch).await?;
+        match decide(&log, &held) {
             Action::Create => {
-                let first = self.options.stream.keep.map_or(1, |keep| (head - keep + 1).max(1));
+                let first = self.options.stream.keep.map_or(1, |keep| (log.head - keep + 1).max(1));
                 tracing::info!(stream = stream::name(epoch), first, "the stream is made");
                 stream::create(&self.bus, epoch, first, &self.options.stream).await?;
                 Ok(None)
@@ -208,8 +214,9 @@ impl Relay {
                 Ok(None)
             }
             Action::Publish { after } => {
-                self.saw(head, after);
-                let publisher = Publisher::new(&self.bus, epoch, after).await?;
+                stream::adjust(&self.bus, epoch, &self.options.stream).await?;
+                self.saw(log.head, after);
+                let publisher = Publisher::new(&self.bus, epoch, after, log.at_tail).await?;
                 Ok(Some(Session { publisher, connections, compared: Instant::now() }))
             }
         }

@@ -6,7 +6,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use async_nats::{HeaderMap, StatusCode, Subject, Subscriber, header};
-use events::{Store, failpoint};
+use events::{Store, failpoint, store::Identity};
 use futures_util::{FutureExt as _, StreamExt as _};
 use serde::Deserialize;
 use tokio::{
@@ -16,7 +16,11 @@ use tokio::{
 };
 
 use super::Options;
-use crate::{Bus, Error, message, pages::Pages, stream};
+use crate::{
+    Bus, Error, message,
+    pages::{self, Pages},
+    stream,
+};
 
 /// How long one stretch may last: between two, the relay looks after its lease.
 const STRETCH: Duration = Duration::from_secs(1);
@@ -25,8 +29,9 @@ const STRETCH: Duration = Duration::from_secs(1);
 pub(super) struct Publisher {
     bus: Bus,
     stream: String,
-    /// The last position that the server has acknowledged.
+    /// The last position that the server has acknowledged, and its event.
     acknowledged: i64,
+    last: Option<Identity>,
     inbox: Subject,
     answers: Subscriber,
 }
@@ -34,6 +39,7 @@ pub(super) struct Publisher {
 /// A message that is ready to go.
 struct Ready {
     position: i64,
+    identity: Identity,
     weight: usize,
     message: message::Message,
 }
@@ -55,10 +61,11 @@ struct Refusal {
 }
 
 impl Publisher {
-    pub(super) async fn new(bus: &Bus, epoch: i32, after: i64) -> Result<Self, Error> {
+    /// One that goes on after the position `after`, where the log has the event `last`.
+    pub(super) async fn new(bus: &Bus, epoch: i32, after: i64, last: Option<Identity>) -> Result<Self, Error> {
         let inbox = Subject::from(bus.client().new_inbox());
         let answers = bus.client().subscribe(inbox.clone()).await.map_err(Error::bus("subscribing"))?;
-        Ok(Self { bus: bus.clone(), stream: stream::name(epoch), acknowledged: after, inbox, answers })
+        Ok(Self { bus: bus.clone(), stream: stream::name(epoch), acknowledged: after, last, inbox, answers })
     }
 
     pub(super) fn acknowledged(&self) -> i64 {
@@ -71,9 +78,9 @@ impl Publisher {
         let (sender, mut batches) = mpsc::channel(2);
         // Reading and encoding go beside publishing; the task ends with this set.
         let mut reading = JoinSet::new();
-        reading.spawn(read(store.clone(), self.acknowledged, sender));
+        reading.spawn(read(store.clone(), self.acknowledged, self.last, sender));
         let mut waiting: VecDeque<Ready> = VecDeque::new();
-        let mut flight: VecDeque<usize> = VecDeque::new();
+        let mut flight: VecDeque<(usize, Identity)> = VecDeque::new();
         let mut weight = 0;
         let mut more = true;
         loop {
@@ -82,7 +89,7 @@ impl Publisher {
                 && let Some(ready) = waiting.pop_front()
             {
                 weight += ready.weight;
-                flight.push_back(ready.weight);
+                flight.push_back((ready.weight, ready.identity));
                 self.send(ready).await?;
             }
             tokio::select! {
@@ -91,7 +98,10 @@ impl Publisher {
                     let mut answer = answer.map_err(|_| Error::Late("an event was not acknowledged"))?;
                     loop {
                         self.check(&answer.ok_or(Error::Disconnected)?)?;
-                        weight -= flight.pop_front().unwrap_or(0);
+                        if let Some((lighter, identity)) = flight.pop_front() {
+                            weight -= lighter;
+                            self.last = Some(identity);
+                        }
                         if flight.is_empty() {
                             break;
                         }
@@ -153,16 +163,22 @@ fn expect(headers: &mut HeaderMap, stream: &str, last: i64) {
 
 /// Reads the log after a position and hands it on as messages, until its end or for about as long as a stretch;
 /// whether there is more.
-async fn read(store: Store, mut after: i64, batches: mpsc::Sender<Result<VecDeque<Ready>, Error>>) -> bool {
+async fn read(
+    store: Store,
+    mut after: i64,
+    mut last: Option<Identity>,
+    batches: mpsc::Sender<Result<VecDeque<Ready>, Error>>,
+) -> bool {
     let until = Instant::now() + STRETCH;
     let mut pages = Pages::new();
     loop {
-        let (batch, more) = match pages.next(&store, after, usize::MAX).await {
+        let (batch, more) = match pages.next(&store, after, last, usize::MAX).await {
             Ok((events, more)) => (Ok(events.into_iter().map(Ready::new).collect::<VecDeque<_>>()), more),
             Err(error) => (Err(error), false),
         };
-        if let Ok(Some(last)) = batch.as_ref().map(VecDeque::back) {
-            after = last.position;
+        if let Ok(Some(ready)) = batch.as_ref().map(VecDeque::back) {
+            after = ready.position;
+            last = Some(ready.identity);
         }
         // The publisher has given up when nobody takes it.
         if batches.send(batch).await.is_err() || !more || Instant::now() >= until {
@@ -173,6 +189,11 @@ async fn read(store: Store, mut after: i64, batches: mpsc::Sender<Result<VecDequ
 
 impl Ready {
     fn new(event: events::Recorded) -> Self {
-        Self { position: event.position, weight: event.weight(), message: message::write(event) }
+        Self {
+            position: event.position,
+            identity: pages::identity(&event),
+            weight: event.weight(),
+            message: message::write(event),
+        }
     }
 }

@@ -1,12 +1,16 @@
 //! Healing: what the relay makes of a stream that is not the log any more.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use async_nats::{HeaderMap, jetstream};
-use nats::{message, server::User};
+use nats::{Error, Feed, message, relay::Options, server::User};
 use service::testkit;
+use tokio_util::sync::CancellationToken;
 
-use crate::world::World;
+use crate::world::{World, options, within};
 
 /// Every file below `folder`.
 fn files(folder: &Path) -> Vec<PathBuf> {
@@ -97,6 +101,69 @@ async fn another_event_at_the_same_position_calls_for_a_new_stream() {
     let mut relay = world.relay().await;
     relay.begins(&world, 2, head).await;
     world.assert_whole().await;
+}
+
+/// What a failover to a copy that was behind does to the log: its last events are gone.
+async fn lose_the_end(world: &World, after: i64) {
+    let statements = format!(
+        "alter table event disable trigger all; delete from event where position > {after}; \
+         alter table event enable trigger all"
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statements)).execute(world.store.reads()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_lost_its_end_and_went_on_gets_a_new_stream() {
+    let world = World::new().await;
+    // It looks at the stream by itself only once an hour: it has to see this by what it reads.
+    let mut relay = world.relay_with(Options { compare: Duration::from_hours(1), ..options() }).await;
+    let head = world.write(20).await;
+    relay.reaches(head).await;
+    lose_the_end(&world, 15).await;
+    let head = world.write(10).await;
+    assert_eq!(head, 25);
+    relay.begins(&world, 2, head).await;
+    world.assert_whole().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_feed_ends_when_the_log_has_lost_what_it_read() {
+    let world = World::new().await;
+    let mut relay = world.relay().await;
+    let (feed, work) = Feed::start(world.store.clone(), world.bus(User::Reader).await, CancellationToken::new());
+    let work = tokio::spawn(work);
+    let head = world.write(20).await;
+    relay.reaches(head).await;
+    within("the feed at the head", feed.tail().wait_for(|tail| *tail == head)).await.unwrap();
+    relay.stop().await;
+    lose_the_end(&world, 15).await;
+    let ended = within("the end", work).await.unwrap();
+    assert!(matches!(ended, Err(Error::Changed { position: 20 })), "{ended:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_feed_takes_nothing_from_a_stream_that_is_past_the_log() {
+    let world = World::new().await;
+    let mut relay = world.relay().await;
+    let head = world.write(20).await;
+    relay.reaches(head).await;
+    relay.stop().await;
+    lose_the_end(&world, 15).await;
+    let (feed, work) = Feed::start(world.store.clone(), world.bus(User::Reader).await, CancellationToken::new());
+    let work = tokio::spawn(work);
+    let mut reader = feed.reader(10);
+    let mut read = within("five", reader.next(100)).await.unwrap();
+    let head = world.write(10).await;
+    let mut relay = world.relay().await;
+    relay.begins(&world, 2, head).await;
+    within("the others", async {
+        while reader.position() < head {
+            read.extend(reader.next(100).await.unwrap());
+        }
+    })
+    .await;
+    assert!(read.iter().map(AsRef::as_ref).eq(&world.in_log().await[10..]));
+    assert!(!work.is_finished());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

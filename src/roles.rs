@@ -23,7 +23,7 @@ const GLANCE: Duration = Duration::from_millis(20);
 
 /// Starts all roles on the lifecycle, serves both APIs on `listener`, and returns when they are ready.
 ///
-/// They share what a process has once: the log with its one writer, and the pool for health.
+/// They share what a process has once: the log's one writer, and the pool for health.
 pub async fn start(
     servers: &Servers,
     workers: workers::Config,
@@ -40,21 +40,32 @@ pub async fn start(
         connect(&servers.nats.reader, "query-api"),
     )?;
     let health = db::pool(url, Kind::Health)?;
+    let pools = |kind| db::pool(url, kind);
+    let (batches, reads) = (pools(Kind::Projectors)?, pools(Kind::Reads)?);
     let all_connected = async || relay.is_connected() && worker.is_connected() && reader.is_connected();
     let connected = until(PATIENCE_WITH_NATS, all_connected).await;
     let secret = secret.as_bytes().to_vec();
 
-    let parts = command_api::Parts { store: store.clone(), bus: relay.clone(), health, secret: secret.clone() };
+    let parts = command_api::Parts {
+        store: store.clone(),
+        bus: relay.clone(),
+        relay: pools(Kind::Relay)?,
+        health,
+        secret: secret.clone(),
+    };
     let commands = command_api::api(parts, lifecycle);
     // The relay makes the stream, which all others look for.
     if !(connected && until(PATIENCE_WITH_NATS, async || relay.has_events().await).await) {
         tracing::warn!("NATS is not there yet: events stay in the log until it is");
     }
-    let parts = projectors::Parts { store: store.clone(), bus: worker.clone(), pool: db::pool(url, Kind::Projectors)? };
+    let parts = projectors::Parts { store: store.through(batches.clone()), bus: worker.clone(), pool: batches };
     let projectors = projectors::start(&parts, lifecycle);
-    let parts = query_api::Parts { store: store.clone(), bus: reader, pool: db::pool(url, Kind::Reads)? };
+    let parts = query_api::Parts { store: store.through(reads.clone()), bus: reader, pool: reads };
     let queries = query_api::api(parts, lifecycle);
-    let workers = workers::start(workers::Parts { store, bus: worker, config: workers }, lifecycle)?;
+    let workers = workers::start(
+        workers::Parts { store: store.through(pools(Kind::Workers)?), bus: worker, config: workers },
+        lifecycle,
+    )?;
 
     let probe = together(commands.probe, queries.probe, [("workers", workers), ("projectors", projectors)]);
     let chassis = Chassis {

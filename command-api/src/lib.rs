@@ -41,6 +41,8 @@ pub struct Parts {
     pub store: Store,
     /// The bus, under a name that may publish on `events.>`.
     pub bus: Bus,
+    /// What the relay reads the log through, so that it and the commands do not wait for each other.
+    pub relay: PgPool,
     /// By which the database is asked for its health, when all other pools are exhausted.
     pub health: PgPool,
     /// The server's secret, for tokens.
@@ -59,8 +61,8 @@ pub struct CommandApi {
 
 /// Starts the role: its endpoints, and the relay, which `lifecycle` supervises.
 pub fn api(parts: Parts, lifecycle: &Lifecycle) -> CommandApi {
-    let Parts { store, bus, health, secret } = parts;
-    relay::start(&store, &bus, lifecycle);
+    let Parts { store, bus, relay, health, secret } = parts;
+    relay::start(&store.through(relay), &bus, lifecycle);
     let desk = Arc::new(Desk::new(store, &secret, lifecycle));
     let contexts =
         (Identity(Arc::clone(&desk)), Catalog(Arc::clone(&desk)), Prompts(Arc::clone(&desk)), Executions(desk));

@@ -49,6 +49,7 @@ pub async fn run(settings: Settings, lifecycle: Lifecycle) -> anyhow::Result<()>
     let parts = Parts {
         store: process::open_store(url, Kind::Commands, &lifecycle)?,
         bus: Bus::connect(settings.servers.nats_url.expose(), "command-api").await?,
+        relay: db::pool(url, Kind::Relay)?,
         health: db::pool(url, Kind::Health)?,
         secret: settings.auth.jwt_secret.as_bytes().to_vec(),
     };

@@ -1,4 +1,5 @@
-//! Pools of database connections, one kind for each use, so that no use starves another; and the migrations.
+//! Pools of database connections, one kind for each use, so that no use starves another; and the migrations. (The log's
+//! writer has connections of its own.)
 //!
 //! A pool opens its connections when they are first needed: a process starts, and says that it is not ready, while
 //! PostgreSQL is down.
@@ -15,8 +16,6 @@ pub enum Kind {
     Reads,
     /// What the command API reads before it decides.
     Commands,
-    /// The writer of the log: few connections, never waiting behind reads.
-    Writer,
     /// Reads and writes of the workers.
     Workers,
     /// The batches of the projectors.
@@ -33,7 +32,6 @@ impl Kind {
         match self {
             Self::Reads => "daybook reads",
             Self::Commands => "daybook commands",
-            Self::Writer => "daybook writer",
             Self::Workers => "daybook workers",
             Self::Projectors => "daybook projectors",
             Self::Relay => "daybook relay",
@@ -47,7 +45,6 @@ impl Kind {
             Self::Reads => 24,
             Self::Commands | Self::Workers => 16,
             Self::Projectors => 12,
-            Self::Writer => 4,
             Self::Relay => 3,
             Self::Health => 2,
         }
@@ -56,7 +53,7 @@ impl Kind {
     /// How long a statement may take: long where batches are worked off and nobody waits for an answer.
     fn statement_timeout(self) -> &'static str {
         match self {
-            Self::Reads | Self::Commands | Self::Writer => "5s",
+            Self::Reads | Self::Commands => "5s",
             Self::Workers | Self::Projectors | Self::Relay => "30s",
             Self::Health => "2s",
         }

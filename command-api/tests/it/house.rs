@@ -45,7 +45,8 @@ pub async fn house_in(database: Database) -> House {
     let store = process::open_store_on(&pool, &lifecycle);
     let bus = nats::Bus::connect("nats://127.0.0.1:1", "test").await.unwrap();
     let health = db::pool(&database.url, Kind::Health).unwrap();
-    let api = api(Parts { store: store.clone(), bus, health, secret: SECRET.to_vec() }, &lifecycle);
+    let relay = db::pool(&database.url, Kind::Relay).unwrap();
+    let api = api(Parts { store: store.clone(), bus, relay, health, secret: SECRET.to_vec() }, &lifecycle);
     let chassis = Chassis {
         document: Some(http::merge(&[api.spec]).unwrap()),
         secret: Some(SECRET.to_vec()),

@@ -137,6 +137,12 @@ impl Store {
         self.head.subscribe()
     }
 
+    /// The same log, with the same writer, read through another pool: no part of a process starves another of connections.
+    #[must_use]
+    pub fn through(&self, reads: PgPool) -> Self {
+        Self { reads, ..self.clone() }
+    }
+
     /// The pool that reads go through.
     pub fn reads(&self) -> &PgPool {
         &self.reads

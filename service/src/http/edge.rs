@@ -257,8 +257,11 @@ fn in_words(rule: &str) -> Option<String> {
 fn complete(answer: Response, trace: &Trace) -> Response {
     let Some(told) = answer.data::<Problem>().cloned() else { return answer };
     if told.status().is_server_error() {
-        let chain = told.chain();
-        tracing::error!(code = told.code(), error = chain.as_deref().unwrap_or("none"), "{told}");
+        // Without a source it is the answer to a question of the client's, such as a position that is not reached yet.
+        match told.chain() {
+            Some(error) => tracing::error!(code = told.code(), error, "{told}"),
+            None => tracing::info!(code = told.code(), "{told}"),
+        }
     }
     told.with_trace(&trace.trace_id).into_response()
 }

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use async_nats::jetstream;
 use events::Recorded;
-use nats::{Error, Feed, Reader, server::User};
+use futures_util::StreamExt as _;
+use nats::{Error, Feed, Reader, message, server::User};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -71,13 +73,21 @@ async fn every_reader_has_every_event_from_where_it_stands() {
 async fn the_stream_brings_what_is_next() {
     let world = World::new().await;
     let mut relay = world.relay().await;
+    let head = world.write(10).await;
+    relay.reaches(head).await;
     let feeding = Feeding::start(&world).await;
-    let mut reader = feeding.feed.reader(0);
-    for _ in 0..20 {
-        let head = world.write(10).await;
-        relay.reaches(head).await;
-        reads_on(&mut reader, &world, head).await;
-    }
+    let mut reader = feeding.feed.reader(head);
+    let stream = jetstream::new(world.client(User::Reader).await).get_stream("EVENTS_1").await.unwrap();
+    within("a consumer of its own", async { while stream.consumer_names().next().await.is_none() {} }).await;
+    // The log does not have it, so that it can only come from the stream.
+    let mut event = world.in_log().await.pop().unwrap();
+    (event.position, event.event_id) = (head + 1, events::clock::id());
+    let message = message::write(event.clone());
+    let publisher = jetstream::new(world.client(User::Relay).await);
+    let sent = publisher.publish_with_headers(message.subject, message.headers, message.payload).await.unwrap();
+    assert_eq!(sent.await.unwrap().sequence, 11);
+    let read = within("the event", reader.next(10)).await.unwrap();
+    assert_eq!(read, [Arc::new(event)]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -129,7 +139,7 @@ async fn it_has_no_gap_and_no_duplicate_whatever_happens_to_the_stream() {
             _ => {
                 // A foreign message: the relay makes the stream of a new epoch.
                 relay.reaches(head).await;
-                let intruder = async_nats::jetstream::new(world.client(User::Relay).await);
+                let intruder = jetstream::new(world.client(User::Relay).await);
                 let sent = intruder.publish("events.public.nonsense", "{}".into()).await.unwrap();
                 within("its acknowledgement", sent.into_future()).await.unwrap();
             }
@@ -179,7 +189,6 @@ async fn a_hole_in_the_log_ends_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn progress_is_heard_and_events_too() {
-    use futures_util::StreamExt as _;
     let world = World::new().await;
     let mut relay = world.relay().await;
     let (teller, listener) = (world.bus(User::Worker).await, world.bus(User::Reader).await);

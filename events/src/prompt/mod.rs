@@ -11,6 +11,8 @@ pub use aggregate::{Changes, Command, Error, Event, Prompt, Revision};
 pub use rendering::{RENDERED_BYTES, Rendered};
 
 #[cfg(test)]
+mod bombs;
+#[cfg(test)]
 mod template_tests;
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ mod framework;
 mod golden;
 mod keys;
 mod ledger;
+mod lost_answers;
 mod outages;
 mod processes;
 mod refusals;

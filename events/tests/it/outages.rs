@@ -10,7 +10,7 @@ use std::{
 
 use events::{
     Error, Store, clock, execute, identity,
-    store::{Append, Refused, Replay, StoreError},
+    store::{Append, Appended, Refused, Replay, StoreError},
 };
 use service::{embedded::Durability, testkit, testkit::Database};
 use tokio::task::JoinSet;
@@ -45,26 +45,33 @@ impl Load {
     }
 }
 
+/// Half of them bring keys. The others can tell only by the version, once they were told that it is not known.
 async fn call(store: Store, caller: u32, stop: Arc<AtomicBool>, done: Arc<AtomicUsize>) -> Vec<(Uuid, i32, i64)> {
     let thing = clock::id();
     let mut acknowledged: Vec<(Uuid, i32, i64)> = Vec::new();
     while !stop.load(Ordering::Relaxed) {
         let version = acknowledged.last().map_or(0, |last| last.1);
-        let name = key(format!("{caller}.{version}"), 1);
+        let name = (caller % 2 == 0).then(|| key(format!("{caller}.{version}"), 1));
+        let mut unknown = false;
         let at = loop {
             // Made anew for each try, with new event ids, as a client that sends its request again would.
-            let append =
-                Append { key: Some(name.clone()), ..append(thing, version, 1 + usize::from(version % 3 == 0)) };
-            match store.append(append).await {
-                Ok(Ok(at)) => break at,
-                Ok(Err(Refused::Key)) => match store.replay(&name).await {
+            let append = Append { key: name.clone(), ..append(thing, version, 1 + usize::from(version % 3 == 0)) };
+            match (store.append(append).await, &name) {
+                (Ok(Ok(at)), _) => break at,
+                (Ok(Err(Refused::Key)), Some(name)) if unknown => match store.replay(name).await {
                     Ok(Some(Replay::Same { at, .. })) => break at,
                     Ok(other) => panic!("{other:?}"),
                     Err(_) => tokio::task::yield_now().await,
                 },
-                Ok(Err(refused)) => panic!("{refused:?} at version {version} of {thing}"),
-                Err(StoreError::Unavailable(_)) => tokio::task::yield_now().await,
-                Err(error) => panic!("{error:?}"),
+                (Ok(Err(Refused::Version)), None) if unknown => {
+                    if let Ok(events) = store.stream("thing", thing).await {
+                        let last = events.last().unwrap();
+                        break Appended { version: last.version, position: last.position };
+                    }
+                }
+                (Ok(Err(refused)), _) => panic!("{refused:?} at version {version} of {thing}, {unknown}"),
+                (Err(StoreError::Unavailable(_)), _) => unknown = true,
+                (Err(error), _) => panic!("{error:?}"),
             }
         };
         acknowledged.push((thing, at.version, at.position));

@@ -1,7 +1,7 @@
 //! What happened and why.
 //!
 //! The log ([`store`]) and the contexts that write to it: each context is one module with its commands, events, refusals
-//! and aggregate, and decides by pure code. [`execute`] is the only way by which anything gets into the log. No HTTP and no
+//! and aggregate, and decides by pure code. [`execute()`] is the only way by which anything gets into the log. No HTTP and no
 //! bus here.
 
 pub mod catalog;

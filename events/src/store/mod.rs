@@ -1,6 +1,6 @@
 //! The log: one append-only table in PostgreSQL, and the only code that writes to it.
 //!
-//! Appends go through one writer a process ([`writer`]), which puts all that waits into one transaction. Positions are
+//! Appends go through one writer a process, which puts all that waits into one transaction. Positions are
 //! gapless and in commit order, whatever crashes and however many processes write.
 
 mod append;

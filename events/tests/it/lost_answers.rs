@@ -43,14 +43,14 @@ impl Wire {
 }
 
 async fn carry(client: TcpStream, server: TcpStream, lose: Arc<AtomicUsize>) {
-    let (mut from_client, mut to_client) = client.into_split();
-    let (mut from_server, mut to_server) = server.into_split();
-    let there = tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
+    let (mut asked, mut to_client) = client.into_split();
+    let (mut answered, mut to_server) = server.into_split();
+    let there = tokio::spawn(async move { tokio::io::copy(&mut asked, &mut to_server).await });
     let mut answer = vec![0; 64 * 1024];
-    while let Ok(bytes @ 1..) = from_server.read(&mut answer).await {
+    while let Ok(bytes @ 1..) = answered.read(&mut answer).await {
         // PostgreSQL answers once it has committed.
-        let lost = lose.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok();
-        if lost || to_client.write_all(&answer[..bytes]).await.is_err() {
+        let swallow = lose.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok();
+        if swallow || to_client.write_all(&answer[..bytes]).await.is_err() {
             break;
         }
     }

@@ -51,7 +51,7 @@ async fn call(store: Store, caller: u32, stop: Arc<AtomicBool>, done: Arc<Atomic
     let mut acknowledged: Vec<(Uuid, i32, i64)> = Vec::new();
     while !stop.load(Ordering::Relaxed) {
         let version = acknowledged.last().map_or(0, |last| last.1);
-        let name = (caller % 2 == 0).then(|| key(format!("{caller}.{version}"), 1));
+        let name = caller.is_multiple_of(2).then(|| key(format!("{caller}.{version}"), 1));
         let mut unknown = false;
         let at = loop {
             // Made anew for each try, with new event ids, as a client that sends its request again would.

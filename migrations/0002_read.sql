@@ -107,6 +107,8 @@ create table read.execution (
     price_table text,
     duration_ms bigint,
     response_id text,
+    -- Why the answer ended, in the provider's word.
+    finish_reason text,
     attempts integer not null,
     error_code text,
     error_detail text,

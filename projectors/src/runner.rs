@@ -150,15 +150,24 @@ fn portion(batch: &[Arc<Recorded>]) -> usize {
     fitting.count().max(1)
 }
 
+/// So many events of one commit are logged each; of more, only how many they are.
+const TOLD: usize = 8;
+
 /// Leads from the trace of a request to the projection.
 fn trace<P: Projection>(batch: &[Arc<Recorded>]) {
-    if !tracing::enabled!(tracing::Level::DEBUG) {
-        return;
+    let own = || batch.iter().filter(|event| P::STREAMS.contains(&event.stream.as_str()));
+    let events = own().count();
+    if events > TOLD {
+        tracing::info!(projection = P::NAME, events, "projected");
     }
-    for event in batch.iter().filter(|event| P::STREAMS.contains(&event.stream.as_str())) {
+    for event in own() {
         // W3C Trace Context: version, trace id, parent id, flags.
         let trace_id = event.meta.traceparent.as_deref().and_then(|parent| parent.split('-').nth(1));
-        tracing::debug!(projection = P::NAME, position = event.position, kind = event.kind, trace_id, "projected");
+        let (projection, position, kind) = (P::NAME, event.position, event.kind.as_str());
+        if events > TOLD {
+            tracing::debug!(projection, position, kind, trace_id, "projected");
+        } else {
+            tracing::info!(projection, position, kind, trace_id, "projected");
+        }
     }
-    tracing::debug!(projection = P::NAME, events = batch.len(), "committed");
 }

@@ -42,7 +42,7 @@ pub async fn load(tx: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Execution>,
         r#"select id, prompt_id, prompt_version, user_id, variables::text as "variables!", llm_provider, model,
                   status, result, input_tokens, output_tokens, cached_input_tokens, reasoning_tokens, cost::text,
                   price_table, duration_ms, response_id, attempts, error_code, error_detail, retry_of,
-                  cancel_requested, created_at, started_at, finished_at, version, position
+                  cancel_requested, created_at, started_at, finished_at, version, position, finish_reason
            from execution where id = any($1)"#,
         ids
     )
@@ -79,6 +79,7 @@ pub async fn load(tx: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Execution>,
                 finished_at: row.finished_at,
                 version: row.version,
                 position: row.position,
+                finish_reason: row.finish_reason,
             })
         })
         .collect()
@@ -94,20 +95,21 @@ async fn store(tx: &mut PgConnection, rows: &[Execution]) -> Result<(), Error> {
              (id, prompt_id, prompt_version, user_id, variables, llm_provider, model, status, result, input_tokens,
               output_tokens, cached_input_tokens, reasoning_tokens, cost, price_table, duration_ms, response_id,
               attempts, error_code, error_detail, retry_of, cancel_requested, created_at, started_at, finished_at,
-              version, position)
+              version, position, finish_reason)
          select x.id, x.prompt_id, x.prompt_version, x.user_id, x.variables::json, x.llm_provider, x.model, x.status,
                 x.result, x.input_tokens, x.output_tokens, x.cached_input_tokens, x.reasoning_tokens, x.cost::numeric,
                 x.price_table, x.duration_ms, x.response_id, x.attempts, x.error_code, x.error_detail, x.retry_of,
-                x.cancel_requested, x.created_at, x.started_at, x.finished_at, x.version, x.position
+                x.cancel_requested, x.created_at, x.started_at, x.finished_at, x.version, x.position,
+                x.finish_reason
          from unnest($1::uuid[], $2::uuid[], $3::integer[], $4::uuid[], $5::text[], $6::text[], $7::text[],
                      $8::text[], $9::text[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[],
                      $15::text[], $16::bigint[], $17::text[], $18::integer[], $19::text[], $20::text[], $21::uuid[],
                      $22::boolean[], $23::timestamptz[], $24::timestamptz[], $25::timestamptz[], $26::integer[],
-                     $27::bigint[])
+                     $27::bigint[], $28::text[])
               as x (id, prompt_id, prompt_version, user_id, variables, llm_provider, model, status, result,
                     input_tokens, output_tokens, cached_input_tokens, reasoning_tokens, cost, price_table,
                     duration_ms, response_id, attempts, error_code, error_detail, retry_of, cancel_requested,
-                    created_at, started_at, finished_at, version, position)
+                    created_at, started_at, finished_at, version, position, finish_reason)
          on conflict (id) do update
              set prompt_id = excluded.prompt_id, prompt_version = excluded.prompt_version, user_id = excluded.user_id,
                  variables = excluded.variables, llm_provider = excluded.llm_provider, model = excluded.model,
@@ -119,7 +121,7 @@ async fn store(tx: &mut PgConnection, rows: &[Execution]) -> Result<(), Error> {
                  error_detail = excluded.error_detail, retry_of = excluded.retry_of,
                  cancel_requested = excluded.cancel_requested, created_at = excluded.created_at,
                  started_at = excluded.started_at, finished_at = excluded.finished_at, version = excluded.version,
-                 position = excluded.position
+                 position = excluded.position, finish_reason = excluded.finish_reason
              where execution.version < excluded.version",
         &column(rows, |row| row.id),
         &column(rows, |row| row.prompt_id),
@@ -148,6 +150,7 @@ async fn store(tx: &mut PgConnection, rows: &[Execution]) -> Result<(), Error> {
         &column(rows, |row| row.finished_at) as &[Option<DateTime<Utc>>],
         &column(rows, |row| row.version),
         &column(rows, |row| row.position),
+        &column(rows, |row| row.finish_reason.as_deref()) as &[Option<&str>],
     )
     .execute(tx)
     .await?;

@@ -47,6 +47,7 @@ pub struct Execution {
     pub finished_at: Option<DateTime<Utc>>,
     pub version: i32,
     pub position: i64,
+    pub finish_reason: Option<String>,
 }
 
 impl Execution {
@@ -79,6 +80,7 @@ impl Execution {
             finished_at: None,
             version: event.version,
             position: event.position,
+            finish_reason: None,
         }
     }
 
@@ -142,6 +144,7 @@ impl Fold for Execution {
             Event::ExecutionSucceeded { attempt, answer, bill } => {
                 row.ended(Status::Succeeded, attempt, bill, event);
                 row.result = Some(answer.result);
+                row.finish_reason = answer.finish_reason;
             }
             Event::ExecutionFailed { attempt, code, detail, bill, .. } => {
                 row.ended(Status::Failed, attempt, bill, event);

@@ -231,7 +231,8 @@ impl Thing {
                     5 => Event::ExecutionTimedOut { attempt, limit_ms: 60_000, bill },
                     6 => Event::ExecutionCancelled { attempt: self.attempt, bill },
                     _ => {
-                        let answer = Answer { result: format!("The answer {what}\n"), finish_reason: None };
+                        let answer =
+                            Answer { result: format!("The answer {what}\n"), finish_reason: Some("stop".to_owned()) };
                         Event::ExecutionSucceeded { attempt, answer, bill }
                     }
                 }

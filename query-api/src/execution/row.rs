@@ -84,6 +84,8 @@ pub struct Execution {
     pub(super) status: String,
     /// What the model answered.
     pub(super) result: Option<String>,
+    /// Why the answer ended, in the provider's word (`echo, no model` where there was none).
+    pub(super) finish_reason: Option<String>,
     /// Tokens that were sent.
     pub(super) input_tokens: Option<i64>,
     /// Tokens that came back.
@@ -125,7 +127,7 @@ macro_rules! execution {
             $crate::execution::row::Execution,
             r#"select (select c.position from checkpoint c where c.name = 'execution') as "at!",
                       id, prompt_id, prompt_version, user_id, variables, llm_provider, model, status, result,
-                      input_tokens, output_tokens,
+                      finish_reason, input_tokens, output_tokens,
                       case when input_tokens is not null or output_tokens is not null
                            then coalesce(input_tokens, 0) + coalesce(output_tokens, 0) end as tokens_used,
                       cost::text, duration_ms::float8 / 1000 as execution_time, attempts,

@@ -50,6 +50,7 @@ async fn an_execution_reads_as_the_contract_says_and_only_for_its_owner_and_admi
       "created_at": "2026-11-20T18:23:00.000001Z",
       "error": null,
       "execution_time": 1.234,
+      "finish_reason": "stop",
       "finished_at": "2026-11-20T18:23:02.500000Z",
       "id": "00000000-0000-0000-0000-000000000005",
       "input_tokens": 12,

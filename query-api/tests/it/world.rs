@@ -167,8 +167,8 @@ pub fn queued(id: u128, user: Uuid) -> String {
 pub fn succeeded(id: u128) -> String {
     let id = Uuid::from_u128(id);
     format!(
-        "update execution set status = 'succeeded', result = 'Hello, Ada', input_tokens = 12, output_tokens = 30,
-                cost = 0.000315, price_table = '2026-11', duration_ms = 1234, attempts = 1,
+        "update execution set status = 'succeeded', result = 'Hello, Ada', finish_reason = 'stop', input_tokens = 12,
+                output_tokens = 30, cost = 0.000315, price_table = '2026-11', duration_ms = 1234, attempts = 1,
                 started_at = '2026-11-20T18:23:01Z', finished_at = '2026-11-20T18:23:02.5Z', version = 3, position = 43
          where id = '{id}';"
     )

@@ -108,6 +108,18 @@ async fn a_prompt_is_executed_through_events_and_survives() {
     assert_eq!((&done["status"], &done["error"]["code"]), (&json!("failed"), &json!("provider_not_configured")));
     assert!(done["error"]["detail"].as_str().unwrap().contains("GROQ_API_KEY"), "{done}");
 
+    // The same key is the same command, and it tells the same place.
+    let path = format!("/api/v1/execute-prompt/{prompt}");
+    let body = json!({ "variables": { "name": "Ada" } });
+    let headers = [("Idempotency-Key", "once")];
+    let first = system.send_with(Method::POST, &path, Some(&admin), Some(body.clone()), &headers).await;
+    let second = system.send_with(Method::POST, &path, Some(&admin), Some(body), &headers).await;
+    assert_eq!((first.status, second.status), (StatusCode::ACCEPTED, StatusCode::ACCEPTED));
+    assert_eq!((&first.body, &first.headers["location"]), (&second.body, &second.headers["location"]));
+    assert_eq!(first.headers.get("idempotent-replayed"), None);
+    assert_eq!(second.headers["idempotent-replayed"], "true");
+    system.outcome(&admin, first.body["id"].as_str().unwrap()).await;
+
     // Nobody else sees any of it.
     for path in [format!("/api/v1/executions/{execution}"), format!("/api/v1/expert-prompts/{prompt}")] {
         let answer = system.send(Method::GET, &path, Some(&other), None).await;
@@ -117,8 +129,8 @@ async fn a_prompt_is_executed_through_events_and_survives() {
     // What happened, as the log has it and as NATS brought it.
     let events = system.query(&format!("/api/v1/executions/{execution}/events"), &admin).await;
     assert_eq!(kinds(&events), ["execution_requested", "execution_started", "execution_succeeded"]);
-    let heard = timeout(PATIENCE, outcomes.next()).await.unwrap().unwrap();
-    assert!(heard.subject.contains(&execution), "{}", heard.subject);
+    let message = timeout(PATIENCE, outcomes.next()).await.unwrap().unwrap();
+    assert!(message.subject.contains(&execution), "{}", message.subject);
 
     let last = system.query(&format!("/api/v1/executions/{failed}/events"), &admin).await;
     let head = last["items"].as_array().unwrap().last().unwrap()["position"].as_u64().unwrap();

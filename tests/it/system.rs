@@ -26,8 +26,6 @@ pub struct System {
     pub http: String,
     /// A reader's URL of its NATS.
     pub nats_url: String,
-    /// Its database.
-    pub database_url: String,
     folder: PathBuf,
     client: reqwest::Client,
 }
@@ -82,7 +80,6 @@ impl System {
             child,
             http: text("http"),
             nats_url: text("nats_url"),
-            database_url: text("database_url"),
             folder: folder.to_owned(),
             client: reqwest::Client::new(),
         }

@@ -258,9 +258,10 @@ fn complete(answer: Response, trace: &Trace) -> Response {
     let Some(told) = answer.data::<Problem>().cloned() else { return answer };
     if told.status().is_server_error() {
         // Without a source it is the answer to a question of the client's, such as a position that is not reached yet.
-        match told.chain() {
-            Some(error) => tracing::error!(code = told.code(), error, "{told}"),
-            None => tracing::info!(code = told.code(), "{told}"),
+        if let Some(error) = told.chain() {
+            tracing::error!(code = told.code(), error, "{told}");
+        } else {
+            tracing::info!(code = told.code(), "{told}");
         }
     }
     told.with_trace(&trace.trace_id).into_response()

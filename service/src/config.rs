@@ -116,12 +116,15 @@ pub struct Auth {
     pub jwt_secret: JwtSecret,
 }
 
-/// The form of the logs; `RUST_LOG` filters them.
-#[derive(Args, Clone, Copy, Debug)]
+/// The form of the logs, which `RUST_LOG` filters, and where traces go.
+#[derive(Args, Clone, Debug)]
 pub struct Logs {
     /// Form of the log lines on standard error.
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t, global = true)]
     pub log_format: LogFormat,
+    /// Collector to send spans to by OTLP over HTTP with protobuf (its port 4318, as a rule); without it none are sent.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", hide_env_values = true, value_name = "URL", global = true)]
+    pub otlp_endpoint: Option<String>,
 }
 
 /// The settings of `daybook up`: what is not given it brings itself.

@@ -36,12 +36,13 @@ where
     })
 }
 
-/// Runs `body` with logs and metrics installed, on a runtime of its own.
+/// Runs `body` with logs, metrics and traces installed, on a runtime of its own.
 pub fn enter<F>(logs: Logs, body: impl FnOnce(Lifecycle) -> F) -> ExitCode
 where
     F: Future<Output = ExitCode>,
 {
-    telemetry::install(logs.log_format);
+    let Logs { log_format, otlp_endpoint } = logs;
+    telemetry::install(log_format, otlp_endpoint.as_deref());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -52,6 +53,7 @@ where
     let code = runtime.block_on(body(Lifecycle::new()));
     // Blocking work (a password's hash) must not hold the end up.
     runtime.shutdown_timeout(Duration::from_secs(1));
+    telemetry::flush();
     code
 }
 

@@ -9,9 +9,10 @@ use poem::{
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     web::{Compress, CompressionAlgo},
 };
-use tracing::Instrument;
+use tracing::{Instrument, field::Empty};
 
 use super::{Fingerprint, Origins, Paths, Problem, Tokens, Trace, docs, health, wire};
+use crate::telemetry;
 
 /// The longest request target, and all header fields together, in bytes.
 const MAX_TARGET: usize = 8 * 1024;
@@ -65,10 +66,14 @@ impl Endpoint for App {
 
     async fn call(&self, mut request: Request) -> Result<Response> {
         let started = Instant::now();
-        let trace = Trace::of(request.headers());
         let method = request.method().clone();
+        let span = if is_probe(request.uri().path()) {
+            tracing::info_span!(target: telemetry::UNTOLD, "request", trace_id = Empty)
+        } else {
+            tracing::info_span!("request", trace_id = Empty)
+        };
+        let trace = Trace::begin(&span, request.headers());
         let known = self.paths.find(request.uri().path()).map(|path| path.template.clone());
-        let span = tracing::info_span!("request", trace_id = %trace.trace_id);
         request.set_data(trace.clone());
 
         let facts = Facts::of(&request);
@@ -88,10 +93,10 @@ impl Endpoint for App {
         let answer = finish(answer, &facts).await;
         let seconds = started.elapsed().as_secs_f64();
         count(&method, &endpoint, answer.status(), seconds);
+        telemetry::describe_request(&span, known_method(&method), &endpoint, answer.status().as_u16());
         span.in_scope(|| {
             let status = answer.status().as_u16();
-            // Probes and scrapes come every few seconds and say nothing.
-            if endpoint.starts_with("/health") || endpoint == "/metrics" {
+            if is_probe(&endpoint) {
                 tracing::debug!(%method, endpoint, status, seconds, "answered");
             } else {
                 tracing::info!(%method, endpoint, status, seconds, "answered");
@@ -304,12 +309,21 @@ fn takes_gzip(headers: &HeaderMap) -> bool {
     })
 }
 
+/// Whether this is a probe or a scrape, which come every few seconds and say nothing.
+fn is_probe(path: &str) -> bool {
+    path.starts_with("/health") || path == "/metrics"
+}
+
+/// A client may invent methods; metrics and traces have a bounded number of them.
+fn known_method(method: &Method) -> &str {
+    match method.as_str() {
+        name @ ("GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") => name,
+        _ => "other",
+    }
+}
+
 fn count(method: &Method, endpoint: &str, status: StatusCode, seconds: f64) {
-    // A client may invent methods; the metrics have a bounded number of them.
-    let method = match method.as_str() {
-        name @ ("GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS") => name.to_owned(),
-        _ => "other".to_owned(),
-    };
+    let method = known_method(method).to_owned();
     let endpoint = endpoint.to_owned();
     metrics::counter!("http_requests_total", "method" => method.clone(), "endpoint" => endpoint.clone(), "status" => status.as_u16().to_string())
         .increment(1);

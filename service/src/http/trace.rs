@@ -1,6 +1,9 @@
 //! The trace of a request, by W3C Trace Context: taken from the caller, or begun here.
 
 use poem::{FromRequest, Request, RequestBody, Result, http::HeaderMap};
+use tracing::Span;
+
+use crate::telemetry;
 
 /// The trace that a request is part of. As an extractor it gives what the edge found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,18 +17,34 @@ pub struct Trace {
 impl Trace {
     /// The caller's trace if `traceparent` is one (version 00 of the recommendation, or a later one that begins like it).
     pub fn of(headers: &HeaderMap) -> Self {
-        let mut given = headers.get_all("traceparent").iter();
-        let told = match (given.next(), given.next()) {
-            (Some(only), None) => only.to_str().ok().and_then(parse),
-            _ => None,
-        };
-        let (trace_id, flags) = told.map_or_else(
+        let (trace_id, flags) = given(headers).and_then(parse).map_or_else(
             || (format!("{:032x}", rand::random::<u128>().max(1)), "01".to_owned()),
             |(trace_id, flags)| (trace_id.to_owned(), flags.to_owned()),
         );
         let span = rand::random::<u64>().max(1);
         let traceparent = format!("00-{trace_id}-{span:016x}-{flags}");
         Self { trace_id, traceparent }
+    }
+
+    /// The trace of the request that `span` is about, which gets to know it. Where spans are exported, this one is the
+    /// parent that is passed on.
+    pub(super) fn begin(span: &Span, headers: &HeaderMap) -> Self {
+        let caller = given(headers).filter(|value| parse(value).is_some());
+        let trace = match telemetry::continue_trace(span, caller) {
+            Some(traceparent) => Self { trace_id: traceparent[3..35].to_owned(), traceparent },
+            None => Self::of(headers),
+        };
+        span.record("trace_id", &trace.trace_id);
+        trace
+    }
+}
+
+/// The only `traceparent` among the header fields.
+fn given(headers: &HeaderMap) -> Option<&str> {
+    let mut given = headers.get_all("traceparent").iter();
+    match (given.next(), given.next()) {
+        (Some(only), None) => only.to_str().ok(),
+        _ => None,
     }
 }
 

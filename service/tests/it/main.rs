@@ -5,3 +5,4 @@ mod crash;
 mod database;
 mod embedded;
 mod http;
+mod traces;

@@ -1,10 +1,16 @@
-//! Logs and metrics: where they go, and which metrics there are. What is logged and counted is up to those who do it.
+//! Logs, metrics and traces: where they go, and which metrics there are. What is logged, counted and traced is up to those
+//! who do it. Nobody else knows of OpenTelemetry.
+
+mod otlp;
 
 use std::sync::OnceLock;
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, Layer as _, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+pub(crate) use self::otlp::flush;
+pub use self::otlp::{UNTOLD, continue_trace, describe_request, exports};
 
 /// The form of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -48,19 +54,30 @@ const BUCKETS: [f64; 16] =
 /// who need it notice and tell as well.
 const DEFAULT_FILTER: &str = "info,async_nats=warn,poem=warn,sqlx_core::pool=error";
 
-/// Sends logs to standard error and makes metrics countable. To be called first in every `main`, once.
+/// Sends logs to standard error, spans to the collector at `otlp_endpoint` if there is one, and makes metrics countable. To
+/// be called first in every `main`, once, outside of a runtime.
 ///
 /// `RUST_LOG` filters the logs, else `info` and above. It also settles which of the two TLS implementations among the
 /// dependencies is used: rustls panics at its first use where that is open.
-pub fn install(format: LogFormat) {
+pub fn install(format: LogFormat, otlp_endpoint: Option<&str>) {
     // Either fails only where a caller, such as a test, has installed its own, which then stays.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let _ = match format {
-        LogFormat::Text => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = match format {
+        LogFormat::Text => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
+    let lines = lines.with_filter(filter);
+    // As OpenTelemetry has it, an empty setting is none.
+    let (spans, unusable) = match otlp_endpoint.filter(|endpoint| !endpoint.is_empty()).map(otlp::layer).transpose() {
+        Ok(spans) => (spans, None),
+        Err(error) => (None, Some(error)),
+    };
+    let _ = tracing_subscriber::registry().with(lines).with(spans).try_init();
+    if let Some(error) = unusable {
+        tracing::warn!(%error, "no spans are exported");
+    }
     recorder();
 }
 

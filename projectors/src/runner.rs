@@ -2,13 +2,16 @@
 
 use std::{marker::PhantomData, sync::Arc, time::Duration};
 
-use events::{Recorded, Store};
+use chrono::TimeDelta;
+use events::{Recorded, Store, clock};
 use nats::{
     Bus,
     feed::{Feed, Reader},
 };
+use service::telemetry;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
 
 use crate::{
     board::{Board, State},
@@ -20,6 +23,8 @@ use crate::{
 const BATCH: usize = 2000;
 /// About the most bytes of events in one transaction, so that large answers do not pile up in memory as statements.
 const BATCH_BYTES: usize = 16 << 20;
+/// How old an event may be to be traced.
+const NEW: TimeDelta = TimeDelta::minutes(1);
 /// How long a second projector waits before it looks whether the first still works.
 const SECOND: Duration = Duration::from_secs(1);
 /// The shortest and the longest pause after an error.
@@ -123,6 +128,7 @@ impl<P: Projection> Runner<P> {
         let Some(place) = &mut self.place else { return Ok(Turn::Second) };
         while !batch.is_empty() {
             let (now, later) = batch.split_at(portion(batch));
+            let spans = spans::<P>(now);
             match checkpoint::apply::<P>(&self.pool, place.at, now).await? {
                 Outcome::Applied(at) => place.at = at,
                 Outcome::Superseded => {
@@ -131,6 +137,7 @@ impl<P: Projection> Runner<P> {
                     return Ok(Turn::Second);
                 }
             }
+            drop(spans);
             self.board.reached(P::NAME, place.at.position);
             self.bus.publish_progress(P::NAME, place.at.position).await;
             trace::<P>(now);
@@ -152,6 +159,24 @@ fn portion(batch: &[Arc<Recorded>]) -> usize {
 
 /// So many events of one commit are logged each; of more, only how many they are.
 const TOLD: usize = 8;
+
+/// One span for each event that is new, in the trace of the request that it came from. None for what is read again long
+/// after, as when a read model is built anew: that would drown what happens now.
+fn spans<P: Projection>(batch: &[Arc<Recorded>]) -> Vec<Span> {
+    if !telemetry::exports() {
+        return Vec::new();
+    }
+    let since = clock::now() - NEW;
+    let new = batch.iter().filter(|event| P::STREAMS.contains(&event.stream.as_str()) && event.recorded_at > since);
+    let spans = new.filter_map(|event| {
+        let parent = event.meta.traceparent.as_deref()?;
+        let (projection, position, kind) = (P::NAME, event.position, event.kind.as_str());
+        let span = tracing::info_span!("projection", projection, position, kind);
+        telemetry::continue_trace(&span, Some(parent));
+        Some(span)
+    });
+    spans.collect()
+}
 
 /// Leads from the trace of a request to the projection.
 fn trace<P: Projection>(batch: &[Arc<Recorded>]) {

@@ -16,6 +16,7 @@ use events::{
 };
 use futures_util::StreamExt as _;
 use nats::{Bus, jobs::Verdict};
+use service::telemetry;
 use sqlx::Executor as _;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::Instrument as _;
@@ -191,6 +192,7 @@ impl Job for Executions {
         let Some(entry) = self.running.enter(event.id) else { return Verdict::Later(RUNS_HERE) };
         let trace_id = event.meta.traceparent.as_deref().and_then(|parent| parent.split('-').nth(1));
         let span = tracing::info_span!("execution", execution = %event.id, trace_id);
+        telemetry::continue_trace(&span, event.meta.traceparent.as_deref());
         async {
             match event.decode::<Event>() {
                 Ok(Event::ExecutionRequested { request }) => self.execute(&event, &request, &entry).await,

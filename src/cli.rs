@@ -27,7 +27,7 @@ enum Role {
     /// Everything in one process, with its own PostgreSQL and NATS where none are given (the default).
     Up(Box<up::Settings>),
     /// The commands of the HTTP API, and the relay from the log to NATS.
-    CommandApi(command_api::Settings),
+    CommandApi(command_api::Args),
     /// The queries of the HTTP API.
     QueryApi(query_api::Args),
     /// What is done about events: among it the calls of LLM providers.
@@ -45,10 +45,10 @@ pub fn main() -> ExitCode {
     let Cli { role, logs, up } = Cli::parse();
     match role.unwrap_or(Role::Up(Box::new(up))) {
         Role::Up(config) => up::main(logs, *config),
-        Role::CommandApi(settings) => process::main(logs, |life| command_api::run(settings, life)),
-        Role::QueryApi(settings) => process::main(logs, |life| query_api::run(settings, life)),
-        Role::Workers(settings) => process::main(logs, |life| workers::run(*settings, life)),
-        Role::Projectors(settings) => process::main(logs, |life| projectors::run(settings, life)),
+        Role::CommandApi(args) => process::main(logs, |life| command_api::run(args, life)),
+        Role::QueryApi(args) => process::main(logs, |life| query_api::run(args, life)),
+        Role::Workers(args) => process::main(logs, |life| workers::run(*args, life)),
+        Role::Projectors(args) => process::main(logs, |life| projectors::run(args, life)),
     }
 }
 

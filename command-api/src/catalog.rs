@@ -14,8 +14,8 @@ use uuid::Uuid;
 
 use crate::{
     answer::{Context, Created},
-    arrival::Arrival,
-    desk::Desk,
+    dispatch::Dispatcher,
+    envelope::Envelope,
 };
 
 /// A new specialty.
@@ -64,7 +64,7 @@ pub struct NewSubSpecialty {
 impl Check for NewSubSpecialty {}
 
 /// The commands of this context.
-pub struct Catalog(pub Arc<Desk>);
+pub struct Catalog(pub Arc<Dispatcher>);
 
 #[OpenApi(
     tag = "Context::Catalog",
@@ -80,18 +80,18 @@ impl Catalog {
     async fn create_specialty(
         &self,
         caller: Caller,
-        arrival: Arrival,
+        envelope: Envelope,
         body: Body<NewSpecialty>,
     ) -> Result<Created, Problem> {
         let NewSpecialty { name, description, icon_url } = body.value;
         let command = SpecialtyCommand::Create { name: name.trim().to_owned(), description, icon_url };
-        let call = arrival.call(caller.id, body.digest);
+        let call = envelope.call(caller.id, body.digest);
         let receipt = self
             .0
-            .run(call, async move |desk: Arc<Desk>, mut call| {
-                desk.need_admin(caller.id).await?;
+            .run(call, async move |dispatcher: Arc<Dispatcher>, mut call| {
+                dispatcher.need_admin(caller.id).await?;
                 call.fresh = true;
-                Ok(execute::<Specialty>(&desk.store, clock::id(), command, call).await?)
+                Ok(execute::<Specialty>(&dispatcher.store, clock::id(), command, call).await?)
             })
             .await?;
         Ok(Created::within("/api/v1/specialties", receipt))
@@ -102,16 +102,16 @@ impl Catalog {
     async fn create_sub_specialty(
         &self,
         caller: Caller,
-        arrival: Arrival,
+        envelope: Envelope,
         body: Body<NewSubSpecialty>,
     ) -> Result<Created, Problem> {
         let NewSubSpecialty { specialty_id, name, description } = body.value;
-        let call = arrival.call(caller.id, body.digest);
+        let call = envelope.call(caller.id, body.digest);
         let receipt = self
             .0
-            .run(call, async move |desk: Arc<Desk>, mut call| {
-                desk.need_admin(caller.id).await?;
-                let specialty = desk.store.load::<Specialty>(specialty_id).await?;
+            .run(call, async move |dispatcher: Arc<Dispatcher>, mut call| {
+                dispatcher.need_admin(caller.id).await?;
+                let specialty = dispatcher.store.load::<Specialty>(specialty_id).await?;
                 let command = SubSpecialtyCommand::Create {
                     specialty_id,
                     specialty_exists: specialty.aggregate.created,
@@ -119,7 +119,7 @@ impl Catalog {
                     description,
                 };
                 call.fresh = true;
-                Ok(execute::<SubSpecialty>(&desk.store, clock::id(), command, call).await?)
+                Ok(execute::<SubSpecialty>(&dispatcher.store, clock::id(), command, call).await?)
             })
             .await?;
         Ok(Created::within("/api/v1/sub-specialties", receipt))

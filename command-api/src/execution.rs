@@ -14,8 +14,8 @@ use uuid::Uuid;
 
 use crate::{
     answer::{Accepted, Context},
-    arrival::Arrival,
-    desk::Desk,
+    dispatch::Dispatcher,
+    envelope::Envelope,
 };
 
 const PATH: &str = "/api/v1/executions";
@@ -58,7 +58,7 @@ impl Check for Again {
 }
 
 /// The commands of this context.
-pub struct Executions(pub Arc<Desk>);
+pub struct Executions(pub Arc<Dispatcher>);
 
 #[OpenApi(
     tag = "Context::Execution",
@@ -75,26 +75,26 @@ impl Executions {
         &self,
         caller: Caller,
         prompt_id: Path<Uuid>,
-        arrival: Arrival,
+        envelope: Envelope,
         body: Body<Run>,
     ) -> Result<Accepted, Problem> {
         let prompt_id = prompt_id.0;
         let Run { variables, version } = body.value;
         let variables = variables.unwrap_or_else(|| Value::Object(Map::new()));
-        let call = arrival.call(caller.id, body.digest);
+        let call = envelope.call(caller.id, body.digest);
         let receipt = self
             .0
-            .run(call, async move |desk: Arc<Desk>, call| {
-                desk.known(caller.id).await?;
-                let prompt = desk.store.load::<Prompt>(prompt_id).await?.aggregate;
+            .run(call, async move |dispatcher: Arc<Dispatcher>, call| {
+                dispatcher.known(caller.id).await?;
+                let prompt = dispatcher.store.load::<Prompt>(prompt_id).await?.aggregate;
                 let visible = prompt.is_visible_to(caller.id, false)
-                    || prompt.is_visible_to(caller.id, true) && desk.user(caller.id).await?.is_admin();
+                    || prompt.is_visible_to(caller.id, true) && dispatcher.user(caller.id).await?.is_admin();
                 if !visible {
                     return Err(Problem::refusal(&prompt::Error::NotFound));
                 }
                 let render = move || request(&prompt, caller.id, prompt_id, version, variables);
-                let request = desk.rendering.run(render).await?.map_err(|error| Problem::refusal(&error))?;
-                desk.request(request, call).await
+                let request = dispatcher.rendering.run(render).await?.map_err(|error| Problem::refusal(&error))?;
+                dispatcher.request(request, call).await
             })
             .await?;
         Ok(Accepted::within(PATH, receipt))
@@ -115,18 +115,18 @@ impl Executions {
         &self,
         caller: Caller,
         id: Path<Uuid>,
-        arrival: Arrival,
+        envelope: Envelope,
         body: Body<Cancellation>,
     ) -> Result<Accepted, Problem> {
         let id = id.0;
         let reason = body.value.reason.filter(|reason| !reason.trim().is_empty());
-        let call = arrival.call(caller.id, body.digest);
+        let call = envelope.call(caller.id, body.digest);
         let receipt = self
             .0
-            .run(call, async move |desk: Arc<Desk>, call| {
-                desk.visible(id, caller.id).await?;
+            .run(call, async move |dispatcher: Arc<Dispatcher>, call| {
+                dispatcher.visible(id, caller.id).await?;
                 let command = Command::Cancel { by: caller.id, reason };
-                Ok(execute::<Execution>(&desk.store, id, command, call).await?)
+                Ok(execute::<Execution>(&dispatcher.store, id, command, call).await?)
             })
             .await?;
         Ok(Accepted::within(PATH, receipt))
@@ -138,17 +138,17 @@ impl Executions {
         &self,
         caller: Caller,
         id: Path<Uuid>,
-        arrival: Arrival,
+        envelope: Envelope,
         body: Body<Again>,
     ) -> Result<Accepted, Problem> {
         let id = id.0;
-        let call = arrival.call(caller.id, body.digest);
+        let call = envelope.call(caller.id, body.digest);
         let receipt = self
             .0
-            .run(call, async move |desk: Arc<Desk>, call| {
-                let ended = desk.visible(id, caller.id).await?;
+            .run(call, async move |dispatcher: Arc<Dispatcher>, call| {
+                let ended = dispatcher.visible(id, caller.id).await?;
                 let request = ended.retry(id).map_err(|error| Problem::refusal(&error))?;
-                desk.request(request, call).await
+                dispatcher.request(request, call).await
             })
             .await?;
         Ok(Accepted::within(PATH, receipt))
@@ -177,7 +177,7 @@ fn request(
     })
 }
 
-impl Desk {
+impl Dispatcher {
     /// Requests a new execution.
     async fn request(&self, request: Request, mut call: Call) -> Result<Receipt, Problem> {
         call.fresh = true;

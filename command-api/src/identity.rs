@@ -14,8 +14,8 @@ use uuid::Uuid;
 
 use crate::{
     answer::{Context, Created},
-    arrival::Arrival,
-    desk::{Desk, within},
+    dispatch::{Dispatcher, within},
+    envelope::Envelope,
 };
 
 // The bodies here have no `Debug`: they hold passwords.
@@ -97,7 +97,7 @@ pub enum LoggedIn {
 }
 
 /// The commands of this context.
-pub struct Identity(pub Arc<Desk>);
+pub struct Identity(pub Arc<Dispatcher>);
 
 #[OpenApi(tag = "Context::Identity")]
 impl Identity {
@@ -112,22 +112,22 @@ impl Identity {
             description = "A repeated request with the same key gets the first answer."
         )
     )]
-    async fn register(&self, arrival: Arrival, body: Body<Registration>) -> Result<Created, Problem> {
+    async fn register(&self, envelope: Envelope, body: Body<Registration>) -> Result<Created, Problem> {
         let Registration { email, username, password } = body.value;
         let username = username.trim().to_owned();
-        let call = arrival.call(Uuid::nil(), body.digest);
+        let call = envelope.call(Uuid::nil(), body.digest);
         let receipt = self
             .0
-            .run(call, async move |desk: Arc<Desk>, mut call| {
+            .run(call, async move |dispatcher: Arc<Dispatcher>, mut call| {
                 let id = clock::id();
-                let first = desk.store.holder(&bootstrap_claim()).await?.is_none();
-                let hash = desk.passwords.hash(password).await?;
+                let first = dispatcher.store.holder(&bootstrap_claim()).await?.is_none();
+                let hash = dispatcher.passwords.hash(password).await?;
                 call.meta.actor = Some(id);
                 call.fresh = true;
                 call.secrets.push(Secret { kind: PASSWORD, value: hash.into_bytes() });
                 let register = |first| {
                     let command = Command::Register { email: email.clone(), username: username.clone(), first };
-                    execute::<User>(&desk.store, id, command, call.clone())
+                    execute::<User>(&dispatcher.store, id, command, call.clone())
                 };
                 Ok(match register(first).await {
                     // Another was first after all.
@@ -148,11 +148,11 @@ impl Identity {
 
 impl Identity {
     async fn token(&self, Credentials { email, password }: Credentials) -> Result<Bearer, Problem> {
-        let desk = &self.0;
-        let holder = desk.store.holder(&email_claim(&email)).await?;
+        let dispatcher = &self.0;
+        let holder = dispatcher.store.holder(&email_claim(&email)).await?;
         // The same reads for an unknown address, so that it takes as long.
-        let stored = desk.store.secret("user", holder.unwrap_or_default(), PASSWORD).await?;
-        let good = desk.passwords.verify(password, stored).await?;
+        let stored = dispatcher.store.secret("user", holder.unwrap_or_default(), PASSWORD).await?;
+        let good = dispatcher.passwords.verify(password, stored).await?;
         let Some(id) = holder.filter(|_| good) else {
             return Err(Problem::new(
                 StatusCode::UNAUTHORIZED,
@@ -160,8 +160,8 @@ impl Identity {
                 "e-mail address and password do not belong together",
             ));
         };
-        let user = desk.user(id).await?;
-        let access_token = desk.tokens.issue(id, &user.roles, clock::now())?;
+        let user = dispatcher.user(id).await?;
+        let access_token = dispatcher.tokens.issue(id, &user.roles, clock::now())?;
         Ok(Bearer { access_token, token_type: "bearer".to_owned(), expires_in: TOKEN_SECONDS })
     }
 }

@@ -3,19 +3,19 @@
 //! Here are the forms of requests and answers, and who may ask; what is decided is up to `events`.
 
 mod answer;
-mod arrival;
 pub mod asyncapi;
-mod bench;
+mod blocking;
 mod catalog;
-mod desk;
+mod dispatch;
+mod envelope;
 mod execution;
 mod identity;
 mod keys;
 mod passwords;
 mod probe;
+mod process;
 mod prompt;
 mod relay;
-mod role;
 
 use std::sync::Arc;
 
@@ -26,9 +26,9 @@ use poem_openapi::OpenApiService;
 use service::{http::Probe, lifecycle::Lifecycle};
 use sqlx::PgPool;
 
-pub use role::{Cli, PORT, Settings, run};
+pub use process::{Args, PORT, run};
 
-use crate::{catalog::Catalog, desk::Desk, execution::Executions, identity::Identity, prompt::Prompts};
+use crate::{catalog::Catalog, dispatch::Dispatcher, execution::Executions, identity::Identity, prompt::Prompts};
 
 const DESCRIPTION: &str = "Commands. Each answers with the place of its last event in the log (`position`), from which on \
 queries know of it (`?min_position=`). With an `Idempotency-Key`, unique per caller, method and path, a command may be \
@@ -63,9 +63,13 @@ pub struct CommandApi {
 pub fn api(parts: Parts, lifecycle: &Lifecycle) -> CommandApi {
     let Parts { store, bus, relay, health, secret } = parts;
     relay::start(&store.through(relay), &bus, lifecycle);
-    let desk = Arc::new(Desk::new(store, &secret, lifecycle));
-    let contexts =
-        (Identity(Arc::clone(&desk)), Catalog(Arc::clone(&desk)), Prompts(Arc::clone(&desk)), Executions(desk));
+    let dispatcher = Arc::new(Dispatcher::new(store, &secret, lifecycle));
+    let contexts = (
+        Identity(Arc::clone(&dispatcher)),
+        Catalog(Arc::clone(&dispatcher)),
+        Prompts(Arc::clone(&dispatcher)),
+        Executions(dispatcher),
+    );
     let service = OpenApiService::new(contexts, "Daybook", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
     let spec = service.spec();
     let routes = Route::new().at("/asyncapi.json", get(make_sync(asyncapi()))).nest("/", service);

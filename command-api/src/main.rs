@@ -1,14 +1,17 @@
-//! The command API as a process of its own.
+//! The command API as a program of its own; see the library.
 
-use std::process::ExitCode;
+/// The way in: the commands of the HTTP API, and the relay from the log to NATS.
+#[derive(clap::Parser)]
+#[command(version)]
+struct Line {
+    #[command(flatten)]
+    args: command_api::Args,
+    #[command(flatten)]
+    logs: service::config::Logs,
+}
 
-use clap::Parser as _;
-
-fn main() -> ExitCode {
-    if let Err(error) = service::config::load_env_file() {
-        eprintln!("command-api: .env: {error}");
-        return ExitCode::FAILURE;
-    }
-    let cli = command_api::Cli::parse();
-    service::process::main(cli.logs, |lifecycle| command_api::run(cli.settings, lifecycle))
+fn main() -> anyhow::Result<std::process::ExitCode> {
+    service::config::load_env_file()?;
+    let Line { args, logs } = clap::Parser::parse();
+    Ok(service::process::main(logs, |lifecycle| command_api::run(args, lifecycle)))
 }

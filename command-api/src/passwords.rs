@@ -6,7 +6,7 @@ use argon2::{
 };
 use service::http::Problem;
 
-use crate::bench::Bench;
+use crate::blocking::Blocking;
 
 /// KiB of memory, passes over it, lanes.
 const COST: (u32, u32, u32) = (19_456, 2, 1);
@@ -17,11 +17,11 @@ const NOBODY: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// Hashes and verifies, two at a time (each takes 19 MiB).
-pub struct Passwords(Bench);
+pub struct Passwords(Blocking);
 
 impl Default for Passwords {
     fn default() -> Self {
-        Self(Bench::new(2, QUEUE))
+        Self(Blocking::new(2, QUEUE))
     }
 }
 

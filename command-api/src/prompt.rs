@@ -16,8 +16,8 @@ use uuid::Uuid;
 
 use crate::{
     answer::{Changed, Context, Created},
-    arrival::Arrival,
-    desk::Desk,
+    dispatch::Dispatcher,
+    envelope::Envelope,
 };
 
 const PATH: &str = "/api/v1/expert-prompts";
@@ -125,7 +125,7 @@ impl From<Revised> for Changes {
 }
 
 /// The commands of this context.
-pub struct Prompts(pub Arc<Desk>);
+pub struct Prompts(pub Arc<Dispatcher>);
 
 #[OpenApi(
     tag = "Context::Prompt",
@@ -138,7 +138,7 @@ pub struct Prompts(pub Arc<Desk>);
 impl Prompts {
     /// Makes a prompt, which is the caller's own.
     #[oai(path = "/api/v1/expert-prompts", method = "post", operation_id = "create_prompt")]
-    async fn create(&self, caller: Caller, arrival: Arrival, body: Body<NewPrompt>) -> Result<Created, Problem> {
+    async fn create(&self, caller: Caller, envelope: Envelope, body: Body<NewPrompt>) -> Result<Created, Problem> {
         let new = body.value;
         let revision = Box::new(Revision {
             sub_specialty_id: new.sub_specialty_id,
@@ -150,16 +150,16 @@ impl Prompts {
             parameters: new.parameters.map(Into::into).unwrap_or_default(),
             is_public: new.is_public,
         });
-        let call = arrival.call(caller.id, body.digest);
+        let call = envelope.call(caller.id, body.digest);
         let receipt = self
             .0
-            .run(call, async move |desk: Arc<Desk>, mut call| {
-                desk.known(caller.id).await?;
-                let sub_specialty = desk.store.load::<SubSpecialty>(revision.sub_specialty_id).await?;
+            .run(call, async move |dispatcher: Arc<Dispatcher>, mut call| {
+                dispatcher.known(caller.id).await?;
+                let sub_specialty = dispatcher.store.load::<SubSpecialty>(revision.sub_specialty_id).await?;
                 let sub_specialty_exists = sub_specialty.aggregate.created;
                 let command = Command::Create { user_id: caller.id, sub_specialty_exists, revision };
                 call.fresh = true;
-                desk.compile(clock::id(), command, call).await
+                dispatcher.compile(clock::id(), command, call).await
             })
             .await?;
         Ok(Created::within(PATH, receipt))
@@ -180,34 +180,34 @@ impl Prompts {
         &self,
         caller: Caller,
         id: Path<Uuid>,
-        arrival: Arrival,
+        envelope: Envelope,
         body: Body<Revised>,
     ) -> Result<Changed, Problem> {
         let id = id.0;
         let changes: Box<Changes> = Box::new(body.value.into());
-        let call = arrival.call(caller.id, body.digest);
+        let call = envelope.call(caller.id, body.digest);
         let receipt = self
             .0
-            .run(call, async move |desk: Arc<Desk>, call| {
-                desk.known(caller.id).await?;
+            .run(call, async move |dispatcher: Arc<Dispatcher>, call| {
+                dispatcher.known(caller.id).await?;
                 // Before the version is compared: a stranger learns nothing of it.
-                let prompt = desk.store.load::<Prompt>(id).await?.aggregate;
+                let prompt = dispatcher.store.load::<Prompt>(id).await?.aggregate;
                 if !prompt.is_visible_to(caller.id, false) {
                     return Err(Problem::refusal(&Error::NotFound));
                 }
                 let sub_specialty_exists = match changes.sub_specialty_id {
-                    Some(id) => desk.store.load::<SubSpecialty>(id).await?.aggregate.created,
+                    Some(id) => dispatcher.store.load::<SubSpecialty>(id).await?.aggregate.created,
                     None => true,
                 };
                 let command = Command::Revise { user_id: caller.id, sub_specialty_exists, changes };
-                desk.compile(id, command, call).await
+                dispatcher.compile(id, command, call).await
             })
             .await?;
         Ok(Changed::within(PATH, receipt))
     }
 }
 
-impl Desk {
+impl Dispatcher {
     /// Executes a command of a prompt away from the runtime's threads: a large template takes its time to compile.
     async fn compile(
         self: &Arc<Self>,
@@ -215,9 +215,9 @@ impl Desk {
         command: Command,
         call: events::Call,
     ) -> Result<events::Receipt, Problem> {
-        let desk = Arc::clone(self);
+        let dispatcher = Arc::clone(self);
         let runtime = Handle::current();
-        let execute = move || runtime.block_on(execute::<Prompt>(&desk.store, id, command, call));
+        let execute = move || runtime.block_on(execute::<Prompt>(&dispatcher.store, id, command, call));
         Ok(self.compiling.run(execute).await??)
     }
 }

@@ -43,8 +43,8 @@ async fn specialties_and_who_may_make_them() {
         /colour is not a field of this
         /icon_url must be an http or https URL
     too long: 422 invalid_request: the request has faults, see errors
-        /description must have at most 10000 characters
         /name must have at most 100 characters
+        /description must have at most 10000 characters
     ");
 }
 
@@ -76,8 +76,8 @@ async fn sub_specialties_belong_to_a_specialty() {
         /specialty_id there is no such specialty
     by another: 403 forbidden: this needs the role admin
     bad id: 422 invalid_request: the request has faults, see errors
-        /description must be a string
-        /name must not be blank
         /specialty_id must be a text of the form `uuid`
+        /name must not be blank
+        /description must be a string
     ");
 }

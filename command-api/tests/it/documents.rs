@@ -29,15 +29,15 @@ async fn every_command_is_documented_with_its_limits_and_headers() {
         told += "\n";
     }
     insta::assert_snapshot!(told, @r"
-    post /api/v1/auth/login 200 anyone
     post /api/v1/auth/register 201 anyone idempotency-key
+    post /api/v1/auth/login 200 anyone
+    post /api/v1/specialties 201 bearer idempotency-key
+    post /api/v1/sub-specialties 201 bearer idempotency-key
+    post /api/v1/expert-prompts 201 bearer idempotency-key
+    patch /api/v1/expert-prompts/{id} 200 bearer idempotency-key, if-match, id
     post /api/v1/execute-prompt/{prompt_id} 202 bearer idempotency-key, prompt_id
     post /api/v1/executions/{id}/cancel 202 bearer idempotency-key, if-match, id
     post /api/v1/executions/{id}/retry 202 bearer idempotency-key, id
-    post /api/v1/expert-prompts 201 bearer idempotency-key
-    patch /api/v1/expert-prompts/{id} 200 bearer idempotency-key, if-match, id
-    post /api/v1/specialties 201 bearer idempotency-key
-    post /api/v1/sub-specialties 201 bearer idempotency-key
     ");
     let schemas = &document["components"]["schemas"];
     assert_eq!(schemas["Registration"]["properties"]["email"]["maxLength"], 254);

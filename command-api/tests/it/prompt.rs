@@ -63,8 +63,8 @@ async fn prompts_and_what_is_wrong_with_them() {
         /parameters/temperature is not between 0 and 2
         /parameters/max_tokens is not between 1 and 1000000
     parameters of other types: 422 invalid_request: the request has faults, see errors
-        /parameters/stop must be an array
         /parameters/temperature must be a number
+        /parameters/stop must be an array
     all faults at once: 422 invalid_prompt: the prompt is not valid
         /sub_specialty_id there is no such sub-specialty
         /title is blank

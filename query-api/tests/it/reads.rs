@@ -23,16 +23,16 @@ async fn every_query_of_the_contract_is_there_and_needs_a_token() {
     }
     insta::assert_snapshot!(answers, @r"
     401 /api/v1/auth/me
-    401 /api/v1/executions
-    401 /api/v1/executions/{id}
-    401 /api/v1/executions/{id}/events
-    401 /api/v1/expert-prompts
-    401 /api/v1/expert-prompts/{id}
-    401 /api/v1/expert-prompts/{id}/versions
     401 /api/v1/specialties
     401 /api/v1/specialties/{id}
     401 /api/v1/sub-specialties
     401 /api/v1/sub-specialties/{id}
+    401 /api/v1/expert-prompts
+    401 /api/v1/expert-prompts/{id}
+    401 /api/v1/expert-prompts/{id}/versions
+    401 /api/v1/executions
+    401 /api/v1/executions/{id}
+    401 /api/v1/executions/{id}/events
     ");
 }
 
@@ -45,31 +45,31 @@ async fn an_execution_reads_as_the_contract_says_and_only_for_its_owner_and_admi
     assert_eq!((answer.status, answer.position), (200, Some(143)));
     insta::assert_json_snapshot!(answer.body, @r#"
     {
-      "attempts": 1,
-      "cost": "0.000315",
-      "created_at": "2026-11-20T18:23:00.000001Z",
-      "error": null,
-      "execution_time": 1.234,
-      "finish_reason": "stop",
-      "finished_at": "2026-11-20T18:23:02.500000Z",
       "id": "00000000-0000-0000-0000-000000000005",
-      "input_tokens": 12,
-      "llm_provider": "openai",
-      "model": "gpt-4o",
-      "output_tokens": 30,
-      "position": 43,
       "prompt_id": "00000000-0000-0000-0000-000000000009",
       "prompt_version": 3,
-      "result": "Hello, Ada",
-      "retry_of": null,
-      "started_at": "2026-11-20T18:23:01.000000Z",
-      "status": "succeeded",
-      "tokens_used": 42,
       "user_id": "00000000-0000-0000-0000-000000000001",
       "variables": {
         "name": "Ada"
       },
-      "version": 3
+      "llm_provider": "openai",
+      "model": "gpt-4o",
+      "status": "succeeded",
+      "result": "Hello, Ada",
+      "finish_reason": "stop",
+      "input_tokens": 12,
+      "output_tokens": 30,
+      "tokens_used": 42,
+      "cost": "0.000315",
+      "execution_time": 1.234,
+      "attempts": 1,
+      "error": null,
+      "retry_of": null,
+      "created_at": "2026-11-20T18:23:00.000001Z",
+      "started_at": "2026-11-20T18:23:01.000000Z",
+      "finished_at": "2026-11-20T18:23:02.500000Z",
+      "version": 3,
+      "position": 43
     }
     "#);
     let unfinished = world.get(&admin, &path("executions", 6)).await.body;

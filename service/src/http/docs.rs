@@ -208,7 +208,7 @@ mod tests {
         let merged = merge(&[command.to_owned(), query.to_owned()]).expect("JSON");
         let merged: Value = serde_json::from_str(&merged).expect("JSON");
         let methods: Vec<_> = merged["paths"]["/a"].as_object().expect("a path").keys().collect();
-        assert_eq!(methods, ["get", "patch", "post"]);
+        assert_eq!(methods, ["post", "patch", "get"]);
         assert_eq!(merged["components"]["schemas"]["B"]["additionalProperties"], json!(false));
         assert_eq!(merged["components"]["schemas"]["C"]["additionalProperties"], Value::Null);
     }

@@ -204,12 +204,12 @@ async fn a_problem_has_all_its_members_and_the_callers_trace() {
     let body: Value = response.into_body().into_json().await.unwrap();
     insta::assert_json_snapshot!(body, @r#"
     {
-      "code": "not_found",
-      "detail": "there is no such thing here",
-      "status": 404,
+      "type": "urn:daybook:problem:not_found",
       "title": "Not Found",
-      "trace_id": "0af7651916cd43dd8448eb211c80319c",
-      "type": "urn:daybook:problem:not_found"
+      "status": 404,
+      "detail": "there is no such thing here",
+      "code": "not_found",
+      "trace_id": "0af7651916cd43dd8448eb211c80319c"
     }
     "#);
 }
@@ -256,13 +256,13 @@ async fn all_faults_of_a_body_are_told_at_once_and_no_value_is() {
     assert!(!told.contains("hunter2"));
     insta::assert_snapshot!(told, @r#"
     422 invalid_request: the request has faults, see errors
+    /name must not be blank
+    /password must have at least 8 characters
+    /parent must be a text of the form `uuid`
+    /size must be at most 10
     /address/street must be a string
     /address/hunter is not a field of this
-    /name must not be blank
-    /parent must be a text of the form `uuid`
-    /password must have at least 8 characters
     /public must be true or false
-    /size must be at most 10
     /admin is not a field of this
     "#);
 }
@@ -501,7 +501,7 @@ async fn health_and_metrics() {
         let app = app_with(Origins::default(), readiness);
         told(app.get_response(request(Method::GET, "/health/ready").finish()).await).await
     };
-    assert_eq!(ready(Readiness::Degraded(vec!["nats".into()])).await, r#"200 {"degraded":["nats"],"status":"ready"}"#);
+    assert_eq!(ready(Readiness::Degraded(vec!["nats".into()])).await, r#"200 {"status":"ready","degraded":["nats"]}"#);
     assert_eq!(ready(Readiness::NotReady("no database".into())).await, "503 not_ready: no database");
 }
 

@@ -23,7 +23,7 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::{
-    bench::Bench,
+    blocking::Blocking,
     keys::{Attempt, Keys},
     passwords::Passwords,
 };
@@ -36,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(4);
 const KNOWN: usize = 65_536;
 
 /// What all commands share.
-pub struct Desk {
+pub struct Dispatcher {
     /// The log.
     pub store: Store,
     /// Makes tokens.
@@ -44,24 +44,24 @@ pub struct Desk {
     /// Hashes passwords.
     pub passwords: Passwords,
     /// Renders prompts.
-    pub rendering: Bench,
+    pub rendering: Blocking,
     /// Compiles templates.
-    pub compiling: Bench,
+    pub compiling: Blocking,
     tasks: TaskTracker,
     keys: Keys,
     known: RwLock<HashSet<Uuid>>,
 }
 
-impl Desk {
-    /// A desk whose commands the process waits for when it stops.
+impl Dispatcher {
+    /// A dispatcher whose commands the process waits for when it stops.
     pub fn new(store: Store, secret: &[u8], lifecycle: &Lifecycle) -> Self {
         let cores = available_parallelism().map_or(2, usize::from);
         Self {
             store,
             tokens: Tokens::new(secret),
             passwords: Passwords::default(),
-            rendering: Bench::new(cores, 1_024),
-            compiling: Bench::new(2, 256),
+            rendering: Blocking::new(cores, 1_024),
+            compiling: Blocking::new(2, 256),
             tasks: lifecycle.tracker(),
             keys: Keys::default(),
             known: RwLock::default(),
@@ -94,15 +94,15 @@ impl Desk {
                 }
             }
         };
-        let desk = Arc::clone(self);
+        let dispatcher = Arc::clone(self);
         let work = async move {
             let _turn = turn;
             if let Some(key) = &call.key
-                && let Some(receipt) = desk.replay(key).await?
+                && let Some(receipt) = dispatcher.replay(key).await?
             {
                 return Ok(receipt);
             }
-            work(desk, call).await
+            work(dispatcher, call).await
         };
         let work = self.tasks.spawn(work.in_current_span());
         within(async move { work.await.map_err(Problem::internal)? }).await
@@ -170,13 +170,14 @@ mod tests {
         let nowhere = PgConnectOptions::new().host("127.0.0.1").port(1);
         let pool = PgPoolOptions::new().connect_lazy_with(nowhere.clone());
         let (store, _writer) = Store::open(pool, nowhere, &Options::default());
-        let desk = Arc::new(Desk::new(store, &[7; 32], &Lifecycle::new()));
+        let dispatcher = Arc::new(Dispatcher::new(store, &[7; 32], &Lifecycle::new()));
         let key = Key { caller: Uuid::nil(), key: "POST /\nkey".into(), request: [0; 32] };
-        let Attempt::Mine(_turn) = desk.keys.attempt(&key) else { panic!("nobody has it") };
+        let Attempt::Mine(_turn) = dispatcher.keys.attempt(&key) else { panic!("nobody has it") };
         let meta = Meta { actor: None, correlation_id: clock::id(), causation_id: None, traceparent: None };
         let call = Call { key: Some(key), ..Call::from(meta) };
         let started = Instant::now();
-        let refused = desk.run(call, |_, _| async { unreachable!("it is another's turn") }).await.expect_err("refused");
+        let refused =
+            dispatcher.run(call, |_, _| async { unreachable!("it is another's turn") }).await.expect_err("refused");
         assert_eq!((refused.status().as_u16(), refused.code()), (409, "in_flight"));
         assert!(started.elapsed() >= IN_FLIGHT);
     }

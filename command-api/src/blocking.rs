@@ -20,13 +20,13 @@ use tracing::Span;
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A few places to work at, and a bounded queue before them.
-pub struct Bench {
+pub struct Blocking {
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
     queue: usize,
 }
 
-impl Bench {
+impl Blocking {
     /// `places` at a time, `queue` waiting.
     pub fn new(places: usize, queue: usize) -> Self {
         Self { places: Arc::new(Semaphore::new(places)), waiting: AtomicUsize::new(0), queue }
@@ -86,7 +86,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_finds_the_queue_full_is_sent_away() {
-        let bench = Arc::new(Bench::new(1, 1));
+        let blocking = Arc::new(Blocking::new(1, 1));
         let (finish, wait) = mpsc::channel::<()>();
         let (begun, at_work) = tokio::sync::oneshot::channel();
         let work = move || {
@@ -94,17 +94,17 @@ mod tests {
             wait.recv()
         };
         let first = tokio::spawn({
-            let bench = Arc::clone(&bench);
-            async move { bench.run(work).await }
+            let blocking = Arc::clone(&blocking);
+            async move { blocking.run(work).await }
         });
         at_work.await.expect("the first has the place");
-        let mut second = std::pin::pin!(bench.run(|| 2));
+        let mut second = std::pin::pin!(blocking.run(|| 2));
         assert!(futures_poll(second.as_mut()).await.is_none());
-        assert_eq!(bench.run(|| 3).await.expect_err("no room").status(), 503);
+        assert_eq!(blocking.run(|| 3).await.expect_err("no room").status(), 503);
         finish.send(()).expect("the work goes on");
         assert_eq!(second.await.expect("a place"), 2);
         assert!(first.await.expect("no panic").is_ok());
-        assert_eq!(bench.run(|| 4).await.expect("room again"), 4);
+        assert_eq!(blocking.run(|| 4).await.expect("room again"), 4);
     }
 
     async fn futures_poll<F: Future>(mut future: std::pin::Pin<&mut F>) -> Option<F::Output> {

@@ -6,7 +6,7 @@ use service::http::{Trace, idempotency_key, if_match};
 use uuid::Uuid;
 
 /// The head of a command's request.
-pub struct Arrival {
+pub struct Envelope {
     /// Method and path, in which an idempotency key is unique.
     at: String,
     key: Option<String>,
@@ -14,7 +14,7 @@ pub struct Arrival {
     traceparent: String,
 }
 
-impl Arrival {
+impl Envelope {
     /// What goes with the command to the log. `digest` is the fingerprint of its body.
     pub fn call(self, caller: Uuid, digest: [u8; 32]) -> Call {
         let meta = Meta {
@@ -32,7 +32,7 @@ impl Arrival {
     }
 }
 
-impl<'a> FromRequest<'a> for Arrival {
+impl<'a> FromRequest<'a> for Envelope {
     async fn from_request(request: &'a Request, body: &mut RequestBody) -> Result<Self> {
         let headers = request.headers();
         let expected = if_match(text(headers, "if-match").as_deref())?;

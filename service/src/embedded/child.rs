@@ -17,6 +17,25 @@ use super::Error;
 /// The user and group that servers run as when this process is root: `nobody` on Debian, and nobody's on any system.
 pub(super) const UNPRIVILEGED: u32 = 65534;
 
+/// Waits, for a second at most, until a process that was sent SIGSTOP has stopped, or is gone.
+pub(super) fn until_stopped(pid: Pid) {
+    let tasks = format!("/proc/{}/task", pid.as_raw_nonzero());
+    let runs = || {
+        let states = std::fs::read_dir(&tasks).into_iter().flatten().flatten().filter_map(|task| {
+            let stat = std::fs::read_to_string(task.path().join("stat")).ok()?;
+            // The state follows the name, which is in parentheses and may hold anything.
+            stat.rsplit(") ").next()?.chars().next()
+        });
+        states.into_iter().any(|state| !matches!(state, 'T' | 't' | 'Z' | 'X'))
+    };
+    for _ in 0..1000 {
+        if !runs() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// Whether this process is root, so that PostgreSQL needs another user.
 pub(super) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
@@ -95,6 +114,12 @@ impl Child {
             // It may end at this very moment, which is as good.
             let _ = kill_process(self.pid, signal);
         }
+    }
+
+    /// Stops it as SIGSTOP does, and returns when it has stopped: each of its threads does so by itself.
+    pub(super) fn freeze(&self) {
+        self.signal(Signal::STOP);
+        until_stopped(self.pid);
     }
 
     /// Asks it to end with `signal`, and kills it when it has not after `patience`.

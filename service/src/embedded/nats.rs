@@ -112,7 +112,7 @@ impl Nats {
 
     /// Makes it hang (SIGSTOP), as an overloaded machine would.
     pub fn freeze(&self) {
-        self.child().signal(Signal::STOP);
+        self.child().freeze();
     }
 
     /// Lets it go on after [`Self::freeze`].

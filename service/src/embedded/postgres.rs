@@ -128,7 +128,7 @@ impl Postgres {
 
     /// Makes it hang (SIGSTOP), the postmaster and every backend, as an overloaded machine would.
     pub fn freeze(&self) {
-        self.child().signal(Signal::STOP);
+        self.child().freeze();
         self.signal_backends(Signal::STOP);
     }
 
@@ -144,6 +144,9 @@ impl Postgres {
         for backend in children.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)) {
             // One that has ended meanwhile needs no signal.
             let _ = kill_process(backend, signal);
+            if signal == Signal::STOP {
+                child::until_stopped(backend);
+            }
         }
     }
 

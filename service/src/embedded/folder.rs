@@ -18,6 +18,17 @@ pub struct Folder {
     _lock: File,
 }
 
+/// Takes the lock. A child that some thread of ours has forked holds what we hold until its exec: so not only once.
+fn taken(lock: &File) -> bool {
+    for _ in 0..25 {
+        if lock.try_lock().is_ok() {
+            return true;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    false
+}
+
 impl Folder {
     /// Where the data folder is, without making it: `asked` (`DAYBOOK_DATA`), else `.daybook` in the working directory.
     /// Where we are root and the unprivileged user could not enter that default, it is a folder under `/var/tmp` whose
@@ -45,7 +56,7 @@ impl Folder {
             .truncate(false)
             .open(&lock_path)
             .map_err(opening())?;
-        if lock.try_lock().is_err() {
+        if !taken(&lock) {
             let mut owner = String::new();
             // Only for the message.
             let _ = lock.read_to_string(&mut owner);

@@ -39,6 +39,9 @@ create trigger event_append_only before update or delete on event
     for each row execute function event_is_append_only();
 create trigger event_no_truncate before truncate on event
     for each statement execute function event_is_append_only();
+-- Always: also in a session that plays a replica.
+alter table event enable always trigger event_append_only;
+alter table event enable always trigger event_no_truncate;
 
 -- Values that only one thing may hold (e-mail, names). A pure function of the events: it can be derived again from them.
 create table claim (

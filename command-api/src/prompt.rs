@@ -10,7 +10,7 @@ use events::{
 };
 use poem_openapi::{Object, OpenApi, param::Path};
 use serde_json::Value;
-use service::http::{Body, Caller, Check, Faults, Problem};
+use service::http::{Body, Caller, Check, Faults, Problem, pointer};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
@@ -65,8 +65,8 @@ pub struct NewPrompt {
     /// `openai`, `anthropic`, `groq`, `deepseek`, `openrouter`, `ollama`, or `echo`, which needs no key and no model.
     #[oai(validator(max_length = 50))]
     llm_provider: String,
-    /// The model's name, as the provider knows it; any for `echo`.
-    #[oai(validator(max_length = 100))]
+    /// The model's name, as the provider knows it: 1 to 100 printable characters; any for `echo`.
+    #[oai(validator(max_length = 1000))]
     model: String,
     /// How the model is to be called.
     parameters: Option<Parameters>,
@@ -93,8 +93,8 @@ pub struct Revised {
     /// `openai`, `anthropic`, `groq`, `deepseek`, `openrouter`, `ollama`, or `echo`, which needs no key and no model.
     #[oai(validator(max_length = 50))]
     llm_provider: Option<String>,
-    /// The model's name, as the provider knows it; any for `echo`.
-    #[oai(validator(max_length = 100))]
+    /// The model's name, as the provider knows it: 1 to 100 printable characters; any for `echo`.
+    #[oai(validator(max_length = 1000))]
     model: Option<String>,
     /// How the model is to be called: all of it, not only what changes.
     parameters: Option<Parameters>,
@@ -106,6 +106,10 @@ impl Check for Revised {
     fn check_json(body: &Value, faults: &mut Faults) {
         let nothing = body.as_object().is_some_and(|fields| fields.values().all(Value::is_null));
         faults.check(!nothing, "", "names nothing to be changed");
+        let nulls = body.as_object().into_iter().flatten().filter(|(_, value)| value.is_null() && !nothing);
+        for (name, _) in nulls {
+            faults.push(pointer("", name), "cannot be taken away: leave it out, or give another");
+        }
     }
 }
 

@@ -29,7 +29,7 @@ pub struct Config {
     #[arg(long = "concurrency", env = "DAYBOOK_WORKER_CONCURRENCY", default_value = "64", value_name = "NUMBER")]
     pub concurrency: NonZeroUsize,
     /// How long the bus waits for a sign of life of a worker before it gives its job to another.
-    #[arg(long, env = "DAYBOOK_ACK_WAIT", default_value = "30s", value_parser = duration, value_name = "TIME")]
+    #[arg(long, env = "DAYBOOK_ACK_WAIT", default_value = "15s", value_parser = duration, value_name = "TIME")]
     pub ack_wait: Duration,
     /// The name that the log knows this worker by [default: host name and process id].
     #[arg(long, env = "DAYBOOK_WORKER_NAME", value_name = "NAME")]

@@ -123,7 +123,7 @@ async fn a_revision_is_a_new_version_by_the_owner() {
     any version: 200 /api/v1/expert-prompts/{id} version 2
     the version: 200 /api/v1/expert-prompts/{id} version 3
     a stale version: 412 stale_version: the thing has another version than If-Match names
-    no version: 400 malformed_if_match: If-Match must be a version in quotes, as in If-Match: "3"
+    no version: 400 malformed_if_match: If-Match must be the version (not the ETag) in quotes, as in If-Match: "3"
     nothing to change: 422 invalid_request: the request has faults, see errors
          names nothing to be changed
     a change that breaks it: 422 invalid_prompt: the prompt is not valid

@@ -18,9 +18,10 @@ pub struct Folder {
     _lock: File,
 }
 
-/// Takes the lock. A child that some thread of ours has forked holds what we hold until its exec: so not only once.
+/// Takes the lock, within two seconds: an owner that was killed holds it until it is taken apart, and a child that some
+/// thread has forked holds what we hold until its exec.
 fn taken(lock: &File) -> bool {
-    for _ in 0..25 {
+    for _ in 0..100 {
         if lock.try_lock().is_ok() {
             return true;
         }

@@ -1,8 +1,9 @@
 //! The body of a command: read within a limit, parsed, checked whole, and fingerprinted.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
-use futures_util::StreamExt;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
 use hmac::{Hmac, KeyInit, Mac};
 use poem::{
     Body as Raw, Endpoint, EndpointExt, IntoResponse, Request, RequestBody, Response, Result,
@@ -154,6 +155,15 @@ fn is_json(media: &str) -> bool {
 /// Reads while counting, so that a body without a declared length is held to the limit as well.
 async fn limited(raw: Raw) -> Result<Vec<u8>, Problem> {
     let mut stream = Box::pin(raw.into_bytes_stream());
+    let read = counted(&mut stream).await;
+    if read.as_ref().is_err_and(|problem| problem.status() == StatusCode::PAYLOAD_TOO_LARGE) {
+        let rest = async { while matches!(stream.next().await, Some(Ok(_))) {} };
+        let _ = tokio::time::timeout(LINGER, rest).await;
+    }
+    read
+}
+
+async fn counted(stream: &mut (impl Stream<Item = io::Result<Bytes>> + Unpin)) -> Result<Vec<u8>, Problem> {
     let read = async {
         let mut bytes = Vec::new();
         while let Some(chunk) = stream.next().await {
@@ -165,12 +175,7 @@ async fn limited(raw: Raw) -> Result<Vec<u8>, Problem> {
         }
         Ok(bytes)
     };
-    let read = tokio::time::timeout(PATIENCE, read).await.unwrap_or_else(|_| Err(Problem::too_slow()));
-    if read.as_ref().is_err_and(|problem| problem.status() == StatusCode::PAYLOAD_TOO_LARGE) {
-        let rest = async { while matches!(stream.next().await, Some(Ok(_))) {} };
-        let _ = tokio::time::timeout(LINGER, rest).await;
-    }
-    read
+    tokio::time::timeout(PATIENCE, read).await.unwrap_or_else(|_| Err(Problem::too_slow()))
 }
 
 async fn drain(raw: Raw) {
@@ -183,7 +188,8 @@ async fn drain(raw: Raw) {
 /// limit, by the middleware that would do it.
 async fn encoded(headers: &HeaderMap, raw: Raw) -> Problem {
     let counter = make(|request: Request| async move {
-        match limited(request.into_body()).await {
+        // The rest is not drained: it would be inflated all the same.
+        match counted(&mut Box::pin(request.into_body().into_bytes_stream())).await {
             Err(problem) if problem.status() == StatusCode::PAYLOAD_TOO_LARGE => {
                 Ok::<_, poem::Error>(problem.into_response())
             }

@@ -11,7 +11,10 @@ pub fn if_match(header: Option<&str>) -> Result<Option<u64>, Problem> {
     let digits = digits.filter(|digits| !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit()));
     let version = digits.and_then(|digits| digits.parse().ok());
     version.map(Some).ok_or_else(|| {
-        Problem::malformed("malformed_if_match", "If-Match must be a version in quotes, as in If-Match: \"3\"")
+        Problem::malformed(
+            "malformed_if_match",
+            "If-Match must be the version (not the ETag) in quotes, as in If-Match: \"3\"",
+        )
     })
 }
 

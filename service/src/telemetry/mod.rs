@@ -52,7 +52,7 @@ const BUCKETS: [f64; 16] =
 
 /// What is logged where `RUST_LOG` says nothing. The pools' own warnings tell only that a server was stopped, which those
 /// who need it notice and tell as well.
-const DEFAULT_FILTER: &str = "info,async_nats=warn,poem=warn,sqlx_core::pool=error";
+const DEFAULT_FILTER: &str = "info,async_nats=warn,poem=warn,sqlx_core::pool=error,sqlx_postgres::options=error";
 
 /// Sends logs to standard error, spans to the collector at `otlp_endpoint` if there is one, and makes metrics countable. To
 /// be called first in every `main`, once, outside of a runtime.

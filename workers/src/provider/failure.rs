@@ -120,8 +120,23 @@ impl Who<'_> {
             places.iter().find_map(|place| json.pointer(place)?.as_str())
         });
         let text = message.unwrap_or(body);
-        if self.key.is_empty() { bounded(text) } else { bounded(&text.replace(self.key, "[key]")) }
+        if self.key.is_empty() { bounded(text) } else { bounded(&without_keys(&text.replace(self.key, "[key]"))) }
     }
+}
+
+/// Without what looks like a key: providers quote those that they were given, in part or whole.
+fn without_keys(text: &str) -> String {
+    let quoted = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | ',' | ':' | '(' | '=');
+    text.split_inclusive(quoted)
+        .map(|word| {
+            let secret = ["sk-", "sk_", "gsk_", "AIza"].iter().any(|prefix| word.starts_with(prefix));
+            if secret {
+                format!("[key]{}", word.chars().last().filter(|c| quoted(*c)).unwrap_or(' '))
+            } else {
+                word.to_owned()
+            }
+        })
+        .collect()
 }
 
 /// In one line, and no longer than a detail may be.

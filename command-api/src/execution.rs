@@ -87,9 +87,9 @@ impl Executions {
             .run(call, async move |dispatcher: Arc<Dispatcher>, call| {
                 dispatcher.known(caller.id).await?;
                 let prompt = dispatcher.store.load::<Prompt>(prompt_id).await?.aggregate;
-                let visible = prompt.is_visible_to(caller.id, false)
-                    || prompt.is_visible_to(caller.id, true) && dispatcher.user(caller.id).await?.is_admin();
-                if !visible {
+                let runnable = prompt.is_runnable_by(caller.id, false, version)
+                    || prompt.is_runnable_by(caller.id, true, version) && dispatcher.user(caller.id).await?.is_admin();
+                if !runnable {
                     return Err(Problem::refusal(&prompt::Error::NotFound));
                 }
                 let render = move || request(&prompt, caller.id, prompt_id, version, variables);

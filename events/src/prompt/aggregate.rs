@@ -177,9 +177,17 @@ impl Prompt {
         self.revisions.get(index).map(|revision| (version, revision)).ok_or(Error::NoSuchVersion)
     }
 
-    /// Whether `user` may see and run it. An old version of a prompt is as public as its newest one.
+    /// Whether `user` may see it.
     pub fn is_visible_to(&self, user: Uuid, is_admin: bool) -> bool {
         self.revisions.last().is_some_and(|newest| newest.is_public || self.user_id == user || is_admin)
+    }
+
+    /// Whether `user` may run its version `version` (or the newest): what was sent to the model tells what a version says, so
+    /// of somebody else's prompt only those versions that were public. Of one that there is not, [`Self::revision`] tells.
+    pub fn is_runnable_by(&self, user: Uuid, is_admin: bool, version: Option<i32>) -> bool {
+        let shown =
+            self.user_id == user || is_admin || self.revision(version).map_or(true, |(_, found)| found.is_public);
+        shown && self.is_visible_to(user, is_admin)
     }
 
     fn decide(&self, command: Command) -> Result<Event, Error> {

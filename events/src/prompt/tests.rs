@@ -59,7 +59,22 @@ fn only_its_owner_revises_it_and_to_others_a_private_one_is_not_there() {
 }
 
 #[test]
-fn an_old_version_is_as_public_as_the_newest() {
+fn of_anothers_prompt_only_versions_that_were_public_can_be_run() {
+    use cqrs_es::Aggregate;
+    let mut prompt = Prompt::default();
+    prompt.apply(created(revision()));
+    prompt
+        .apply(Event::PromptRevised { user_id: OWNER, revision: Box::new(Revision { is_public: true, ..revision() }) });
+    let runnable = |user, version| prompt.is_runnable_by(user, false, version);
+    assert!(runnable(OTHER, None) && runnable(OTHER, Some(2)) && !runnable(OTHER, Some(1)));
+    assert!(runnable(OTHER, Some(3)), "that there is no such version is told as such");
+    assert!(runnable(OWNER, Some(1)) && prompt.is_runnable_by(OTHER, true, Some(1)));
+    prompt.apply(Event::PromptRevised { user_id: OWNER, revision: Box::new(revision()) });
+    assert!(!prompt.is_runnable_by(OTHER, false, Some(2)), "it is private now");
+}
+
+#[test]
+fn a_prompt_is_visible_as_its_newest_version_is() {
     use cqrs_es::Aggregate;
     let mut prompt = Prompt::default();
     assert!(!prompt.is_visible_to(OWNER, true), "it does not exist");

@@ -100,6 +100,22 @@ async fn attempt<A: Stream>(
     {
         return Ok(receipt);
     }
+    let done = decided::<A>(store, id, command, &call).await;
+    // What refuses it may be what its own first request, in another process, has done meanwhile.
+    if let (Err(Error::Refused(_) | Error::Stale { .. }), Some(key)) = (&done, &call.key)
+        && let Some(receipt) = replay(store, key).await?
+    {
+        return Ok(receipt);
+    }
+    done
+}
+
+async fn decided<A: Stream>(
+    store: &Store,
+    id: Uuid,
+    command: A::Command,
+    call: &Call,
+) -> Result<Receipt, Error<A::Error>> {
     for attempt in 0..TRIES {
         let Loaded { mut aggregate, version, position } = if call.fresh && attempt == 0 {
             Loaded { aggregate: A::default(), version: 0, position: 0 }

@@ -73,11 +73,18 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets the idempotency keys that are older than 24 hours. Returns how many.
-    pub async fn forget_old_keys(&self) -> Result<u64, StoreError> {
-        let done = sqlx::query("delete from command where recorded_at < now() - interval '24 hours'")
-            .execute(&self.reads)
-            .await?;
+    /// Forgets idempotency keys that are older than 24 hours, at most `most` of them, so that no statement lasts long: an
+    /// append that uses one of them again would wait for it, with the ledger in its hands. Returns how many.
+    pub async fn forget_old_keys(&self, most: i64) -> Result<u64, StoreError> {
+        let done = sqlx::query(
+            "delete from command where ctid = any (array(
+                 select c.ctid from command c
+                 where c.recorded_at < now() - interval '24 hours' order by c.recorded_at limit $1
+                 for update skip locked))",
+        )
+        .bind(most)
+        .execute(&self.reads)
+        .await?;
         Ok(done.rows_affected())
     }
 }

@@ -30,6 +30,8 @@ use crate::{
 const LEASE: &str = "relay";
 /// How often the leader deletes idempotency keys that are no longer kept.
 const SWEEP: Duration = Duration::from_hours(1);
+/// How many of them in one statement; when there are more, the next turn goes on.
+const SWEPT: u32 = 10_000;
 
 /// How the relay works.
 #[derive(Debug, Clone)]
@@ -192,7 +194,7 @@ impl Relay {
         let more = outcome?;
         self.session = Some(session);
         self.sweep().await?;
-        Ok(more)
+        Ok(more || self.swept.is_none())
     }
 
     /// Compares the stream with the log and does what is called for. None when the stream has to be looked at again.
@@ -266,8 +268,8 @@ impl Relay {
     /// As the leader, and now and then: what must be done by one only and belongs to nobody else.
     async fn sweep(&mut self) -> Result<(), Error> {
         if self.swept.is_none_or(|at| at.elapsed() >= SWEEP) {
-            let forgotten = self.store.forget_old_keys().await?;
-            self.swept = Some(Instant::now());
+            let forgotten = self.store.forget_old_keys(SWEPT.into()).await?;
+            self.swept = (forgotten < SWEPT.into()).then(Instant::now);
             tracing::debug!(forgotten, "old idempotency keys");
         }
         Ok(())

@@ -62,7 +62,7 @@ pub struct CommandApi {
 /// Starts the role: its endpoints, and the relay, which `lifecycle` supervises.
 pub fn api(parts: Parts, lifecycle: &Lifecycle) -> CommandApi {
     let Parts { store, bus, relay, health, secret } = parts;
-    relay::start(&store.through(relay), &bus, lifecycle);
+    let relaying = relay::start(&store.through(relay), &bus, lifecycle);
     let dispatcher = Arc::new(Dispatcher::new(store, &secret, lifecycle));
     let contexts = (
         Identity(Arc::clone(&dispatcher)),
@@ -73,7 +73,7 @@ pub fn api(parts: Parts, lifecycle: &Lifecycle) -> CommandApi {
     let service = OpenApiService::new(contexts, "Daybook", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
     let spec = service.spec();
     let routes = Route::new().at("/asyncapi.json", get(make_sync(asyncapi()))).nest("/", service);
-    CommandApi { spec, routes, probe: probe::of(health, bus) }
+    CommandApi { spec, routes, probe: probe::of(health, bus, relaying) }
 }
 
 fn asyncapi() -> impl Fn(poem::Request) -> Response {

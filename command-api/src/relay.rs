@@ -15,12 +15,14 @@ use tokio_util::sync::CancellationToken;
 /// How often the metrics are brought up to date.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// Starts the relay and its metrics.
-pub fn start(store: &Store, bus: &Bus, lifecycle: &Lifecycle) {
+/// Starts the relay and its metrics. Returns how the relay stands.
+pub fn start(store: &Store, bus: &Bus, lifecycle: &Lifecycle) -> watch::Receiver<Status> {
     let relay = Relay::new(store.clone(), bus.clone(), Options::default());
-    let gauges = Gauges { status: relay.status(), appended: store.appended() };
+    let status = relay.status();
+    let gauges = Gauges { status: status.clone(), appended: store.appended() };
     lifecycle.spawn("relay", relay.run(lifecycle.soft()));
     lifecycle.tracker().spawn(gauges.run(lifecycle.soft()));
+    status
 }
 
 struct Gauges {
@@ -38,8 +40,10 @@ impl Gauges {
 
     #[expect(clippy::cast_precision_loss, reason = "Prometheus' numbers are floats; exact up to 2^53 events")]
     fn step(&self) {
-        let Status { head, relayed, .. } = *self.status.borrow();
+        let Status { head, relayed, leading, connected, .. } = *self.status.borrow();
         let head = head.max(*self.appended.borrow());
+        // Where another process leads, this one knows nothing of how far the stream is.
+        let relayed = if connected && !leading { head } else { relayed };
         gauge!(name::LOG_HEAD).set(head as f64);
         gauge!(name::RELAY_LAG).set(head.saturating_sub(relayed).max(0) as f64);
     }

@@ -69,7 +69,7 @@ async fn a_command_is_not_refused_for_what_it_has_done_itself() {
         // On a thing that is loaded: whoever comes second finds it registered, which would be refused.
         let id = clock::id();
         let run = async |store: &Store| {
-            let call = Call { fresh: false, ..call(key(&format!("k{n}"), 1)) };
+            let call = Call { fresh: false, ..call(key(format!("k{n}"), 1)) };
             execute::<identity::User>(store, id, register(&format!("u{n}")), call).await.unwrap()
         };
         let (first, second) = tokio::join!(run(&one), run(&other));

@@ -79,6 +79,8 @@ pub struct Status {
     pub connected: bool,
     /// How many turns have failed, since it began.
     pub failures: u64,
+    /// The last turn has failed.
+    pub failing: bool,
 }
 
 /// What the stream of `epoch` and the log say of each other.
@@ -285,9 +287,10 @@ impl Relay {
             Err(error) => tracing::warn!(%error, source = error.source(), "the relay fails; it goes on trying"),
         }
         self.failing = failing;
-        if failing {
-            self.status.send_modify(|status| status.failures += 1);
-        }
+        self.status.send_if_modified(|status| {
+            status.failures += u64::from(failing);
+            std::mem::replace(&mut status.failing, failing) || failing
+        });
         stepped.ok()
     }
 }

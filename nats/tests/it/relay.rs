@@ -157,3 +157,13 @@ async fn a_stream_that_keeps_only_the_last_begins_past_one() {
     assert!(world.in_stream().await == world.in_log().await[80..]);
     assert_eq!(world.store.epoch().await.unwrap(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_lives_and_takes_nothing_is_told() {
+    let world = World::with_room(64 << 10).await;
+    let mut relay = world.relay().await;
+    world.write(500).await;
+    within("the server is full", relay.status.wait_for(|s| s.relayed > 0 && s.failing)).await.unwrap();
+    // It answers all the same.
+    world.bus(User::Relay).await;
+}

@@ -36,9 +36,14 @@ pub struct World {
 
 impl World {
     pub async fn new() -> Self {
+        Self::with_room(1 << 30).await
+    }
+
+    /// Where so many bytes of events are too many for the server.
+    pub async fn with_room(max_file_store: u64) -> Self {
         let users = Users { relay: "relay-pw".into(), worker: "worker-pw".into(), reader: "reader-pw".into() };
         let nats = testkit::nats(|addr, store_dir| {
-            Config { addr, store_dir, max_file_store: 1 << 30, users: &users, durables: DURABLES }.text()
+            Config { addr, store_dir, max_file_store, users: &users, durables: DURABLES }.text()
         });
         let (database, nats) = tokio::join!(testkit::database(), nats);
         let connect = PgConnectOptions::from_str(&database.url).unwrap();

@@ -17,7 +17,7 @@ use service::{
     http::{Problem, Tokens},
     lifecycle::Lifecycle,
 };
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 use uuid::Uuid;
@@ -88,7 +88,7 @@ impl Dispatcher {
                     if timeout_at(until, done.changed()).await.is_err() {
                         return Err(in_flight());
                     }
-                    if let Some(receipt) = within(self.replay(key)).await? {
+                    if let Some(receipt) = by(until, self.replay(key)).await? {
                         return Ok(receipt);
                     }
                 }
@@ -105,7 +105,8 @@ impl Dispatcher {
             work(dispatcher, call).await
         };
         let work = self.tasks.spawn(work.in_current_span());
-        within(async move { work.await.map_err(Problem::internal)? }).await
+        // Who has waited for another first has that much less time left to hear.
+        by(until.min(Instant::now() + PATIENCE), async move { work.await.map_err(Problem::internal)? }).await
     }
 
     /// The receipt of the command that used `key` first.
@@ -147,8 +148,12 @@ impl Dispatcher {
 
 /// What `work` comes to, or 503: a database that hangs must not hang its callers.
 pub async fn within<T>(work: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
+    by(Instant::now() + PATIENCE, work).await
+}
+
+async fn by<T>(until: Instant, work: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
     let late = || Problem::down("this takes longer than it should; a command may yet be recorded, try again");
-    timeout(PATIENCE, work).await.unwrap_or_else(|_| Err(late()))
+    timeout_at(until, work).await.unwrap_or_else(|_| Err(late()))
 }
 
 fn in_flight() -> Problem {

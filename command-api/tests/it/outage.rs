@@ -42,6 +42,12 @@ async fn while_postgresql_is_stopped_commands_are_refused_in_time() {
     assert_eq!(ready(&house).await, (200, json!({ "status": "ready", "degraded": ["nats"] })));
     server.stop().await;
     refused_in_time(&admin).await;
+    // Nor does it take longer for who waits for another with the same key first.
+    let started = Instant::now();
+    let twice = || admin.keyed("twice", "/specialties", json!({ "name": "Neurology", "description": "" }));
+    let (one, other) = tokio::join!(twice(), twice());
+    assert!(one.status == 503 && other.status == 503, "{} {}", one.line(), other.line());
+    assert!(started.elapsed() < Duration::from_millis(5_500), "{:?}", started.elapsed());
     let started = Instant::now();
     assert_eq!(ready(&house).await.0, 503);
     assert!(started.elapsed() < Duration::from_millis(1_500));

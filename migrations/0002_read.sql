@@ -122,4 +122,5 @@ create table read.execution (
 );
 create index execution_user_id_id_idx on read.execution (user_id, id);
 create index execution_prompt_id_id_idx on read.execution (prompt_id, id);
-create index execution_open_idx on read.execution (id) where status in ('queued', 'running');
+create index execution_status_id_idx on read.execution (status, id);
+create index execution_user_id_status_id_idx on read.execution (user_id, status, id);

@@ -1,6 +1,9 @@
 //! Reading the log's table from a position on, as much at a time as is good for memory.
 
-use events::{Recorded, Store, store::Identity};
+use events::{
+    Recorded, Store,
+    store::{Identity, READ_BYTES},
+};
 
 use crate::Error;
 
@@ -46,10 +49,11 @@ impl Pages {
                 return Err(Error::Gap { expected, found: event.position });
             }
         }
-        let more = events.len() == asked;
+        let weight: usize = events.iter().map(Recorded::weight).sum();
+        // A read ends early when it has become too heavy.
+        let more = events.len() == asked || weight >= READ_BYTES / 2;
         if more {
-            let weight: usize = events.iter().map(Recorded::weight).sum();
-            self.limit = (BYTES * events.len() / weight.max(1)).clamp(LEAST, (self.limit * 2).min(MOST));
+            self.limit = (BYTES * events.len() / weight.max(1)).clamp(LEAST, (self.limit * 2).clamp(LEAST, MOST));
         }
         Ok((events, more))
     }

@@ -13,6 +13,9 @@ use crate::{
     refusal::Fault,
 };
 
+/// The most versions of one prompt: all of them are read whenever it is run.
+pub const MAX_VERSIONS: usize = 500;
+
 /// One version of a prompt, whole.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Revision {
@@ -117,6 +120,9 @@ pub enum Error {
     /// It has no such version.
     #[error("the prompt has no such version")]
     NoSuchVersion,
+    /// It has as many versions as a prompt may have.
+    #[error("a prompt has at most {MAX_VERSIONS} versions: make a new one")]
+    TooManyVersions,
     /// It cannot be as it was given.
     #[error("the prompt is not valid")]
     Invalid(Vec<Fault>),
@@ -129,7 +135,7 @@ impl Refusal for Error {
     fn class(&self) -> Class {
         match self {
             Self::NotFound => Class::NotFound,
-            Self::Exists => Class::Conflict,
+            Self::Exists | Self::TooManyVersions => Class::Conflict,
             Self::NotOwner => Class::Forbidden,
             Self::NoSuchVersion | Self::Invalid(_) | Self::Variables(_) => Class::Invalid,
         }
@@ -141,6 +147,7 @@ impl Refusal for Error {
             Self::Exists => "prompt_exists",
             Self::NotOwner => "not_owner",
             Self::NoSuchVersion => "no_such_version",
+            Self::TooManyVersions => "too_many_versions",
             Self::Invalid(_) => "invalid_prompt",
             Self::Variables(_) => "invalid_variables",
         }
@@ -150,7 +157,7 @@ impl Refusal for Error {
         match self {
             Self::NoSuchVersion => vec![Fault::new("/version", "the prompt has no such version")],
             Self::Invalid(faults) | Self::Variables(faults) => faults.clone(),
-            Self::NotFound | Self::Exists | Self::NotOwner => Vec::new(),
+            Self::NotFound | Self::Exists | Self::NotOwner | Self::TooManyVersions => Vec::new(),
         }
     }
 
@@ -201,6 +208,9 @@ impl Prompt {
                 let newest = self.revisions.last().ok_or(Error::NotFound)?;
                 if user_id != self.user_id {
                     return Err(if newest.is_public { Error::NotOwner } else { Error::NotFound });
+                }
+                if self.revisions.len() >= MAX_VERSIONS {
+                    return Err(Error::TooManyVersions);
                 }
                 let revision = Box::new(newest.clone().with(*changes));
                 check(&revision, sub_specialty_exists)?;

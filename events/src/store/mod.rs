@@ -23,7 +23,7 @@ pub use framework::Context;
 pub(crate) use framework::decide;
 pub use hash::hash;
 pub use ledger::Identity;
-pub use read::{Loaded, Replay};
+pub use read::{Loaded, READ_BYTES, Replay};
 pub use recorded::{Meta, Recorded};
 
 /// The most that the `data` of one event may weigh, in bytes. With its headers (of which `meta` makes up to

@@ -1,5 +1,6 @@
 //! Reading the log, and what was written beside it.
 
+use futures_util::TryStreamExt as _;
 use sqlx::{Row as _, postgres::PgRow};
 use uuid::Uuid;
 
@@ -38,6 +39,9 @@ pub enum Replay {
     Other,
 }
 
+/// The most bytes of events that one read of the log hands out, or little more.
+pub const READ_BYTES: usize = 32 << 20;
+
 const COLUMNS: &str =
     "position, epoch, event_id, stream, id, version, kind, schema, scope, data::text, meta::text, recorded_at";
 
@@ -60,12 +64,20 @@ impl Store {
         rows.iter().map(recorded).collect()
     }
 
-    /// Up to `limit` events after `position`, in order, without gaps.
+    /// Up to `limit` events after `position`, in order, without gaps; fewer once they weigh [`READ_BYTES`] together.
     pub async fn after(&self, position: i64, limit: usize) -> Result<Vec<Recorded>, StoreError> {
         let sql = format!("select {COLUMNS} from event where position > $1 and position <= $2 order by position");
         let last = position.saturating_add(i64::try_from(limit).unwrap_or(i64::MAX));
-        let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(position).bind(last).fetch_all(&self.reads).await?;
-        rows.iter().map(recorded).collect()
+        let mut rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(position).bind(last).fetch(&self.reads);
+        let (mut events, mut bytes) = (Vec::new(), 0);
+        while bytes < READ_BYTES
+            && let Some(row) = rows.try_next().await?
+        {
+            let event = recorded(&row)?;
+            bytes += event.weight();
+            events.push(event);
+        }
+        Ok(events)
     }
 
     /// Which thing holds a claim.

@@ -1,6 +1,6 @@
 //! The log as a whole: head, epoch, identity, leases, and reading on from a position.
 
-use events::clock;
+use events::{clock, store::READ_BYTES};
 use service::testkit;
 
 use crate::rig::{append, check, open};
@@ -21,6 +21,25 @@ async fn the_log_can_be_read_on_from_any_position() {
     assert_eq!(positions(0, 5).await, [1, 2, 3, 4, 5]);
     assert_eq!(positions(10, usize::MAX).await, [11, 12]);
     assert!(positions(12, 5).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_read_ends_before_it_is_too_much_for_memory_and_the_next_goes_on() {
+    let database = testkit::database().await;
+    let (store, _writer) = open(&database);
+    for _ in 0..12 {
+        let mut large = append(clock::id(), 0, 3);
+        for event in &mut large.events {
+            event.data = format!(r#"{{"text":"{}"}}"#, "x".repeat(990_000));
+        }
+        store.append(large).await.unwrap().unwrap();
+    }
+    let first = store.after(0, 100).await.unwrap();
+    let bytes: usize = first.iter().map(|event| event.data.len()).sum();
+    assert!((READ_BYTES..READ_BYTES + 1_000_000).contains(&(bytes + first.len() * 512)), "{bytes}");
+    let last = first.last().unwrap().position;
+    let rest = store.after(last, 100).await.unwrap();
+    assert_eq!(rest.iter().map(|event| event.position).collect::<Vec<_>>(), (last + 1..=36).collect::<Vec<_>>());
 }
 
 #[tokio::test]

@@ -21,8 +21,9 @@ use crate::{
 /// How long the stream may be silent before the table is asked whether there is nothing indeed; and how often the table is
 /// read while there is no stream.
 const POLL: Duration = Duration::from_millis(250);
-/// Messages that the server sends ahead.
+/// Messages that the server sends ahead, and the most bytes of them.
 const BATCH: usize = 1000;
+const BATCH_BYTES: usize = 16 << 20;
 
 pub(super) struct Tail {
     pub(super) shared: Arc<Shared>,
@@ -136,7 +137,7 @@ impl Tail {
             .create_consumer_on_stream(config, stream::name(epoch))
             .await
             .map_err(Error::bus(doing))?;
-        let messages = consumer.stream().max_messages_per_batch(BATCH);
+        let messages = consumer.stream().max_messages_per_batch(BATCH).max_bytes_per_batch(BATCH_BYTES);
         let messages = messages.heartbeat(Duration::from_secs(5)).expires(Duration::from_secs(15));
         messages.messages().await.map_err(Error::bus(doing))
     }

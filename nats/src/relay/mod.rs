@@ -105,6 +105,8 @@ pub struct Relay {
     /// None until the stream was compared with the log.
     session: Option<Session>,
     leased: Option<Instant>,
+    /// When another was found to lead.
+    refused: Option<Instant>,
     swept: Option<Instant>,
     failing: bool,
 }
@@ -127,6 +129,7 @@ impl Relay {
             status: watch::Sender::default(),
             session: None,
             leased: None,
+            refused: None,
             swept: None,
             failing: false,
         }
@@ -231,9 +234,14 @@ impl Relay {
         if self.leased.is_some_and(|at| at.elapsed() < self.options.lease / 3) {
             return Ok(true);
         }
+        // A second relay is woken by every group that is committed; it need not ask that often.
+        if self.refused.is_some_and(|at| at.elapsed() < self.options.poll) {
+            return Ok(false);
+        }
         let asked = Instant::now();
         let leads = self.store.lease(LEASE, self.holder, self.options.lease.as_secs_f64()).await?;
         self.leased = leads.then_some(asked);
+        self.refused = (!leads).then_some(asked);
         let changed = self.status.send_if_modified(|status| std::mem::replace(&mut status.leading, leads) != leads);
         if changed {
             tracing::info!(leads, "the lead of the relay");

@@ -111,6 +111,7 @@ async fn a_revision_is_a_new_version_by_the_owner() {
         ("a stale version", revise(&user, private, Some("\"2\""), title.clone()).await),
         ("no version", revise(&user, private, Some("2"), title.clone()).await),
         ("nothing to change", revise(&user, private, None, json!({ "title": null })).await),
+        ("a field taken away", revise(&user, private, None, json!({ "title": "T", "model": null })).await),
         ("a change that breaks it", revise(&user, private, None, json!({ "content": "{{ gone }}" })).await),
         ("no such place", revise(&user, private, None, json!({ "sub_specialty_id": Uuid::nil() })).await),
         ("another's private one", revise(&admin, private, None, title.clone()).await),
@@ -126,6 +127,8 @@ async fn a_revision_is_a_new_version_by_the_owner() {
     no version: 400 malformed_if_match: If-Match must be the version (not the ETag) in quotes, as in If-Match: "3"
     nothing to change: 422 invalid_request: the request has faults, see errors
          names nothing to be changed
+    a field taken away: 422 invalid_request: the request has faults, see errors
+        /model cannot be taken away: leave it out, or give another
     a change that breaks it: 422 invalid_prompt: the prompt is not valid
         /content line 1: `gone` is not a variable of the schema
     no such place: 422 invalid_prompt: the prompt is not valid

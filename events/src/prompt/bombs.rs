@@ -1,6 +1,6 @@
 //! What a hostile template may cost, in memory and in time.
 
-use std::{process::Command, time::Instant};
+use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -87,18 +87,20 @@ fn explode_as_a_process() {
     assert_eq!(render("{{ a|upper }}", &schema(), &json!({"a": "x"})).as_deref(), Ok("X"));
     let before = peak();
     for (content, variables) in bombs() {
-        let begin = Instant::now();
+        let begin = worked();
         let written = check(&content, &schema()).len();
         // Also what was written before a rule was there must do no harm.
         let outcome = render(&content, &schema(), &variables);
         let content: String = content.chars().take(60).collect();
         let outcome = outcome.map(|text| text.len()).map_err(|faults| faults[0].detail.clone());
-        println!(
-            "bomb {} {} {content} | {written} | {outcome:?}",
-            begin.elapsed().as_millis(),
-            peak().saturating_sub(before)
-        );
+        println!("bomb {} {} {content} | {written} | {outcome:?}", worked() - begin, peak().saturating_sub(before));
     }
+}
+
+/// How long this thread has had a processor, in milliseconds: unlike the clock, it does not count what others do.
+fn worked() -> u64 {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    stat.split(' ').next().unwrap().parse::<u64>().unwrap() / 1_000_000
 }
 
 #[test]

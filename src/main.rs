@@ -1,13 +1,5 @@
-//! Everything in one program: `daybook up` for a whole system, `daybook ROLE` for one process of it.
-
-mod banner;
-mod cli;
-mod endpoints;
-mod front;
-mod roles;
-mod servers;
-mod up;
+//! The program `daybook`; all of it is in the library.
 
 fn main() -> std::process::ExitCode {
-    cli::main()
+    daybook::main()
 }

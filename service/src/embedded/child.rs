@@ -45,7 +45,7 @@ pub(super) fn is_root() -> bool {
 /// `unprivileged` is asked for and we are root. Its environment is empty but for PATH.
 ///
 /// `setpriv` sets the signal after the change of user, which would clear it.
-pub(super) fn command(program: &Path, unprivileged: bool) -> Command {
+pub fn command(program: &Path, unprivileged: bool) -> Command {
     let mut command = Command::new("setpriv");
     command.arg("--pdeathsig").arg("KILL");
     if unprivileged && is_root() {
@@ -58,16 +58,16 @@ pub(super) fn command(program: &Path, unprivileged: bool) -> Command {
     command
 }
 
-/// A running server, or one that has ended. Clones are the same process.
+/// A running process, or one that has ended. Clones are the same process.
 #[derive(Clone, Debug)]
-pub(super) struct Child {
+pub struct Child {
     pid: Pid,
     status: watch::Receiver<Option<ExitStatus>>,
 }
 
 impl Child {
     /// Starts `command` with its output appended to the file `log` and no input.
-    pub(super) fn spawn(mut command: Command, log: &Path) -> Result<Self, Error> {
+    pub fn spawn(mut command: Command, log: &Path) -> Result<Self, Error> {
         let program = command.get_program().to_owned();
         let starting = || Error::io("starting", Path::new(&program));
         let output = open_log(log).map_err(Error::io("opening", log))?;
@@ -92,24 +92,24 @@ impl Child {
     }
 
     /// Its process id.
-    pub(super) fn pid(&self) -> i32 {
+    pub fn pid(&self) -> i32 {
         self.pid.as_raw_nonzero().get()
     }
 
     /// How it ended, if it has.
-    pub(super) fn ended(&self) -> Option<ExitStatus> {
+    pub fn ended(&self) -> Option<ExitStatus> {
         *self.status.borrow()
     }
 
     /// Waits until it has ended.
-    pub(super) async fn wait(&self) {
+    pub async fn wait(&self) {
         let mut status = self.status.clone();
         // The sender goes away only after it has said the status.
         let _ = status.wait_for(Option::is_some).await;
     }
 
     /// Sends a signal, unless it has ended.
-    pub(super) fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         if self.ended().is_none() {
             // It may end at this very moment, which is as good.
             let _ = kill_process(self.pid, signal);
@@ -117,13 +117,13 @@ impl Child {
     }
 
     /// Stops it as SIGSTOP does, and returns when it has stopped: each of its threads does so by itself.
-    pub(super) fn freeze(&self) {
+    pub fn freeze(&self) {
         self.signal(Signal::STOP);
         until_stopped(self.pid);
     }
 
     /// Asks it to end with `signal`, and kills it when it has not after `patience`.
-    pub(super) async fn stop(&self, signal: Signal, patience: Duration) {
+    pub async fn stop(&self, signal: Signal, patience: Duration) {
         self.signal(signal);
         self.signal(Signal::CONT);
         if tokio::time::timeout(patience, self.wait()).await.is_err() {

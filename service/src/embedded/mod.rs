@@ -16,6 +16,7 @@ mod wheels;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+pub use child::{Child, command};
 pub use folder::Folder;
 pub(crate) use folder::make_own;
 pub use nats::{Nats, NatsOptions};

@@ -1,0 +1,5 @@
+//! The log under load.
+
+fn main() -> std::process::ExitCode {
+    benches::append::main()
+}

@@ -1,0 +1,3 @@
+//! Measurements, each beside a reference in the same run.
+
+pub mod append;

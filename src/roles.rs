@@ -50,6 +50,7 @@ pub async fn start(
         store: store.clone(),
         bus: relay.clone(),
         relay: pools(Kind::Relay)?,
+        relaying: command_api::Relaying::default(),
         health,
         secret: secret.clone(),
     };

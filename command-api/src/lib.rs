@@ -27,6 +27,7 @@ use service::{http::Probe, lifecycle::Lifecycle};
 use sqlx::PgPool;
 
 pub use process::{Args, PORT, run};
+pub use relay::Relaying;
 
 use crate::{catalog::Catalog, dispatch::Dispatcher, execution::Executions, identity::Identity, prompt::Prompts};
 
@@ -43,6 +44,8 @@ pub struct Parts {
     pub bus: Bus,
     /// What the relay reads the log through, so that it and the commands do not wait for each other.
     pub relay: PgPool,
+    /// How it relays.
+    pub relaying: Relaying,
     /// By which the database is asked for its health, when all other pools are exhausted.
     pub health: PgPool,
     /// The server's secret, for tokens.
@@ -61,8 +64,8 @@ pub struct CommandApi {
 
 /// Starts the role: its endpoints, and the relay, which `lifecycle` supervises.
 pub fn api(parts: Parts, lifecycle: &Lifecycle) -> CommandApi {
-    let Parts { store, bus, relay, health, secret } = parts;
-    let relaying = relay::start(&store.through(relay), &bus, lifecycle);
+    let Parts { store, bus, relay, relaying, health, secret } = parts;
+    let relaying = relay::start(&store.through(relay), &bus, &relaying, lifecycle);
     let dispatcher = Arc::new(Dispatcher::new(store, &secret, lifecycle));
     let contexts = (
         Identity(Arc::clone(&dispatcher)),

@@ -12,7 +12,7 @@ use service::{
     process, telemetry,
 };
 
-use crate::{Parts, api};
+use crate::{Parts, Relaying, api};
 
 /// The port of a process that runs this role alone.
 pub const PORT: u16 = 8081;
@@ -29,6 +29,9 @@ pub struct Args {
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would replace the help of the command")]
     pub auth: Auth,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would replace the help of the command")]
+    pub relaying: Relaying,
 }
 
 /// Runs the role alone in this process, on a database that it brings up to date first.
@@ -39,6 +42,7 @@ pub async fn run(args: Args, lifecycle: Lifecycle) -> anyhow::Result<()> {
         store: process::open_store(url, Kind::Commands, &lifecycle)?,
         bus: Bus::connect(args.servers.nats_url.expose(), "command-api").await?,
         relay: db::pool(url, Kind::Relay)?,
+        relaying: args.relaying,
         health: db::pool(url, Kind::Health)?,
         secret: args.auth.jwt_secret.as_bytes().to_vec(),
     };

@@ -2,22 +2,38 @@
 
 use std::time::Duration;
 
+use clap::Args as Flags;
 use events::Store;
 use metrics::gauge;
 use nats::{
     Bus, Relay,
     relay::{Options, Status},
 };
-use service::{lifecycle::Lifecycle, telemetry::name};
+use service::{config::duration, lifecycle::Lifecycle, telemetry::name};
 use tokio::{sync::watch, time::interval};
 use tokio_util::sync::CancellationToken;
 
 /// How often the metrics are brought up to date.
 const EVERY: Duration = Duration::from_secs(1);
 
+/// How the relay works.
+#[derive(Flags, Clone, Debug)]
+pub struct Relaying {
+    /// How long the lead among several relays lasts when its holder vanishes.
+    #[arg(long, env = "DAYBOOK_RELAY_LEASE", default_value = "10s", value_parser = duration, value_name = "TIME")]
+    pub relay_lease: Duration,
+}
+
+impl Default for Relaying {
+    fn default() -> Self {
+        Self { relay_lease: Options::default().lease }
+    }
+}
+
 /// Starts the relay and its metrics. Returns how the relay stands.
-pub fn start(store: &Store, bus: &Bus, lifecycle: &Lifecycle) -> watch::Receiver<Status> {
-    let relay = Relay::new(store.clone(), bus.clone(), Options::default());
+pub fn start(store: &Store, bus: &Bus, relaying: &Relaying, lifecycle: &Lifecycle) -> watch::Receiver<Status> {
+    let options = Options { lease: relaying.relay_lease, ..Options::default() };
+    let relay = Relay::new(store.clone(), bus.clone(), options);
     let status = relay.status();
     let gauges = Gauges { status: status.clone(), appended: store.appended() };
     lifecycle.spawn("relay", relay.run(lifecycle.soft()));

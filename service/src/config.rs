@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 use std::{fmt, io};
 
 use clap::builder::TypedValueParser;
@@ -173,6 +174,26 @@ pub fn load_env_file() -> io::Result<()> {
     }
 }
 
+/// A time on the command line: a number with `ms`, `s`, `m` or `h` behind it; alone it is seconds.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| "it is not a time such as 60s, 1500ms or 2m".to_owned())?;
+    let milliseconds = match unit.trim() {
+        "ms" => 1,
+        "" | "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        other => return Err(format!("{other} is not one of ms, s, m, h")),
+    };
+    match number.checked_mul(milliseconds) {
+        None => Err("it is too long".to_owned()),
+        Some(0) => Err("it is nothing".to_owned()),
+        Some(milliseconds) => Ok(Duration::from_millis(milliseconds)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,5 +220,17 @@ mod tests {
         assert_eq!("x".repeat(31).parse::<JwtSecret>().map_err(|why| why.starts_with("it has 31 bytes")), Err(true));
         let key = "hunter2!".repeat(4).parse::<JwtSecret>();
         assert!(key.is_ok_and(|key| key.as_bytes().len() == 32 && !format!("{key:?}").contains("hunter")));
+    }
+
+    #[test]
+    fn times_are_read_with_their_unit() {
+        for (text, milliseconds) in
+            [("60", 60_000), ("60s", 60_000), ("1500ms", 1_500), ("2 m", 120_000), ("1h", 3_600_000)]
+        {
+            assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for text in ["", "s", "0", "0s", "1.5s", "-1", "10 days", "18446744073709551615h"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
     }
 }

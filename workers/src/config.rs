@@ -3,7 +3,7 @@
 use std::{num::NonZeroUsize, time::Duration};
 
 use clap::Args as Flags;
-use service::config::{Listen, Secret, Servers};
+use service::config::{Listen, Secret, Servers, duration};
 
 /// The command line of a process that is nothing but workers.
 #[derive(Flags, Clone, Debug)]
@@ -97,26 +97,6 @@ fn url(text: &str) -> Result<String, String> {
     }
 }
 
-/// A number with `ms`, `s`, `m` or `h` behind it; alone it is seconds.
-fn duration(text: &str) -> Result<Duration, String> {
-    let text = text.trim();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().map_err(|_| "it is not a time such as 60s, 1500ms or 2m".to_owned())?;
-    let milliseconds = match unit.trim() {
-        "ms" => 1,
-        "" | "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        other => return Err(format!("{other} is not one of ms, s, m, h")),
-    };
-    match number.checked_mul(milliseconds) {
-        None => Err("it is too long".to_owned()),
-        Some(0) => Err("it is nothing".to_owned()),
-        Some(milliseconds) => Ok(Duration::from_millis(milliseconds)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,18 +108,6 @@ mod tests {
         }
         for text in ["h:1", "h/v1", "ftp://h", "/v1", "https://"] {
             assert!(url(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn times_are_read_with_their_unit() {
-        for (text, milliseconds) in
-            [("60", 60_000), ("60s", 60_000), ("1500ms", 1_500), ("2 m", 120_000), ("1h", 3_600_000)]
-        {
-            assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
-        }
-        for text in ["", "s", "0", "0s", "1.5s", "-1", "10 days", "18446744073709551615h"] {
-            assert!(duration(text).is_err(), "{text}");
         }
     }
 }

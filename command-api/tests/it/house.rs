@@ -46,7 +46,17 @@ pub async fn house_in(database: Database) -> House {
     let bus = nats::Bus::connect("nats://127.0.0.1:1", "test").await.unwrap();
     let health = db::pool(&database.url, Kind::Health).unwrap();
     let relay = db::pool(&database.url, Kind::Relay).unwrap();
-    let api = api(Parts { store: store.clone(), bus, relay, health, secret: SECRET.to_vec() }, &lifecycle);
+    let api = api(
+        Parts {
+            store: store.clone(),
+            bus,
+            relay,
+            relaying: command_api::Relaying::default(),
+            health,
+            secret: SECRET.to_vec(),
+        },
+        &lifecycle,
+    );
     let chassis = Chassis {
         document: Some(http::merge(&[api.spec]).unwrap()),
         secret: Some(SECRET.to_vec()),

@@ -16,7 +16,7 @@ pub use process::{Launch, Process, Role, resident};
 pub use servers::{At, Servers, Urls};
 
 /// How long all roles together may take to be ready.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What a [`System`] is made of.
 #[derive(Clone, Debug)]

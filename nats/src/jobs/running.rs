@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use async_nats::{Subject, jetstream::AckKind};
-use events::failpoint;
+use events::{failpoint, plant};
 use tokio::{
     task::{Id, JoinError, JoinSet},
     time::{Instant, interval_at, timeout},
@@ -94,6 +94,9 @@ impl Running {
 async fn keep_alive(bus: Bus, reply: Subject, ack_wait: Duration, work: impl Future<Output = Verdict>) {
     let every = (ack_wait / 3).max(Duration::from_millis(10));
     failpoint::reach("job.begun");
+    if plant::planted(plant::ACK) {
+        answer(&bus, reply.clone(), AckKind::Ack).await;
+    }
     let mut alive = interval_at(Instant::now() + every, every);
     let mut work = std::pin::pin!(work);
     let verdict = loop {

@@ -1,0 +1,19 @@
+//! What all measurements share: they start their own servers, take turns with their reference, and report.
+//!
+//! A bench is a future handed to [`run`]. It makes a [`Report`], measures each case with [`interleaved`] rounds, and adds
+//! a [`Figure`] for it. Progress goes to standard error, the table to standard output, raw figures to
+//! `target/bench/<bench>.jsonl`.
+
+mod disk;
+mod figure;
+mod program;
+mod report;
+mod rounds;
+mod server;
+
+pub use disk::{Disk, flush_rate};
+pub use figure::{Figure, Floor};
+pub use program::run;
+pub use report::{Report, target};
+pub use rounds::{Case, case, interleaved, median};
+pub use server::{Database, Server};

@@ -5,6 +5,7 @@
 
 mod banner;
 mod cli;
+mod drill;
 mod endpoints;
 mod front;
 mod roles;

@@ -101,7 +101,7 @@ fn has_nul(json: &str) -> bool {
 }
 
 /// Whether text can be one token of a NATS subject (and of ours: lower case, digits, underscore).
-fn is_token(text: &str) -> bool {
+pub(super) fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
 }
 

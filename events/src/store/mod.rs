@@ -4,6 +4,8 @@
 //! gapless and in commit order, whatever crashes and however many processes write.
 
 mod append;
+#[cfg(test)]
+mod carriable;
 mod framework;
 mod group;
 mod hash;

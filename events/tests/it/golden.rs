@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use events::{Fact, catalog, execution, identity, prompt};
 use serde_json::Value;
 
-fn lines(context: &str) -> Vec<Value> {
+pub fn lines(context: &str) -> Vec<Value> {
     let path = format!("{}/golden/{context}.jsonl", env!("CARGO_MANIFEST_DIR"));
     std::fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }

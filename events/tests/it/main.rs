@@ -1,7 +1,9 @@
 //! The log's promises on a real PostgreSQL, whatever crashes; and the forms that events ever had.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may end where it stands")]
 
+mod arbitrary;
 mod callers;
+mod forms;
 mod framework;
 mod golden;
 mod keys;

@@ -1,0 +1,169 @@
+//! Any event of every context: any text, any number, any JSON.
+
+use events::{
+    catalog,
+    execution::{self, Answer, Bill, FailureClass, Request, Usage},
+    identity,
+    model::{Message, Parameters, Role},
+    prompt,
+};
+use proptest::{collection::vec, option, prelude::*, sample};
+use rust_decimal::Decimal;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+pub fn ids() -> impl Strategy<Value = Uuid> {
+    any::<u128>().prop_map(Uuid::from_u128)
+}
+
+pub fn text() -> impl Strategy<Value = String> {
+    prop_oneof![any::<String>(), r#"["\\{}:,u0/\n]{0,12}"#, "[a-z ]{0,12}"]
+}
+
+fn number() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        any::<u64>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(|n| json!(n)),
+    ]
+}
+
+/// Any JSON of some levels.
+pub fn json() -> impl Strategy<Value = Value> {
+    let leaf =
+        prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from), number(), text().prop_map(Value::from),];
+    leaf.prop_recursive(4, 24, 5, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..5).prop_map(Value::from),
+            vec((text(), inner), 0..5).prop_map(|fields| fields.into_iter().collect()),
+        ]
+    })
+}
+
+fn parameters() -> impl Strategy<Value = Parameters> {
+    let float = || option::of(prop::num::f64::NORMAL | prop::num::f64::ZERO);
+    let numbers = (float(), float(), option::of(any::<u32>()), option::of(any::<u64>()));
+    (option::of(text()), numbers, vec(text(), 0..4)).prop_map(
+        |(system, (temperature, top_p, max_tokens, seed), stop)| Parameters {
+            system,
+            temperature,
+            top_p,
+            max_tokens,
+            seed,
+            stop,
+        },
+    )
+}
+
+fn bill() -> impl Strategy<Value = Bill> {
+    let tokens = || option::of(any::<u64>());
+    let usage = (tokens(), tokens(), tokens(), tokens()).prop_map(
+        |(input_tokens, output_tokens, cached_input_tokens, reasoning_tokens)| Usage {
+            input_tokens,
+            output_tokens,
+            cached_input_tokens,
+            reasoning_tokens,
+        },
+    );
+    let cost = (any::<i64>(), 0..=28u32).prop_map(|(units, scale)| Decimal::new(units, scale));
+    (usage, option::of(cost), option::of(text()), any::<u64>(), option::of(text())).prop_map(
+        |(usage, cost, price_table, duration_ms, response_id)| Bill {
+            usage,
+            cost,
+            price_table,
+            duration_ms,
+            response_id,
+        },
+    )
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    let role = sample::select(vec![Role::System, Role::User, Role::Assistant]);
+    let message = (role, text()).prop_map(|(role, content)| Message { role, content });
+    let who = (ids(), ids(), any::<i32>(), option::of(ids()));
+    (who, json(), vec(message, 0..4), text(), text(), parameters()).prop_map(
+        |((user_id, prompt_id, prompt_version, retry_of), variables, messages, llm_provider, model, parameters)| {
+            Request {
+                user_id,
+                prompt_id,
+                prompt_version,
+                variables,
+                messages,
+                llm_provider,
+                model,
+                parameters,
+                retry_of,
+            }
+        },
+    )
+}
+
+pub fn executions() -> impl Strategy<Value = execution::Event> {
+    use execution::Event;
+    let class = || {
+        let all = [
+            FailureClass::Retryable,
+            FailureClass::Permanent,
+            FailureClass::Misconfigured,
+            FailureClass::Malformed,
+            FailureClass::WorkerLost,
+        ];
+        sample::select(all.to_vec())
+    };
+    prop_oneof![
+        request().prop_map(|request| Event::ExecutionRequested { request: Box::new(request) }),
+        (any::<u32>(), text()).prop_map(|(attempt, worker)| Event::ExecutionStarted { attempt, worker }),
+        (any::<u32>(), class(), text(), text()).prop_map(|(attempt, class, code, detail)| {
+            Event::ExecutionAttemptFailed { attempt, class, code, detail }
+        }),
+        (any::<u32>(), text(), option::of(text()), bill()).prop_map(|(attempt, result, finish_reason, bill)| {
+            Event::ExecutionSucceeded { attempt, answer: Answer { result, finish_reason }, bill }
+        }),
+        (any::<u32>(), class(), text(), text(), bill()).prop_map(|(attempt, class, code, detail, bill)| {
+            Event::ExecutionFailed { attempt, class, code, detail, bill }
+        }),
+        (any::<u32>(), any::<u64>(), bill()).prop_map(|(attempt, limit_ms, bill)| Event::ExecutionTimedOut {
+            attempt,
+            limit_ms,
+            bill
+        }),
+        (ids(), option::of(text())).prop_map(|(by, reason)| Event::ExecutionCancelRequested { by, reason }),
+        (any::<u32>(), bill()).prop_map(|(attempt, bill)| Event::ExecutionCancelled { attempt, bill }),
+    ]
+}
+
+pub fn prompts() -> impl Strategy<Value = prompt::Event> {
+    let revision = (ids(), (text(), text(), json()), (text(), text()), parameters(), any::<bool>()).prop_map(
+        |(sub_specialty_id, (title, content, variables), (llm_provider, model), parameters, is_public)| {
+            prompt::Revision { sub_specialty_id, title, content, variables, llm_provider, model, parameters, is_public }
+        },
+    );
+    (ids(), revision, any::<bool>()).prop_map(|(user_id, revision, first)| {
+        let revision = Box::new(revision);
+        if first {
+            prompt::Event::PromptCreated { user_id, revision }
+        } else {
+            prompt::Event::PromptRevised { user_id, revision }
+        }
+    })
+}
+
+pub fn users() -> impl Strategy<Value = identity::Event> {
+    (text(), text(), vec(text(), 0..3)).prop_map(|(email, username, roles)| identity::Event::UserRegistered {
+        email,
+        username,
+        roles,
+    })
+}
+
+pub fn specialties() -> impl Strategy<Value = catalog::SpecialtyEvent> {
+    (text(), text(), option::of(text())).prop_map(|(name, description, icon_url)| {
+        catalog::SpecialtyEvent::SpecialtyCreated { name, description, icon_url }
+    })
+}
+
+pub fn sub_specialties() -> impl Strategy<Value = catalog::SubSpecialtyEvent> {
+    (ids(), text(), text()).prop_map(|(specialty_id, name, description)| {
+        catalog::SubSpecialtyEvent::SubSpecialtyCreated { specialty_id, name, description }
+    })
+}

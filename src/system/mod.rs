@@ -4,6 +4,7 @@
 //! [`Servers`] are a PostgreSQL and a nats-server, [`Process`] is one role, [`System`] is all of it.
 
 mod process;
+pub mod provider;
 mod servers;
 
 use std::path::{Path, PathBuf};

@@ -1,0 +1,296 @@
+//! A provider of chat models in OpenAI's wire form that is none: as fast as a socket for measurements, and as bad as real
+//! ones can be for drills. Written on the bare socket, because no HTTP library would misbehave like this.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// What every good answer says.
+pub const ANSWER: &str = "Take two of these and call me in the morning.";
+
+/// The most bytes of a request that are read.
+const MAX_REQUEST: usize = 4 << 20;
+/// How much of an answer drips at a time.
+const DROP_BYTES: usize = 16;
+
+/// What is done about one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behaviour {
+    /// A good answer, after this long.
+    Answer(Duration),
+    /// 429 with `Retry-After: 1`, and a text that quotes the key it was given.
+    TooMany,
+    /// 500, with a text that quotes the key it was given.
+    Broken,
+    /// Nothing, for as long as the client waits.
+    Hang,
+    /// A good answer in small pieces, with this much time between two.
+    Drip(Duration),
+    /// Half of a good answer, then the end of the connection.
+    Cut,
+    /// 200 with a body that is not what it says it is, or something that is no HTTP at all.
+    Garbage,
+}
+
+impl Behaviour {
+    /// Its name, for counts.
+    pub fn name(self) -> &'static str {
+        NAMES[self.index()]
+    }
+
+    fn index(self) -> usize {
+        match self {
+            Self::Answer(_) => 0,
+            Self::TooMany => 1,
+            Self::Broken => 2,
+            Self::Hang => 3,
+            Self::Drip(_) => 4,
+            Self::Cut => 5,
+            Self::Garbage => 6,
+        }
+    }
+}
+
+const NAMES: [&str; 7] = ["answer", "429", "500", "hang", "drip", "cut", "garbage"];
+
+/// A provider on a port of its own; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Provider {
+    addr: SocketAddr,
+    shared: Arc<Shared>,
+    _end: DropGuard,
+}
+
+#[derive(Debug)]
+struct Shared {
+    plan: Mutex<Plan>,
+    calls: [AtomicU64; NAMES.len()],
+    open: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Plan {
+    behaviours: Vec<Behaviour>,
+    rng: StdRng,
+}
+
+impl Provider {
+    /// Starts one that answers well and at once.
+    pub async fn start() -> anyhow::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("a port for the provider")?;
+        let addr = listener.local_addr()?;
+        let plan = Plan { behaviours: vec![Behaviour::Answer(Duration::ZERO)], rng: StdRng::seed_from_u64(0) };
+        let shared = Arc::new(Shared { plan: Mutex::new(plan), calls: Default::default(), open: AtomicU64::default() });
+        let end = CancellationToken::new();
+        tokio::spawn(end.clone().run_until_cancelled_owned(accept(listener, Arc::clone(&shared), end.clone())));
+        Ok(Self { addr, shared, _end: end.drop_guard() })
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// What `OPENAI_BASE_URL` is to be.
+    pub fn url(&self) -> String {
+        format!("http://{}/v1", self.addr)
+    }
+
+    /// From now on it does this about every request.
+    pub fn set(&self, behaviour: Behaviour) {
+        self.mix(0, &[behaviour]);
+    }
+
+    /// From now on it does any of these about a request, chosen by a generator with this seed. None of them is no choice:
+    /// then everything stays as it is.
+    pub fn mix(&self, seed: u64, behaviours: &[Behaviour]) {
+        if !behaviours.is_empty() {
+            *self.shared.plan() = Plan { behaviours: behaviours.to_vec(), rng: StdRng::seed_from_u64(seed) };
+        }
+    }
+
+    /// How many requests it has got.
+    pub fn calls(&self) -> u64 {
+        self.shared.calls.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
+    /// How often it did what.
+    pub fn counts(&self) -> Vec<(&'static str, u64)> {
+        NAMES.into_iter().zip(&self.shared.calls).map(|(name, count)| (name, count.load(Ordering::Relaxed))).collect()
+    }
+
+    /// How many requests wait for an answer, or for the rest of it.
+    pub fn in_flight(&self) -> u64 {
+        self.shared.open.load(Ordering::Relaxed)
+    }
+}
+
+impl Shared {
+    fn plan(&self) -> std::sync::MutexGuard<'_, Plan> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What to do about the next request, and a random number for it.
+    fn next(&self) -> (Behaviour, u64) {
+        let mut plan = self.plan();
+        let Plan { behaviours, rng } = &mut *plan;
+        let behaviour = match behaviours.as_slice() {
+            [only] => *only,
+            many => many[rng.random_range(0..many.len())],
+        };
+        self.calls[behaviour.index()].fetch_add(1, Ordering::Relaxed);
+        (behaviour, if matches!(behaviour, Behaviour::Garbage) { rng.random() } else { 0 })
+    }
+}
+
+/// Counts a request for as long as it lives.
+struct Open<'a>(&'a AtomicU64);
+
+impl<'a> Open<'a> {
+    fn begin(count: &'a AtomicU64) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>, end: CancellationToken) {
+    let good = Arc::new(response("200 OK", "", &completion()));
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            // Out of file handles, say: others may end meanwhile.
+            sleep(Duration::from_millis(10)).await;
+            continue;
+        };
+        let (shared, good) = (Arc::clone(&shared), Arc::clone(&good));
+        // A client that goes away is no error here.
+        let serve = async move { drop(serve(stream, &shared, &good).await) };
+        tokio::spawn(end.clone().run_until_cancelled_owned(serve));
+    }
+}
+
+/// One connection, kept alive for as long as the behaviour allows it.
+async fn serve(mut stream: TcpStream, shared: &Shared, good: &[u8]) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut buffer = Vec::with_capacity(16 << 10);
+    while let Some(key) = request(&mut stream, &mut buffer).await? {
+        let (behaviour, random) = shared.next();
+        let _open = Open::begin(&shared.open);
+        match behaviour {
+            Behaviour::Answer(delay) => {
+                if !delay.is_zero() {
+                    sleep(delay).await;
+                }
+                stream.write_all(good).await?;
+            }
+            Behaviour::TooMany => {
+                let said = refusal(&format!("Rate limit reached for key {key}"));
+                stream.write_all(&response("429 Too Many Requests", "retry-after: 1\r\n", &said)).await?;
+            }
+            Behaviour::Broken => {
+                let said = refusal(&format!("The server had an error with key {key}"));
+                stream.write_all(&response("500 Internal Server Error", "", &said)).await?;
+            }
+            Behaviour::Hang => {
+                // Until the client has had enough.
+                while stream.read_buf(&mut buffer).await? > 0 {
+                    buffer.clear();
+                }
+                return Ok(());
+            }
+            Behaviour::Drip(pause) => {
+                for piece in good.chunks(DROP_BYTES) {
+                    stream.write_all(piece).await?;
+                    sleep(pause).await;
+                }
+            }
+            Behaviour::Cut => return stream.write_all(&good[..good.len() / 2]).await,
+            Behaviour::Garbage => return stream.write_all(&garbage(random)).await,
+        }
+    }
+    Ok(())
+}
+
+/// Reads one request whole and takes it out of the buffer. Returns the key in it, or nothing at the end of the connection.
+async fn request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::Result<Option<String>> {
+    loop {
+        if let Some(end) = buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(&buffer[..end]).into_owned();
+            let header = |name: &str| {
+                head.lines()
+                    .filter_map(|line| line.split_once(':'))
+                    .find_map(|(given, value)| given.eq_ignore_ascii_case(name).then(|| value.trim().to_owned()))
+            };
+            let length = header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0usize);
+            let whole = end.saturating_add(4).saturating_add(length).min(MAX_REQUEST);
+            while buffer.len() < whole {
+                if stream.read_buf(buffer).await? == 0 {
+                    return Ok(None);
+                }
+            }
+            buffer.drain(..whole);
+            let key = header("authorization").unwrap_or_default();
+            return Ok(Some(key.trim_start_matches("Bearer ").to_owned()));
+        }
+        if buffer.len() > MAX_REQUEST || stream.read_buf(buffer).await? == 0 {
+            return Ok(None);
+        }
+    }
+}
+
+fn completion() -> String {
+    serde_json::json!({
+        "id": "chatcmpl-drill", "object": "chat.completion", "created": 1_790_000_000, "model": "gpt-4o-mini",
+        "choices": [{
+            "index": 0, "finish_reason": "stop", "logprobs": null,
+            "message": { "role": "assistant", "content": ANSWER, "refusal": null }
+        }],
+        "usage": { "prompt_tokens": 20, "completion_tokens": 12, "total_tokens": 32 }
+    })
+    .to_string()
+}
+
+fn refusal(said: &str) -> String {
+    serde_json::json!({ "error": { "message": said, "type": "requests", "param": null, "code": null } }).to_string()
+}
+
+fn response(status: &str, headers: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{headers}\r\n{body}")
+        .into_bytes()
+}
+
+/// One of several kinds of nonsense.
+fn garbage(random: u64) -> Vec<u8> {
+    match random % 5 {
+        0 => response("200 OK", "connection: close\r\n", "<html><body>Welcome to your new router</body></html>"),
+        1 => response("200 OK", "connection: close\r\n", r#"{"choices": [{"message": {"content": "#),
+        2 => response("200 OK", "connection: close\r\n", r#"{"choices": "none", "usage": -1}"#),
+        3 => {
+            let nul = completion().replace("morning", "mor\\u0000ning");
+            response("200 OK", "connection: close\r\n", &nul)
+        }
+        _ => {
+            let mut bytes = vec![0; 512];
+            StdRng::seed_from_u64(random).fill(bytes.as_mut_slice());
+            bytes
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+//! That it behaves as told.
+
+use tokio::time::timeout;
+
+use super::*;
+
+const ASKED: &str = r#"{"model": "gpt-4o-mini", "messages": []}"#;
+
+fn asking() -> String {
+    format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: h\r\nAuthorization: Bearer sk-1\r\nContent-Length: {}\r\n\r\n{ASKED}",
+        ASKED.len()
+    )
+}
+
+/// The whole of what comes back over a connection that the provider closes.
+async fn until_closed(provider: &Provider) -> String {
+    let mut stream = TcpStream::connect(provider.addr()).await.unwrap();
+    stream.write_all(asking().as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    // A reset is an end as well.
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+async fn one(stream: &mut TcpStream) -> (String, serde_json::Value) {
+    stream.write_all(asking().as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    loop {
+        stream.read_buf(&mut answer).await.unwrap();
+        let text = String::from_utf8_lossy(&answer).into_owned();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        if let Ok(body) = serde_json::from_str(body) {
+            return (head.to_owned(), body);
+        }
+    }
+}
+
+#[tokio::test]
+async fn answers_go_over_one_connection_and_are_counted() {
+    let provider = Provider::start().await.unwrap();
+    let mut stream = TcpStream::connect(provider.addr()).await.unwrap();
+    for _ in 0..3 {
+        let (head, body) = one(&mut stream).await;
+        assert!(head.starts_with("HTTP/1.1 200 OK"), "{head}");
+        assert_eq!(body["choices"][0]["message"]["content"], ANSWER);
+        assert_eq!(body["usage"]["total_tokens"], 32);
+    }
+    assert_eq!((provider.calls(), provider.counts()[0]), (3, ("answer", 3)));
+}
+
+#[tokio::test]
+async fn refusals_quote_the_key_and_say_when_to_come_back() {
+    let provider = Provider::start().await.unwrap();
+    let mut stream = TcpStream::connect(provider.addr()).await.unwrap();
+    provider.set(Behaviour::TooMany);
+    let (head, body) = one(&mut stream).await;
+    assert!(head.starts_with("HTTP/1.1 429") && head.contains("retry-after: 1"), "{head}");
+    assert!(body["error"]["message"].as_str().unwrap().contains("sk-1"), "{body}");
+    provider.set(Behaviour::Broken);
+    assert!(one(&mut stream).await.0.starts_with("HTTP/1.1 500"));
+}
+
+#[tokio::test]
+async fn a_cut_answer_is_shorter_than_it_says() {
+    let provider = Provider::start().await.unwrap();
+    provider.set(Behaviour::Cut);
+    let answer = until_closed(&provider).await;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+    assert!(body.len() < length.parse().unwrap(), "{answer}");
+}
+
+#[tokio::test]
+async fn what_drips_comes_whole_in_the_end() {
+    let provider = Provider::start().await.unwrap();
+    provider.set(Behaviour::Drip(Duration::from_millis(1)));
+    let mut stream = TcpStream::connect(provider.addr()).await.unwrap();
+    assert_eq!(one(&mut stream).await.1["choices"][0]["message"]["content"], ANSWER);
+}
+
+#[tokio::test]
+async fn one_that_hangs_is_in_flight_until_the_client_goes() {
+    let provider = Provider::start().await.unwrap();
+    provider.set(Behaviour::Hang);
+    let mut stream = TcpStream::connect(provider.addr()).await.unwrap();
+    stream.write_all(asking().as_bytes()).await.unwrap();
+    let hung = async {
+        while provider.in_flight() == 0 {
+            tokio::task::yield_now().await;
+        }
+        drop(stream);
+        while provider.in_flight() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(30), hung).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_mix_has_some_of_each() {
+    let provider = Provider::start().await.unwrap();
+    provider.mix(7, &[Behaviour::Cut, Behaviour::Garbage, Behaviour::TooMany]);
+    for _ in 0..40 {
+        let mut stream = TcpStream::connect(provider.addr()).await.unwrap();
+        stream.write_all(asking().as_bytes()).await.unwrap();
+        assert!(stream.read(&mut [0; 64]).await.unwrap() > 0);
+    }
+    let counts = provider.counts();
+    for name in ["429", "cut", "garbage"] {
+        assert!(counts.iter().any(|(counted, n)| *counted == name && *n > 5), "{counts:?}");
+    }
+    assert_eq!(counts.iter().map(|(_, n)| n).sum::<u64>(), 40);
+}

@@ -13,6 +13,10 @@ pub use rendering::{RENDERED_BYTES, Rendered};
 #[cfg(test)]
 mod bombs;
 #[cfg(test)]
+mod renders;
+#[cfg(test)]
 mod template_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod walks;

@@ -14,6 +14,8 @@ pub struct Target {
     pub command_url: String,
     /// Base URL of a query API, likewise.
     pub query_url: String,
+    /// The name and the base URL of every process, as they must all be ready again.
+    pub processes: Vec<(String, String)>,
     /// The database, as its owner.
     pub database_url: String,
     /// NATS as a reader, user and password in it.

@@ -1,0 +1,211 @@
+//! The read models once more, by SQL over the events alone: what each table must hold for the log as it is.
+//!
+//! Written from the contract and from what the events say, not from the projectors' code. Every column of every table is
+//! derived; a table or a column that is not in here would not be checked, so the comparison refuses tables whose columns are
+//! not these.
+
+/// A table of the schema `read` and the query that folds it from the log.
+pub struct Folded {
+    /// Its name.
+    pub table: &'static str,
+    /// The columns of its primary key.
+    pub key: &'static str,
+    /// All its columns, in the order of the table.
+    pub columns: &'static [&'static str],
+    /// The query, whose columns have these names.
+    pub query: &'static str,
+}
+
+/// All of them.
+pub const ALL: [Folded; 6] = [USER, SPECIALTY, SUB_SPECIALTY, PROMPT, PROMPT_VERSION, EXECUTION];
+
+const USER: Folded = Folded {
+    table: "user_account",
+    key: "id",
+    columns: &["id", "email", "username", "roles", "is_active", "created_at", "updated_at", "version", "position"],
+    query: "
+        select u.id, u.data ->> 'email' as email, u.data ->> 'username' as username,
+               array(select json_array_elements_text(u.data -> 'roles')) as roles, true as is_active,
+               u.recorded_at as created_at, l.recorded_at as updated_at, l.version, l.position
+        from event u
+        cross join lateral (select e.recorded_at, e.version, e.position from event e
+                            where e.stream = u.stream and e.id = u.id order by e.version desc limit 1) l
+        where u.stream = 'user' and u.kind = 'user_registered'",
+};
+
+const SPECIALTY: Folded = Folded {
+    table: "specialty",
+    key: "id",
+    columns: &["id", "name", "description", "icon_url", "created_at", "updated_at", "version", "position"],
+    query: "
+        select s.id, s.data ->> 'name' as name, s.data ->> 'description' as description,
+               s.data ->> 'icon_url' as icon_url, s.recorded_at as created_at, l.recorded_at as updated_at, l.version,
+               l.position
+        from event s
+        cross join lateral (select e.recorded_at, e.version, e.position from event e
+                            where e.stream = s.stream and e.id = s.id order by e.version desc limit 1) l
+        where s.stream = 'specialty' and s.kind = 'specialty_created'",
+};
+
+const SUB_SPECIALTY: Folded = Folded {
+    table: "sub_specialty",
+    key: "id",
+    columns: &["id", "specialty_id", "name", "description", "created_at", "updated_at", "version", "position"],
+    query: "
+        select s.id, (s.data ->> 'specialty_id')::uuid as specialty_id, s.data ->> 'name' as name,
+               s.data ->> 'description' as description, s.recorded_at as created_at, l.recorded_at as updated_at,
+               l.version, l.position
+        from event s
+        cross join lateral (select e.recorded_at, e.version, e.position from event e
+                            where e.stream = s.stream and e.id = s.id order by e.version desc limit 1) l
+        where s.stream = 'sub_specialty' and s.kind = 'sub_specialty_created'",
+};
+
+/// The newest version of each prompt, with the time of the oldest.
+const PROMPT: Folded = Folded {
+    table: "prompt",
+    key: "id",
+    columns: &[
+        "id",
+        "user_id",
+        "sub_specialty_id",
+        "title",
+        "content",
+        "variables",
+        "llm_provider",
+        "model",
+        "parameters",
+        "is_public",
+        "created_at",
+        "updated_at",
+        "version",
+        "position",
+    ],
+    query: "
+        select distinct on (p.id) p.id, (p.data ->> 'user_id')::uuid as user_id,
+               (p.data ->> 'sub_specialty_id')::uuid as sub_specialty_id, p.data ->> 'title' as title,
+               p.data ->> 'content' as content, p.data -> 'variables' as variables,
+               p.data ->> 'llm_provider' as llm_provider, p.data ->> 'model' as model,
+               p.data -> 'parameters' as parameters, (p.data ->> 'is_public')::boolean as is_public,
+               first_value(p.recorded_at) over (partition by p.id order by p.version) as created_at,
+               p.recorded_at as updated_at, p.version, p.position
+        from event p
+        where p.stream = 'prompt'
+        order by p.id, p.version desc",
+};
+
+const PROMPT_VERSION: Folded = Folded {
+    table: "prompt_version",
+    key: "id, version",
+    columns: &[
+        "id",
+        "version",
+        "user_id",
+        "sub_specialty_id",
+        "title",
+        "content",
+        "variables",
+        "llm_provider",
+        "model",
+        "parameters",
+        "is_public",
+        "created_at",
+        "position",
+    ],
+    query: "
+        select p.id, p.version, (p.data ->> 'user_id')::uuid as user_id,
+               (p.data ->> 'sub_specialty_id')::uuid as sub_specialty_id, p.data ->> 'title' as title,
+               p.data ->> 'content' as content, p.data -> 'variables' as variables,
+               p.data ->> 'llm_provider' as llm_provider, p.data ->> 'model' as model,
+               p.data -> 'parameters' as parameters, (p.data ->> 'is_public')::boolean as is_public,
+               p.recorded_at as created_at, p.position
+        from event p
+        where p.stream = 'prompt'",
+};
+
+/// The request gives what was asked for, the outcome what came of it, the first start when it began, and the last event that
+/// speaks of an attempt how many there were.
+const EXECUTION: Folded = Folded {
+    table: "execution",
+    key: "id",
+    columns: &[
+        "id",
+        "prompt_id",
+        "prompt_version",
+        "user_id",
+        "variables",
+        "llm_provider",
+        "model",
+        "status",
+        "result",
+        "input_tokens",
+        "output_tokens",
+        "cached_input_tokens",
+        "reasoning_tokens",
+        "cost",
+        "price_table",
+        "duration_ms",
+        "response_id",
+        "finish_reason",
+        "attempts",
+        "error_code",
+        "error_detail",
+        "retry_of",
+        "cancel_requested",
+        "created_at",
+        "started_at",
+        "finished_at",
+        "version",
+        "position",
+    ],
+    query: "
+        with happened as materialized (
+            select id, version, position, kind, data, recorded_at from event where stream = 'execution'
+        ), outcome as (
+            select distinct on (id) id, kind, data, recorded_at, (data ->> 'attempt')::integer as attempt
+            from happened
+            where kind in ('execution_succeeded', 'execution_failed', 'execution_timed_out', 'execution_cancelled')
+            order by id, version desc
+        ), began as (
+            select id, min(recorded_at) as at from happened where kind = 'execution_started' group by id
+        ), tried as (
+            select distinct on (id) id, (data ->> 'attempt')::integer as attempt
+            from happened where kind <> 'execution_requested' and data -> 'attempt' is not null
+            order by id, version desc
+        ), wish as (
+            select distinct id from happened where kind = 'execution_cancel_requested'
+        ), last as (
+            select id, max(version) as version, max(position) as position from happened group by id
+        )
+        select r.id, (r.data ->> 'prompt_id')::uuid as prompt_id,
+               (r.data ->> 'prompt_version')::integer as prompt_version, (r.data ->> 'user_id')::uuid as user_id,
+               r.data -> 'variables' as variables, r.data ->> 'llm_provider' as llm_provider,
+               r.data ->> 'model' as model,
+               case when o.kind is not null then substr(o.kind, length('execution_') + 1)
+                    when b.id is not null then 'running' else 'queued' end as status,
+               case when o.kind = 'execution_succeeded' then o.data ->> 'result' end as result,
+               (o.data ->> 'input_tokens')::bigint as input_tokens,
+               (o.data ->> 'output_tokens')::bigint as output_tokens,
+               (o.data ->> 'cached_input_tokens')::bigint as cached_input_tokens,
+               (o.data ->> 'reasoning_tokens')::bigint as reasoning_tokens,
+               (o.data ->> 'cost')::numeric as cost, o.data ->> 'price_table' as price_table,
+               case when o.attempt > 0 then coalesce((o.data ->> 'duration_ms')::bigint, 0) end as duration_ms,
+               o.data ->> 'response_id' as response_id,
+               case when o.kind = 'execution_succeeded' then o.data ->> 'finish_reason' end as finish_reason,
+               coalesce(t.attempt, 0) as attempts,
+               case o.kind when 'execution_failed' then o.data ->> 'code'
+                           when 'execution_timed_out' then 'timed_out' end as error_code,
+               case o.kind when 'execution_failed' then o.data ->> 'detail'
+                           when 'execution_timed_out'
+                           then format('the model did not answer within %s ms', o.data ->> 'limit_ms')
+               end as error_detail,
+               (r.data ->> 'retry_of')::uuid as retry_of, w.id is not null as cancel_requested,
+               r.recorded_at as created_at, b.at as started_at, o.recorded_at as finished_at, l.version, l.position
+        from happened r
+        join last l on l.id = r.id
+        left join outcome o on o.id = r.id
+        left join began b on b.id = r.id
+        left join tried t on t.id = r.id
+        left join wish w on w.id = r.id
+        where r.kind = 'execution_requested'",
+};

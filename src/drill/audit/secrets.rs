@@ -1,0 +1,162 @@
+//! I7: what must not get out.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use base64::prelude::{BASE64_STANDARD_NO_PAD, Engine as _};
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use sqlx::{AssertSqlSafe, Row as _};
+
+use super::{Finding, Promise, Scene, message::Bus, needles::Needles};
+use crate::drill::record::Secret;
+
+pub(super) const PROMISE: Promise =
+    ("I7", "no password, token or key is in an event, a message, a log line or a row; password hashes are apart");
+
+/// How every hash of a password begins.
+const HASH: &str = "$argon2";
+
+/// What is looked for, in every form in which it could get out unseen.
+struct Wanted<'a> {
+    needles: Needles,
+    what: Vec<&'a str>,
+}
+
+/// Looks for every secret everywhere. What got out, got out: every breach is final.
+pub(super) async fn kept(scene: &Scene<'_>) -> anyhow::Result<Finding> {
+    let mut found = Finding::new(PROMISE.0, PROMISE.1);
+    let secrets = &scene.record.secrets;
+    found.check(!secrets.is_empty(), || "no secret is known that could be looked for".to_owned());
+    let wanted = Wanted::new(secrets)?;
+    let places = [
+        ("rows looked through", rows(scene, &wanted, &mut found).await?),
+        ("messages looked through", messages(scene, &wanted, &mut found).await?),
+        ("lines of logs looked through", logs(scene, &wanted, &mut found)?),
+    ];
+    for (what, count) in places {
+        found.seen(count);
+        found.figure(what, count as u64);
+        found.check(count > 0, || format!("no {what}, so nothing is proved"));
+    }
+    found.figure("secrets", secrets.len() as u64);
+    apart(scene, &mut found).await?;
+    Ok(found)
+}
+
+impl<'a> Wanted<'a> {
+    fn new(secrets: &'a [Secret]) -> anyhow::Result<Self> {
+        let mut wanted = Self { needles: Needles::default(), what: vec!["the hash of a password"] };
+        wanted.needles.add(HASH, 0)?;
+        for Secret { what, text } in secrets {
+            let index = wanted.what.len();
+            wanted.what.push(what);
+            let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+            for form in [text, &hex, &BASE64_STANDARD_NO_PAD.encode(text)] {
+                wanted.needles.add(form, index).with_context(|| format!("{what} cannot be looked for"))?;
+            }
+        }
+        Ok(wanted)
+    }
+
+    fn look(&self, text: &str, found: &mut Finding, place: impl Fn() -> String) {
+        for index in self.needles.in_text(text) {
+            found.lasting(format!("{} is in {}", self.what[index], place()));
+        }
+    }
+}
+
+/// Every row of every table but the one that is made for secrets.
+async fn rows(scene: &Scene<'_>, wanted: &Wanted<'_>, found: &mut Finding) -> anyhow::Result<usize> {
+    let tables = sqlx::query(
+        "select format('%I.%I', table_schema, table_name) from information_schema.tables
+         where table_schema in ('public', 'read') and (table_schema, table_name) <> ('public', 'secret')
+           and table_type = 'BASE TABLE'",
+    );
+    let mut count = 0;
+    for table in tables.fetch_all(&scene.pool).await? {
+        let table: String = table.try_get(0)?;
+        let query = AssertSqlSafe(format!("select t::text from {table} t"));
+        let mut rows = sqlx::query_scalar::<_, String>(query).fetch(&scene.pool);
+        while let Some(row) = rows.try_next().await? {
+            count += 1;
+            wanted.look(&row, found, || {
+                let beginning: String = row.chars().take(60).collect();
+                format!("a row of {table}: {beginning}")
+            });
+        }
+    }
+    Ok(count)
+}
+
+/// Every message of the stream, with its headers.
+async fn messages(scene: &Scene<'_>, wanted: &Wanted<'_>, found: &mut Finding) -> anyhow::Result<usize> {
+    let mut bus = Bus::find(scene.bus().await?).await?;
+    let count = usize::try_from(bus.info().await?.state.messages)?;
+    let mut messages = bus.messages(count).await?;
+    while let Some(message) = messages.next().await {
+        let message = message?;
+        let headers = message.headers.values().map(String::as_str);
+        for text in headers.chain([message.subject.as_str(), message.payload.as_str()]) {
+            wanted.look(text, found, || format!("the message {} on {}", message.sequence, message.subject));
+        }
+    }
+    Ok(count)
+}
+
+/// Every line of every log file, of roles and of servers.
+fn logs(scene: &Scene<'_>, wanted: &Wanted<'_>, found: &mut Finding) -> anyhow::Result<usize> {
+    let mut files = scene.target.logs.clone();
+    log_files(&scene.target.folder, &mut files)?;
+    files.sort();
+    files.dedup();
+    let mut count = 0;
+    for file in files {
+        let bytes = std::fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
+        let text = String::from_utf8_lossy(&bytes);
+        count += text.lines().count();
+        wanted.look(&text, found, || file.display().to_string());
+    }
+    Ok(count)
+}
+
+/// The log files in a folder and in those below it.
+fn log_files(folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+    let entries = std::fs::read_dir(folder).with_context(|| format!("looking into {}", folder.display()))?;
+    for entry in entries {
+        let entry = entry?;
+        let (path, name) = (entry.path(), entry.file_name());
+        let name = name.to_string_lossy();
+        if entry.file_type()?.is_dir() {
+            // PostgreSQL's own files, and the store of the bus, come and go; what is in them is looked through as rows and
+            // as messages.
+            if !matches!(&*name, "base" | "pg_wal" | "jetstream") {
+                log_files(&path, files)?;
+            }
+        } else if name.ends_with(".log") || name.contains(".log.") {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// Hashes of passwords are in their own table, one for each user, and requests are kept as authentication codes only.
+async fn apart(scene: &Scene<'_>, found: &mut Finding) -> anyhow::Result<()> {
+    let row = sqlx::query(
+        "select (select count(*) from event where kind = 'user_registered') as users,
+                (select count(*) from secret s join event e on e.id = s.id and e.kind = 'user_registered'
+                 where s.stream = 'user' and s.kind = 'password' and starts_with(convert_from(s.value, 'utf8'), $1)) as hashes,
+                (select count(*) from secret) as secrets, (select count(*) from command) as commands,
+                (select count(*) from command where octet_length(request) <> 32) as plain",
+    )
+    .bind(HASH)
+    .fetch_one(&scene.pool)
+    .await?;
+    let number = |name: &str| row.try_get::<i64, _>(name);
+    let (users, hashes, secrets) = (number("users")?, number("hashes")?, number("secrets")?);
+    found.check(users == hashes && hashes == secrets, || {
+        format!("there are {users} users, {hashes} hashes of their passwords and {secrets} secrets")
+    });
+    let (commands, plain) = (number("commands")?, number("plain")?);
+    found.check(commands > 0 && plain == 0, || format!("{plain} of {commands} requests are kept as more than a code"));
+    Ok(())
+}

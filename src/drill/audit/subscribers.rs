@@ -1,0 +1,125 @@
+//! What subscribers heard while everything was being crashed, against the log as it is in the end.
+
+use std::collections::HashMap;
+
+use sqlx::{PgConnection, Row as _};
+use uuid::Uuid;
+
+use super::Finding;
+use crate::drill::record::{Heard, Listening, Subscriber};
+
+/// What the log says of a position.
+struct There {
+    event_id: Uuid,
+    epoch: u64,
+    subject: String,
+}
+
+/// Whether each heard what the log has, and those who read in order all of it, once. What they were told wrong, they were
+/// told: every breach here is final.
+pub(super) async fn compare(
+    subscribers: &[Subscriber],
+    database: &mut PgConnection,
+    found: &mut Finding,
+) -> anyhow::Result<()> {
+    let rows = sqlx::query(
+        "select position, event_id, epoch, 'events.' || coalesce(scope::text, 'public') || '.' || stream || '.' || id || '.' || kind
+         from event",
+    )
+    .fetch_all(database)
+    .await?;
+    let mut log = HashMap::with_capacity(rows.len());
+    for row in rows {
+        let there = There {
+            event_id: row.try_get(1)?,
+            epoch: u64::try_from(row.try_get::<i32, _>(2)?)?,
+            subject: row.try_get(3)?,
+        };
+        log.insert(u64::try_from(row.try_get::<i64, _>(0)?)?, there);
+    }
+    let mut heard = 0;
+    for (number, subscriber) in (1..).zip(subscribers) {
+        let ordered = subscriber.listening == Listening::Ordered;
+        if subscriber.heard.is_empty() {
+            found.lasting(format!("subscriber {number} heard nothing"));
+        }
+        let mut before: Option<&Heard> = None;
+        for message in &subscriber.heard {
+            heard += 1;
+            found.seen(1);
+            if let Some(difference) = difference(message, log.get(&message.position)) {
+                found.lasting(format!("subscriber {number} heard position {}, which {difference}", message.position));
+            } else if ordered && let Some(gap) = gap(before, message) {
+                found.lasting(format!("subscriber {number}, who reads in order, {gap}"));
+            }
+            before = Some(message);
+        }
+    }
+    found.figure("messages that subscribers heard", heard);
+    Ok(())
+}
+
+fn difference(heard: &Heard, there: Option<&There>) -> Option<String> {
+    let Heard { sequence, position, .. } = heard;
+    match there {
+        _ if sequence.is_some_and(|sequence| sequence != *position) => Some(format!(
+            "was stored at sequence {} of {}",
+            sequence.unwrap_or(0),
+            heard.stream.as_deref().unwrap_or("?")
+        )),
+        None => Some("the log does not have".to_owned()),
+        Some(there) if there.event_id != heard.event_id => Some("is another event in the log".to_owned()),
+        Some(there) if there.epoch != heard.epoch => Some("has another epoch in the log".to_owned()),
+        Some(there) if there.subject != heard.subject => Some("has another subject in the log".to_owned()),
+        Some(_) => None,
+    }
+}
+
+/// What is wrong with hearing `now` after `before`.
+fn gap(before: Option<&Heard>, now: &Heard) -> Option<String> {
+    match before {
+        None => (now.position != 1).then(|| format!("began with position {}", now.position)),
+        Some(before) => (now.position != before.position + 1)
+            .then(|| format!("heard position {} after {}", now.position, before.position)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(position: u64, sequence: u64) -> Heard {
+        Heard {
+            stream: Some("EVENTS_1".to_owned()),
+            sequence: Some(sequence),
+            position,
+            epoch: 1,
+            event_id: Uuid::from_u128(position.into()),
+            subject: "events.public.specialty.x.specialty_created".to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_was_heard_wrong_is_told() {
+        let there = |id| There { event_id: Uuid::from_u128(id), epoch: 1, subject: heard(1, 1).subject };
+        assert_eq!(difference(&heard(1, 1), Some(&there(1))), None);
+        for (message, there) in [
+            (heard(1, 2), Some(there(1))),
+            (heard(1, 1), Some(there(2))),
+            (heard(1, 1), Some(There { epoch: 2, ..there(1) })),
+            (heard(1, 1), Some(There { subject: "events".to_owned(), ..there(1) })),
+            (heard(1, 1), None),
+        ] {
+            assert!(difference(&message, there.as_ref()).is_some(), "{message:?}");
+        }
+    }
+
+    #[test]
+    fn who_reads_in_order_misses_nothing_and_hears_nothing_twice() {
+        assert_eq!(gap(None, &heard(1, 1)), None);
+        assert_eq!(gap(Some(&heard(1, 1)), &heard(2, 2)), None);
+        assert!(gap(None, &heard(2, 2)).is_some());
+        assert!(gap(Some(&heard(1, 1)), &heard(3, 3)).is_some());
+        assert!(gap(Some(&heard(1, 1)), &heard(1, 1)).is_some());
+    }
+}

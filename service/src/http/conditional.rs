@@ -2,7 +2,21 @@
 
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use super::Problem;
+
+/// The name and the form of a parameter that is checked here, as its schema is published.
+pub(super) fn form(name: &str) -> Option<(&'static str, Value)> {
+    let known = ["If-Match", "Idempotency-Key", "min_position"];
+    let name = known.into_iter().find(|known| known.eq_ignore_ascii_case(name))?;
+    let form = match name {
+        "If-Match" => json!({ "pattern": r#"^(\*|"[0-9]{1,19}")$"# }),
+        "Idempotency-Key" => json!({ "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$" }),
+        _ => json!({ "minimum": 0 }),
+    };
+    Some((name, form))
+}
 
 /// `If-Match: "<version>"` on a change of an existing thing. `*` and no header ask nothing; any other form is a 400.
 pub fn if_match(header: Option<&str>) -> Result<Option<u64>, Problem> {

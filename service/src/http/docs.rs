@@ -7,6 +7,8 @@ use poem_openapi::OpenApiService;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value, json};
 
+use super::conditional;
+
 /// One document out of those of several APIs: the union of their paths (per method) and components. What they say
 /// differently, the first has said.
 pub fn merge(documents: &[String]) -> Result<String, serde_json::Error> {
@@ -16,6 +18,7 @@ pub fn merge(documents: &[String]) -> Result<String, serde_json::Error> {
         union(&mut merged, document);
     }
     close(&mut merged);
+    limit(&mut merged);
     open_to_null(&mut merged);
     serde_json::to_string_pretty(&merged)
 }
@@ -116,10 +119,22 @@ fn close(document: &mut Value) {
         let schema = &mut document["components"]["schemas"][&name];
         references(schema, &mut open);
         if let Some(fields) = schema.as_object_mut()
-            && fields.contains_key("properties")
+            && (fields.contains_key("properties") || fields.get("type") == Some(&json!("object")))
         {
             fields.entry("additionalProperties").or_insert(Value::Bool(false));
         }
+    }
+}
+
+/// Says of the parameters whose form is checked here what that form is, and writes them as they are known.
+fn limit(document: &mut Value) {
+    let paths = document["paths"].as_object_mut().into_iter().flatten();
+    let operations = paths.filter_map(|(_, path)| path.as_object_mut()).flatten();
+    let parameters = operations.filter_map(|(_, operation)| operation["parameters"].as_array_mut()).flatten();
+    for parameter in parameters {
+        let Some((name, form)) = parameter["name"].as_str().and_then(conditional::form) else { continue };
+        parameter["name"] = json!(name);
+        union(&mut parameter["schema"], form);
     }
 }
 
@@ -203,7 +218,7 @@ mod tests {
     #[test]
     fn one_path_of_two_documents_has_the_methods_of_both() {
         let command = r##"{"openapi":"3.0.0","paths":{"/a":{"post":{"requestBody":{"$ref":"#/components/schemas/A"}}},"/a":{"patch":{}}},
-            "components":{"schemas":{"A":{"type":"object","properties":{"b":{"$ref":"#/components/schemas/B"}}},"B":{"type":"object","properties":{}}}}}"##;
+            "components":{"schemas":{"A":{"type":"object","properties":{"b":{"$ref":"#/components/schemas/B"}}},"B":{"type":"object"}}}}"##;
         let query = r#"{"openapi":"3.0.0","paths":{"/a":{"get":{}}},"components":{"schemas":{"C":{"properties":{}}}}}"#;
         let merged = merge(&[command.to_owned(), query.to_owned()]).expect("JSON");
         let merged: Value = serde_json::from_str(&merged).expect("JSON");
@@ -211,6 +226,18 @@ mod tests {
         assert_eq!(methods, ["post", "patch", "get"]);
         assert_eq!(merged["components"]["schemas"]["B"]["additionalProperties"], json!(false));
         assert_eq!(merged["components"]["schemas"]["C"]["additionalProperties"], Value::Null);
+    }
+
+    #[test]
+    fn conditions_are_published_in_the_form_in_which_they_are_taken() {
+        let parameter = |name: &str| json!({ "name": name, "schema": { "type": "string" } });
+        let operation = json!({ "parameters": [parameter("IF-MATCH"), parameter("cursor")] });
+        let document = json!({ "paths": { "/a": { "patch": operation } } });
+        let merged: Value = serde_json::from_str(&merge(&[document.to_string()]).expect("JSON")).expect("JSON");
+        let parameters = &merged["paths"]["/a"]["patch"]["parameters"];
+        assert_eq!((&parameters[0]["name"], &parameters[0]["schema"]["type"]), (&json!("If-Match"), &json!("string")));
+        assert!(parameters[0]["schema"]["pattern"].is_string());
+        assert_eq!(parameters[1], parameter("cursor"));
     }
 
     #[test]

@@ -10,6 +10,8 @@ mod edge;
 mod faults;
 mod guard;
 mod health;
+#[cfg(test)]
+mod hostile;
 mod json;
 mod origins;
 mod page;

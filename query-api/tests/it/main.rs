@@ -4,6 +4,7 @@
 
 mod events;
 mod lists;
+mod pages;
 mod reads;
 mod waits;
 mod world;

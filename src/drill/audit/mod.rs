@@ -21,6 +21,9 @@ mod secrets;
 mod subscribers;
 mod verdict;
 
+#[cfg(test)]
+mod tests;
+
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;

@@ -73,6 +73,9 @@ fn count(sent: &[Sent], is: impl Fn(&Outcome) -> bool) -> u64 {
 fn fault(sent: &Sent, history: &History) -> Option<String> {
     let (of, by) = (history.of(sent), history.by(sent));
     match (&sent.outcome, by.as_slice()) {
+        (Outcome::Accepted { .. }, _) | (_, [_, ..]) if !sent.is_valid => {
+            Some("it must not be accepted at all".to_owned())
+        }
         (_, [_, _, ..]) => Some(format!("it was done {} times", by.len())),
         (Outcome::Refused { .. }, _) | (Outcome::Unknown { .. }, []) => {
             (!of.is_empty()).then(|| format!("it has {} events in the log, at {}", of.len(), of[0].position))

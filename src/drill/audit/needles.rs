@@ -2,8 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-/// How much of a beginning makes a family.
-const ALIKE: usize = 6;
+/// How much of a beginning makes a family, in bytes.
+const ALIKE: usize = 4;
+/// What is shorter may be anywhere by chance, in bytes.
+const SHORTEST: usize = 6;
 
 /// Texts to be looked for.
 #[derive(Default)]
@@ -21,7 +23,7 @@ struct Family {
 impl Needles {
     /// Adds `text`, which is known by `index`. A text that is too short to be looked for is refused.
     pub fn add(&mut self, text: &str, index: usize) -> anyhow::Result<()> {
-        let Some(alike) = text.get(..text.ceil_char_boundary(ALIKE)).filter(|_| text.len() >= ALIKE) else {
+        let Some(alike) = text.get(..text.ceil_char_boundary(ALIKE)).filter(|_| text.len() >= SHORTEST) else {
             anyhow::bail!("a text of {} bytes cannot be looked for: it is anywhere by chance", text.len());
         };
         let family = self.families.entry(alike.to_owned()).or_default();

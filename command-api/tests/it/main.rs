@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a test may end where it stands")]
 #![allow(clippy::large_futures, clippy::format_collect, reason = "a test need not be fast")]
 
+mod bodies;
 mod catalog;
 mod documents;
 mod execution;

@@ -91,7 +91,7 @@ proptest! {
         bytes in vec(any::<u8>(), 0..40), form in 0..3,
     ) {
         let cursor: String = match form {
-            0 => bytes.iter().filter(|byte| **byte != 0).map(|byte| format!("%{byte:02X}")).collect(),
+            0 => bytes.iter().filter(|byte| **byte != 0).fold(String::new(), |text, byte| text + &format!("%{byte:02X}")),
             1 => service::http::cursor(&String::from_utf8_lossy(&bytes)).unwrap(),
             _ => service::http::cursor(&bytes.iter().fold(0i128, |sum, byte| sum.wrapping_mul(3) + i128::from(*byte))).unwrap(),
         };

@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use service::config::{Logs, load_env_file};
 use service::process;
 
-use crate::up;
+use crate::{drill, up};
 
 /// An event-driven CQRS backend for running prompts.
 ///
@@ -34,6 +34,8 @@ enum Role {
     Workers(Box<workers::Args>),
     /// The read models, kept up to date from the events.
     Projectors(projectors::Args),
+    /// Crashes a system of its own on purpose, under load, and says whether every promise was kept.
+    Drill(drill::Settings),
 }
 
 /// Reads `.env` and the command line and runs what they ask for.
@@ -48,6 +50,7 @@ pub fn main() -> ExitCode {
         Role::CommandApi(args) => process::main(logs, |life| command_api::run(args, life)),
         Role::QueryApi(args) => process::main(logs, |life| query_api::run(args, life)),
         Role::Workers(args) => process::main(logs, |life| workers::run(*args, life)),
+        Role::Drill(settings) => drill::main(settings),
         Role::Projectors(args) => process::main(logs, |life| projectors::run(args, life)),
     }
 }

@@ -37,6 +37,8 @@ pub struct Record {
     pub readings: Vec<Reading>,
     /// What each subscriber of the bus received, in the order in which it came.
     pub subscribers: Vec<Subscriber>,
+    /// What was seen of executions by server-sent events.
+    pub watched: Vec<Watched>,
     /// What must never appear in an event, a message, a log line or a read model.
     pub secrets: Vec<Secret>,
     /// What was down or in trouble, and from when to when.
@@ -121,6 +123,9 @@ pub struct Sent {
     /// The trace id of the `traceparent` that was sent, 32 hex digits, unique to this very request. It is in `meta` of the
     /// event that the request appended, and of what workers appended because of it (never of the same kind).
     pub trace: String,
+    /// Whether it may be accepted at all. Else it must be refused whatever the state of things is: a body that is no good, a
+    /// stale version, another's row.
+    pub is_valid: bool,
     /// What came of it.
     pub outcome: Outcome,
     /// When it was sent.
@@ -207,6 +212,19 @@ pub struct Heard {
     pub event_id: Uuid,
     /// The subject.
     pub subject: String,
+}
+
+/// What somebody saw of one execution by server-sent events, over all connections.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    /// The execution.
+    pub execution: Uuid,
+    /// The ids of the messages, which are positions, in the order in which they came.
+    pub positions: Vec<i64>,
+    /// How many connections that took.
+    pub connections: u32,
+    /// The end was seen: nothing follows the last.
+    pub is_over: bool,
 }
 
 /// A text that must not get out.

@@ -55,7 +55,10 @@ impl Scene<'_> {
 
     /// The bus, as a reader.
     async fn bus(&self) -> anyhow::Result<async_nats::Client> {
-        async_nats::connect(&self.target.nats_url).await.context("connecting to NATS")
+        let address: async_nats::ServerAddr = self.target.nats_url.parse().context("the URL of NATS")?;
+        let (user, password) = (address.username().unwrap_or_default(), address.password().unwrap_or_default());
+        let options = async_nats::ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned());
+        options.connect(&address).await.context("connecting to NATS")
     }
 }
 

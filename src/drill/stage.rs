@@ -1,0 +1,190 @@
+//! The system that is crashed: servers behind proxies, several processes of each role that runs in several, a provider.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use service::embedded::{Durability, Folder};
+use tokio::sync::Mutex;
+
+use super::proxy::Proxy;
+use super::record::{Secret, Target};
+use crate::system::provider::Provider;
+use crate::system::{At, Launch, Process, Role, Servers, Urls, this_program};
+
+/// How many processes of each role there are. Two writers compete for the relay's lead, two projectors for each projection.
+const PROCESSES: [(Role, usize); 4] =
+    [(Role::CommandApi, 2), (Role::QueryApi, 1), (Role::Workers, 2), (Role::Projectors, 2)];
+
+/// How long all of it may take to start.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// What the provider is to be asked with; it must not get out.
+const PROVIDER_KEY: &str = "sk-drill-planted-provider-key-7c1f5d90";
+
+/// Times as short as a drill needs them.
+const ENVIRONMENT: [(&str, &str); 5] = [
+    ("DAYBOOK_ACK_WAIT", "2s"),
+    ("DAYBOOK_CALL_TIMEOUT", "3s"),
+    ("DAYBOOK_RELAY_LEASE", "2s"),
+    ("OPENAI_API_KEY", PROVIDER_KEY),
+    ("RUST_BACKTRACE", "1"),
+];
+
+/// A process, and what is being done to it.
+#[derive(Debug)]
+pub struct Actor {
+    /// The process.
+    pub process: Process,
+    /// Held by what is being done to it, so that two faults do not undo each other.
+    pub busy: Mutex<()>,
+    killed: AtomicBool,
+}
+
+impl Actor {
+    /// Kills it on purpose: nobody is to start it but [`Self::revive`].
+    pub async fn kill(&self) {
+        self.killed.store(true, Ordering::SeqCst);
+        self.process.kill9().await;
+    }
+
+    /// Starts it again after [`Self::kill`].
+    pub fn revive(&self) -> anyhow::Result<()> {
+        self.process.start()?;
+        self.killed.store(false, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Whether it is down on purpose.
+    pub fn is_killed(&self) -> bool {
+        self.killed.load(Ordering::SeqCst)
+    }
+}
+
+/// Everything that runs.
+#[derive(Debug)]
+pub struct Stage {
+    /// PostgreSQL and nats-server themselves.
+    pub servers: Servers,
+    /// The way from the roles to PostgreSQL.
+    pub postgres: Proxy,
+    /// The way from roles and subscribers to NATS.
+    pub nats: Proxy,
+    /// The provider that the workers call.
+    pub provider: Provider,
+    /// All processes, in the order of [`PROCESSES`].
+    pub actors: Vec<Actor>,
+    /// How to log in through the proxies.
+    pub proxied: Urls,
+    /// How to log in past them.
+    pub direct: Urls,
+    jwt_secret: String,
+    folder: Folder,
+}
+
+impl Stage {
+    /// Starts everything in `folder` and returns when all of it is ready.
+    pub async fn start(folder: &Path, plant: Option<&str>) -> anyhow::Result<Self> {
+        let folder = Folder::open(folder)?;
+        let servers = Servers::start(&folder, Durability::Full).await?;
+        let postgres = Proxy::start(servers.at().postgres).await?;
+        let nats = Proxy::start(servers.at().nats).await?;
+        let provider = Provider::start().await?;
+        let proxied = servers.urls(At { postgres: postgres.addr(), nats: nats.addr() });
+        let direct = servers.urls(servers.at());
+        let jwt_secret = folder.secret("jwt-secret")?;
+        let mut environment: Vec<(String, String)> =
+            ENVIRONMENT.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        environment.push(("OPENAI_BASE_URL".to_owned(), provider.url()));
+        environment.extend(plant.map(|plant| ("DAYBOOK_PLANT".to_owned(), plant.to_owned())));
+        let launch = Launch {
+            program: this_program()?,
+            logs: folder.path().to_owned(),
+            urls: proxied.clone(),
+            jwt_secret: jwt_secret.clone(),
+            environment,
+        };
+        let mut actors = Vec::new();
+        for (role, count) in PROCESSES {
+            for n in 1..=count {
+                let name = if count == 1 { role.name().to_owned() } else { format!("{}-{n}", role.name()) };
+                let process = Process::named(role, name, launch.clone())?;
+                actors.push(Actor { process, busy: Mutex::new(()), killed: AtomicBool::new(false) });
+            }
+        }
+        let stage = Self { servers, postgres, nats, provider, actors, proxied, direct, jwt_secret, folder };
+        for actor in &stage.actors {
+            actor.process.start()?;
+        }
+        for actor in &stage.actors {
+            actor.process.ready(PATIENCE).await.with_context(|| actor.process.name().to_owned())?;
+        }
+        Ok(stage)
+    }
+
+    /// The processes of one role.
+    pub fn of(&self, role: Role) -> impl Iterator<Item = &Actor> {
+        self.actors.iter().filter(move |actor| actor.process.role() == role)
+    }
+
+    /// The base URLs of the processes of one role.
+    pub fn urls(&self, role: Role) -> Vec<String> {
+        self.of(role).map(|actor| actor.process.url()).collect()
+    }
+
+    /// Where the auditor finds everything.
+    pub fn target(&self) -> anyhow::Result<Target> {
+        let first = |role| self.urls(role).into_iter().next().context("a process of each role");
+        Ok(Target {
+            command_url: first(Role::CommandApi)?,
+            query_url: first(Role::QueryApi)?,
+            processes: self.actors.iter().map(|actor| (actor.process.name().to_owned(), actor.process.url())).collect(),
+            database_url: self.direct.database.clone(),
+            nats_url: self.direct.reader.clone(),
+            logs: self.logs(),
+            folder: self.folder.path().to_owned(),
+        })
+    }
+
+    /// What the system knows and must keep to itself.
+    pub fn secrets(&self) -> Vec<Secret> {
+        let mut secrets = vec![
+            Secret { what: "the provider's key", text: PROVIDER_KEY.to_owned() },
+            Secret { what: "the key of tokens", text: self.jwt_secret.clone() },
+        ];
+        let urls = [
+            ("the password of the database", &self.direct.database),
+            ("the password of the relay on NATS", &self.direct.relay),
+            ("the password of the workers on NATS", &self.direct.worker),
+            ("the password of readers on NATS", &self.direct.reader),
+        ];
+        secrets.extend(urls.into_iter().filter_map(|(what, url)| Some(Secret { what, text: password(url)? })));
+        secrets
+    }
+
+    /// Drains all processes, then stops the servers.
+    pub async fn stop(&self) {
+        futures_util::future::join_all(self.actors.iter().map(|actor| actor.process.stop())).await;
+        self.servers.stop().await;
+    }
+
+    fn logs(&self) -> Vec<PathBuf> {
+        self.actors.iter().map(|actor| actor.process.log()).collect()
+    }
+}
+
+/// The password in a URL.
+fn password(url: &str) -> Option<String> {
+    let (user, _) = url.split_once("://")?.1.split_once('@')?;
+    Some(user.split_once(':')?.1.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_password_is_found_in_a_url() {
+        assert_eq!(super::password("nats://relay:abc@127.0.0.1:1").as_deref(), Some("abc"));
+        assert_eq!(super::password("nats://127.0.0.1:1"), None);
+    }
+}

@@ -20,7 +20,7 @@ const PAGE: i64 = 5000;
 pub(super) async fn equal(scene: &Scene<'_>) -> anyhow::Result<Finding> {
     let mut found = Finding::new(PROMISE.0, PROMISE.1);
     let mut snapshot = scene.snapshot().await?;
-    subscribers::compare(&scene.record.subscribers, &mut snapshot, &mut found).await?;
+    subscribers::compare(scene.record, &mut snapshot, &mut found).await?;
     let head: i64 =
         sqlx::query_scalar("select coalesce(max(position), 0) from event").fetch_one(&mut *snapshot).await?;
     let head = u64::try_from(head)?;

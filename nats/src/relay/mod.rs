@@ -4,6 +4,8 @@
 //! Its state is never its own: it begins by comparing the stream with the log ([`decide()`]), and does so again after
 //! anything unexpected and every half minute.
 
+#[cfg(test)]
+mod converges;
 mod decide;
 mod publish;
 mod wake;

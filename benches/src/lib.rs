@@ -4,4 +4,9 @@
 //! Each bench is a module here with a thin program of the same name beside `src/`; [`harness`] is what they share.
 
 pub mod append;
+pub mod e2e;
 pub mod harness;
+pub mod history;
+pub mod load;
+pub mod project;
+pub mod relay;

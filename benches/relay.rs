@@ -1,0 +1,5 @@
+//! From the log into JetStream.
+
+fn main() -> std::process::ExitCode {
+    benches::relay::main()
+}

@@ -1,6 +1,5 @@
 //! That the auditor finds what is wrong: on a small log that is right, and on one that was tampered with in one place.
 
-mod live;
 use std::path::PathBuf;
 
 use service::testkit;

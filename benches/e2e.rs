@@ -1,0 +1,5 @@
+//! From a submitted command to its outcome, through the whole system.
+
+fn main() -> std::process::ExitCode {
+    benches::e2e::main()
+}

@@ -1,0 +1,185 @@
+//! From a submitted command to its outcome, through the whole system: API, log, relay, stream, worker, provider, log, relay,
+//! stream, projector, waiting room, API.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use daybook::system::provider::Behaviour;
+use sqlx::postgres::PgConnection;
+use sqlx::{Connection as _, Executor as _};
+use tokio::task::JoinSet;
+
+use crate::harness::{Figure, Floor, Report, case, interleaved, median, run};
+use crate::load::{Connection, Stage, execute};
+
+/// Calls of providers at a time. The default of 64 would be the limit that is measured with 64 callers and more.
+const CONCURRENCY: &str = "256";
+/// Rounds of each case.
+const ROUNDS: usize = 3;
+/// Executions of one caller in a round.
+const ONE_BY_ONE: usize = 60;
+/// How long a round of many callers lasts.
+const ROUND: Duration = Duration::from_secs(3);
+/// How long a model takes to answer, where it takes any time.
+const DELAY: Duration = Duration::from_millis(50);
+/// Callers of the case with a delay.
+const CALLERS: u32 = 64;
+/// Callers that are more than the system can serve at once.
+const SATURATING: u32 = 256;
+
+/// Runs the bench.
+pub fn main() -> ExitCode {
+    run("e2e", bench())
+}
+
+async fn bench() -> anyhow::Result<()> {
+    let mut report = Report::new("e2e")?;
+    let stage = Stage::set(&[("DAYBOOK_WORKER_CONCURRENCY", CONCURRENCY)]).await?;
+    // Plans, pools and caches as they are after a while.
+    throughput(&stage, CALLERS, Duration::from_secs(2)).await?;
+    report.add(one_caller(&stage).await?)?;
+    report.add(many_callers(&stage).await?)?;
+    report.add(saturated(&stage).await?)?;
+    stage.clear().await;
+    report.finish()
+}
+
+/// One execution after another, without a model's delay, beside the commits that it cannot do without.
+async fn one_caller(stage: &Stage) -> anyhow::Result<Figure> {
+    stage.provider.set(Behaviour::Answer(Duration::ZERO));
+    let submit = stage.submit();
+    let [ours, theirs] = interleaved(
+        ROUNDS,
+        [
+            case("submit to succeeded, ms", || async {
+                let (mut commands, mut queries) =
+                    (Connection::open(stage.commands).await?, Connection::open(stage.queries).await?);
+                let mut times = Vec::with_capacity(ONE_BY_ONE);
+                for _ in 0..ONE_BY_ONE {
+                    let start = Instant::now();
+                    execute(&mut commands, &mut queries, &submit, &stage.token).await?;
+                    times.push(milliseconds(start.elapsed()));
+                }
+                Ok(median(&mut times))
+            }),
+            case("four commits, ms", || async {
+                let mut connection = PgConnection::connect(&stage.database_url()).await?;
+                connection.execute("create table if not exists commits (id bigserial primary key, data text)").await?;
+                let data = "x".repeat(300);
+                let mut times = Vec::with_capacity(ONE_BY_ONE);
+                for _ in 0..ONE_BY_ONE {
+                    let start = Instant::now();
+                    for _ in 0..4 {
+                        sqlx::query("insert into commits (data) values ($1)")
+                            .bind(&data)
+                            .execute(&mut connection)
+                            .await?;
+                    }
+                    times.push(milliseconds(start.elapsed()));
+                }
+                connection.close().await?;
+                Ok(median(&mut times))
+            }),
+        ],
+    )
+    .await?;
+    Ok(Figure {
+        case: "1 caller, 0 ms, p50".to_owned(),
+        unit: "ms",
+        ours,
+        reference: "four single-row commits one after another".to_owned(),
+        theirs: Some(theirs),
+        n: ROUNDS * ONE_BY_ONE,
+        floor: Some(Floor::Within { times: 2.0, plus: 2.0 }),
+    })
+}
+
+/// As many callers as there is time in 50 ms for, each sending the next command when the last has succeeded.
+async fn many_callers(stage: &Stage) -> anyhow::Result<Figure> {
+    stage.provider.set(Behaviour::Answer(DELAY));
+    let done = AtomicUsize::new(0);
+    let [ours] = interleaved(
+        ROUNDS,
+        [case("64 callers, executions/s", || async {
+            let Rate { executions, rate } = throughput(stage, CALLERS, ROUND).await?;
+            done.fetch_add(executions, Ordering::Relaxed);
+            Ok(rate)
+        })],
+    )
+    .await?;
+    Ok(Figure {
+        case: "64 callers, 50 ms".to_owned(),
+        unit: "executions/s",
+        ours,
+        reference: "64 / 50 ms".to_owned(),
+        theirs: Some(f64::from(CALLERS) / DELAY.as_secs_f64()),
+        n: done.into_inner(),
+        floor: Some(Floor::AtLeast(0.8)),
+    })
+}
+
+/// More callers than can be served, without a model's delay.
+async fn saturated(stage: &Stage) -> anyhow::Result<Figure> {
+    stage.provider.set(Behaviour::Answer(Duration::ZERO));
+    let done = AtomicUsize::new(0);
+    let [ours] = interleaved(
+        ROUNDS,
+        [case("saturated, executions/s", || async {
+            let Rate { executions, rate } = throughput(stage, SATURATING, ROUND).await?;
+            done.fetch_add(executions, Ordering::Relaxed);
+            Ok(rate)
+        })],
+    )
+    .await?;
+    Ok(Figure {
+        case: "saturated, 0 ms".to_owned(),
+        unit: "executions/s",
+        ours,
+        reference: "the provider alone, through the workers' client".to_owned(),
+        theirs: None,
+        n: done.into_inner(),
+        floor: None,
+    })
+}
+
+struct Rate {
+    executions: usize,
+    rate: f64,
+}
+
+/// What `callers` get done who each wait for one execution before they request the next.
+async fn throughput(stage: &Stage, callers: u32, time: Duration) -> anyhow::Result<Rate> {
+    let (over, submit) = (Arc::new(AtomicBool::new(false)), Arc::new(stage.submit()));
+    let mut connections = Vec::new();
+    for _ in 0..callers {
+        connections.push((Connection::open(stage.commands).await?, Connection::open(stage.queries).await?));
+    }
+    let start = Instant::now();
+    let mut tasks = JoinSet::new();
+    for (mut commands, mut queries) in connections {
+        let (over, submit, token) = (over.clone(), submit.clone(), stage.token.clone());
+        tasks.spawn(async move {
+            let mut executions = 0;
+            while !over.load(Ordering::Relaxed) {
+                execute(&mut commands, &mut queries, &submit, &token).await?;
+                executions += 1;
+            }
+            anyhow::Ok(executions)
+        });
+    }
+    tokio::time::sleep(time).await;
+    over.store(true, Ordering::Relaxed);
+    let mut executions = 0;
+    while let Some(done) = tasks.join_next().await {
+        executions += done??;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+    let rate = executions as f64 / start.elapsed().as_secs_f64();
+    Ok(Rate { executions, rate })
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}

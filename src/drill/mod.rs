@@ -149,6 +149,7 @@ async fn drill(settings: &Settings, seed: u64, folder: &Path) -> anyhow::Result<
     faults.heal().await?;
     stop.cancel();
     loading.await.context("the load")?;
+    eprintln!("{:>6.0} s  the load has stopped", begin.elapsed().as_secs_f64());
     settle::quiet(&stage, &recorder, healed + HEALING - AUDITING).await;
     quiet.cancel();
     listening.await.context("the subscribers")?;

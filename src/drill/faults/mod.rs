@@ -23,6 +23,8 @@ use crate::system::provider::Behaviour;
 
 /// How long a process may take until it is ready again, before that is somebody else's finding.
 const BACK: Duration = Duration::from_secs(30);
+/// How long may pass until a stream that was lost has a block again.
+const FILLED: Duration = Duration::from_secs(20);
 /// Between two cuts of connections.
 const CUTS: Duration = Duration::from_millis(150);
 /// How long the provider takes when it is well.
@@ -217,6 +219,10 @@ impl Faults {
         let mut rng = StdRng::seed_from_u64(step.seed);
         let nats = &self.stage.servers.nats;
         let _busy = self.nats.lock().await;
+        if matches!(step.fault, Fault::TruncateStore | Fault::FlipByte) {
+            // Right after another fault there may be nothing yet to be damaged.
+            store::filled(nats, FILLED).await;
+        }
         let from = Instant::now();
         if step.fault == Fault::KillNats || rng.random() {
             nats.kill9().await;

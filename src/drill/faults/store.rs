@@ -3,14 +3,26 @@
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use rand::Rng as _;
 use rand::rngs::StdRng;
 use service::embedded::Nats;
+use tokio::time::{Instant, sleep};
 
+/// How often it is looked whether there is something.
+const GLANCE: Duration = Duration::from_millis(100);
 /// The most that is cut off the tail, in bytes.
 const MOST_CUT: u64 = 256 << 10;
+
+/// Waits until there is something to be damaged, for that long at most.
+pub async fn filled(nats: &Nats, patience: Duration) {
+    let deadline = Instant::now() + patience;
+    while Instant::now() < deadline && blocks(&nats.store_dir()).map_or(0, |blocks| blocks.len()) == 0 {
+        sleep(GLANCE).await;
+    }
+}
 
 /// Removes all of it.
 pub fn wipe(nats: &Nats) -> anyhow::Result<()> {

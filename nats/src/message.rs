@@ -202,6 +202,49 @@ mod tests {
             prop_assert_eq!(text(&headers, "ce-id").unwrap(), value.as_str());
         }
 
+        /// The HTTP binding (3.1.3.2): space, `"`, `%`, and what is not U+0021 to U+007E, as the bytes of their UTF-8; and hex
+        /// digits of either case are read.
+        #[test]
+        fn values_are_encoded_as_the_binding_says(value in any::<String>()) {
+            let byte = |byte| match byte {
+                b' ' | b'"' | b'%' => format!("%{byte:02X}"),
+                b'!'..=b'~' => char::from(byte).to_string(),
+                _ => format!("%{byte:02X}"),
+            };
+            let upper = value.bytes().map(byte).collect::<Vec<_>>().concat();
+            prop_assert_eq!(encode(&value), upper.as_str());
+            let mut headers = HeaderMap::new();
+            headers.insert("ce-id", upper.split('%').enumerate().map(|(n, part)| match part.get(..2) {
+                Some(hex) if n > 0 => format!("%{}{}", hex.to_lowercase(), &part[2..]),
+                _ => part.to_owned(),
+            }).collect::<String>());
+            prop_assert_eq!(text(&headers, "ce-id").unwrap(), value.as_str());
+        }
+
+        /// One header, the subject or the payload is anything at all: it is told, or is an event that is written the same.
+        #[test]
+        fn what_is_taken_for_an_event_is_one(
+            event in events(), at in 0usize..16, value in prop_oneof!["[ -~]{0,40}", "-?[0-9]{0,20}", "%[0-9A-F]{2}.{0,3}", ids().prop_map(|id| id.to_string())],
+            payload in prop::collection::vec(any::<u8>(), 0..20),
+        ) {
+            let names = [
+                "ce-specversion", "ce-source", "ce-datacontenttype", "ce-id", "ce-type", "ce-subject", "ce-time", "ce-position",
+                "ce-streamversion", "ce-epoch", "ce-correlationid", "ce-actor", "ce-causationid", "traceparent",
+            ];
+            let mut message = write(event);
+            match names.get(at) {
+                Some(name) => if let Ok(value) = value.parse::<async_nats::HeaderValue>() { message.headers.insert(*name, value) },
+                None if at == 14 => message.subject = value,
+                None => message.payload = payload.into(),
+            }
+            if let Ok(taken) = read(&message.subject, &message.headers, &message.payload) {
+                let again = write(taken.clone());
+                prop_assert_eq!(&again.subject, &message.subject);
+                prop_assert_eq!(&again.payload, &message.payload);
+                prop_assert_eq!(read(&again.subject, &again.headers, &again.payload), Ok(taken));
+            }
+        }
+
         #[test]
         fn a_missing_header_is_named(event in events(), at in 0usize..11) {
             let message = write(event);

@@ -65,7 +65,74 @@ fn id(token: &str) -> Option<Uuid> {
 
 #[cfg(test)]
 mod tests {
+    use events::Meta;
+    use proptest::{collection::vec, option, prelude::*, sample};
+
     use super::*;
+
+    fn token() -> impl Strategy<Value = String> {
+        "[a-z0-9_]{1,20}"
+    }
+
+    fn ids() -> impl Strategy<Value = Uuid> {
+        any::<u128>().prop_map(Uuid::from_u128)
+    }
+
+    fn event(scope: Option<Uuid>, stream: &str, id: Uuid, kind: &str) -> Recorded {
+        Recorded {
+            position: 1,
+            epoch: 1,
+            event_id: id,
+            stream: stream.to_owned(),
+            id,
+            version: 1,
+            kind: kind.to_owned(),
+            schema: 1,
+            scope,
+            data: String::new(),
+            meta: Meta { actor: None, correlation_id: id, causation_id: None, traceparent: None },
+            recorded_at: chrono::DateTime::UNIX_EPOCH,
+        }
+    }
+
+    /// As NATS has it: `*` is any one token, `>` one or more at the end.
+    fn matches(filter: &str, subject: &str) -> bool {
+        let (mut filter, mut subject) = (filter.split('.'), subject.split('.'));
+        loop {
+            match (filter.next(), subject.next()) {
+                (Some(">"), Some(_)) | (None, None) => return true,
+                (Some(wanted), Some(token)) if wanted == "*" || wanted == token => {}
+                _ => return false,
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn there_and_back(scope in option::of(ids()), stream in token(), id in ids(), kind in token(), other in token()) {
+            let subject = of(&event(scope, &stream, id, &kind));
+            prop_assert_eq!(parse(&subject), Some(Parts { scope, stream: &stream, id, kind: &kind }));
+            prop_assert!(matches(ALL, &subject) && matches(&every(&stream, &kind), &subject));
+            prop_assert_eq!(matches(&every(&stream, &other), &subject), kind == other);
+            prop_assert_eq!(matches(&every(&other, &kind), &subject), stream == other);
+        }
+
+        /// Whatever is an event's subject is the one way to write it; all else is none.
+        #[test]
+        fn a_subject_has_one_spelling(
+            tokens in vec(prop_oneof![
+                sample::select(vec!["", "*", ">", " ", "events", "public", "PUBLIC", "thing", "a\u{0}b"]).prop_map(str::to_owned),
+                ids().prop_map(|id| id.to_string()), ids().prop_map(|id| id.simple().to_string()),
+                ids().prop_map(|id| id.braced().to_string()), ids().prop_map(|id| id.to_string().to_uppercase()), any::<String>(),
+            ], 3..7),
+            from in prop_oneof![3 => Just(Some("events".to_owned())), 1 => Just(None)],
+        ) {
+            let text = from.into_iter().chain(tokens).collect::<Vec<_>>().join(".");
+            if let Some(Parts { scope, stream, id, kind }) = parse(&text) {
+                prop_assert_eq!(of(&event(scope, stream, id, kind)), text);
+            }
+        }
+    }
 
     #[test]
     fn what_is_no_event_is_told() {

@@ -4,6 +4,7 @@
 //! behind, expired, a hole, a reconnect, a wiped server, no server at all. It is never filtered at the server: who does not
 //! want an event passes it over, and moves on all the same.
 
+mod course;
 mod tail;
 mod window;
 

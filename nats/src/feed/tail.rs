@@ -11,9 +11,12 @@ use events::{Recorded, store::Identity};
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::{sync::watch, time::sleep};
 
-use super::Shared;
+use super::{
+    Shared,
+    course::{Delivery, Place},
+};
 use crate::{
-    Bus, Error, message,
+    Bus, Error,
     pages::{self, Pages},
     relay, stream,
 };
@@ -154,20 +157,9 @@ impl Tail {
         let sequence = message.info().map_err(Error::bus(doing))?.stream_sequence;
         let (position, last) =
             batch.last().map_or_else(|| (self.position, self.last.map_or(0, |l| l.epoch)), |e| (e.position, e.epoch));
-        let next = u64::try_from(position + 1).unwrap_or(1);
-        if sequence < next {
-            return Ok(());
-        }
-        if sequence > next {
-            return Err(Error::Bus { doing, why: format!("sequence {sequence} came where {next} was next") });
-        }
         let headers = message.headers.clone().unwrap_or_default();
-        let event = message::read_at(sequence, &message.subject, &headers, &message.payload)?;
-        // Epochs go up along the log, and none is past the stream's own.
-        if event.epoch < last || event.epoch > epoch {
-            return Err(Error::Bus { doing, why: format!("event {next} is of epoch {}, after {last}", event.epoch) });
-        }
-        batch.push(event);
+        let delivery = Delivery { sequence, subject: &message.subject, headers: &headers, payload: &message.payload };
+        batch.extend(Place { position, epoch: last }.next(epoch, &delivery)?);
         Ok(())
     }
 

@@ -128,9 +128,9 @@ fn close(document: &mut Value) {
 
 /// Says of the parameters whose form is checked here what that form is, and writes them as they are known.
 fn limit(document: &mut Value) {
-    let paths = document["paths"].as_object_mut().into_iter().flatten();
+    let paths = document.get_mut("paths").and_then(Value::as_object_mut).into_iter().flatten();
     let operations = paths.filter_map(|(_, path)| path.as_object_mut()).flatten();
-    let parameters = operations.filter_map(|(_, operation)| operation["parameters"].as_array_mut()).flatten();
+    let parameters = operations.filter_map(|(_, operation)| operation.get_mut("parameters")?.as_array_mut()).flatten();
     for parameter in parameters {
         let Some((name, form)) = parameter["name"].as_str().and_then(conditional::form) else { continue };
         parameter["name"] = json!(name);
@@ -232,12 +232,13 @@ mod tests {
     fn conditions_are_published_in_the_form_in_which_they_are_taken() {
         let parameter = |name: &str| json!({ "name": name, "schema": { "type": "string" } });
         let operation = json!({ "parameters": [parameter("IF-MATCH"), parameter("cursor")] });
-        let document = json!({ "paths": { "/a": { "patch": operation } } });
+        let document = json!({ "paths": { "/a": { "patch": operation, "post": {} } } });
         let merged: Value = serde_json::from_str(&merge(&[document.to_string()]).expect("JSON")).expect("JSON");
         let parameters = &merged["paths"]["/a"]["patch"]["parameters"];
         assert_eq!((&parameters[0]["name"], &parameters[0]["schema"]["type"]), (&json!("If-Match"), &json!("string")));
         assert!(parameters[0]["schema"]["pattern"].is_string());
         assert_eq!(parameters[1], parameter("cursor"));
+        assert_eq!(merged["paths"]["/a"]["post"], json!({}), "nothing is said of what is not there");
     }
 
     #[test]

@@ -2,17 +2,15 @@
 //! stream, projector, waiting room, API.
 
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use daybook::system::provider::Behaviour;
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection as _, Executor as _};
-use tokio::task::JoinSet;
 
 use crate::harness::{Figure, Floor, Report, case, interleaved, median, run};
-use crate::load::{Connection, Stage, execute};
+use crate::load::{Done, Stage};
 
 /// Calls of providers at a time. The default of 64 would be the limit that is measured with 64 callers and more.
 const CONCURRENCY: &str = "256";
@@ -38,7 +36,7 @@ async fn bench() -> anyhow::Result<()> {
     let mut report = Report::new("e2e")?;
     let stage = Stage::set(&[("DAYBOOK_WORKER_CONCURRENCY", CONCURRENCY)]).await?;
     // Plans, pools and caches as they are after a while.
-    throughput(&stage, CALLERS, Duration::from_secs(2)).await?;
+    stage.caller.throughput(CALLERS, Duration::from_secs(2)).await?;
     report.add(one_caller(&stage).await?)?;
     report.add(many_callers(&stage).await?)?;
     report.add(saturated(&stage).await?)?;
@@ -49,17 +47,16 @@ async fn bench() -> anyhow::Result<()> {
 /// One execution after another, without a model's delay, beside the commits that it cannot do without.
 async fn one_caller(stage: &Stage) -> anyhow::Result<Figure> {
     stage.provider.set(Behaviour::Answer(Duration::ZERO));
-    let submit = stage.submit();
+    let submit = stage.caller.submit();
     let [ours, theirs] = interleaved(
         ROUNDS,
         [
             case("submit to succeeded, ms", || async {
-                let (mut commands, mut queries) =
-                    (Connection::open(stage.commands).await?, Connection::open(stage.queries).await?);
+                let mut connections = stage.caller.connect().await?;
                 let mut times = Vec::with_capacity(ONE_BY_ONE);
                 for _ in 0..ONE_BY_ONE {
                     let start = Instant::now();
-                    execute(&mut commands, &mut queries, &submit, &stage.token).await?;
+                    stage.caller.execute(&mut connections, &submit).await?;
                     times.push(milliseconds(start.elapsed()));
                 }
                 Ok(median(&mut times))
@@ -103,7 +100,7 @@ async fn many_callers(stage: &Stage) -> anyhow::Result<Figure> {
     let [ours] = interleaved(
         ROUNDS,
         [case("64 callers, executions/s", || async {
-            let Rate { executions, rate } = throughput(stage, CALLERS, ROUND).await?;
+            let Done { executions, rate } = stage.caller.throughput(CALLERS, ROUND).await?;
             done.fetch_add(executions, Ordering::Relaxed);
             Ok(rate)
         })],
@@ -127,7 +124,7 @@ async fn saturated(stage: &Stage) -> anyhow::Result<Figure> {
     let [ours] = interleaved(
         ROUNDS,
         [case("saturated, executions/s", || async {
-            let Rate { executions, rate } = throughput(stage, SATURATING, ROUND).await?;
+            let Done { executions, rate } = stage.caller.throughput(SATURATING, ROUND).await?;
             done.fetch_add(executions, Ordering::Relaxed);
             Ok(rate)
         })],
@@ -142,42 +139,6 @@ async fn saturated(stage: &Stage) -> anyhow::Result<Figure> {
         n: done.into_inner(),
         floor: None,
     })
-}
-
-struct Rate {
-    executions: usize,
-    rate: f64,
-}
-
-/// What `callers` get done who each wait for one execution before they request the next.
-async fn throughput(stage: &Stage, callers: u32, time: Duration) -> anyhow::Result<Rate> {
-    let (over, submit) = (Arc::new(AtomicBool::new(false)), Arc::new(stage.submit()));
-    let mut connections = Vec::new();
-    for _ in 0..callers {
-        connections.push((Connection::open(stage.commands).await?, Connection::open(stage.queries).await?));
-    }
-    let start = Instant::now();
-    let mut tasks = JoinSet::new();
-    for (mut commands, mut queries) in connections {
-        let (over, submit, token) = (over.clone(), submit.clone(), stage.token.clone());
-        tasks.spawn(async move {
-            let mut executions = 0;
-            while !over.load(Ordering::Relaxed) {
-                execute(&mut commands, &mut queries, &submit, &token).await?;
-                executions += 1;
-            }
-            anyhow::Ok(executions)
-        });
-    }
-    tokio::time::sleep(time).await;
-    over.store(true, Ordering::Relaxed);
-    let mut executions = 0;
-    while let Some(done) = tasks.join_next().await {
-        executions += done??;
-    }
-    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
-    let rate = executions as f64 / start.elapsed().as_secs_f64();
-    Ok(Rate { executions, rate })
 }
 
 fn milliseconds(time: Duration) -> f64 {

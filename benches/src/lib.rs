@@ -8,5 +8,7 @@ pub mod e2e;
 pub mod harness;
 pub mod history;
 pub mod load;
+pub mod memory;
 pub mod project;
+pub mod query;
 pub mod relay;

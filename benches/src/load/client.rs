@@ -81,9 +81,8 @@ fn content_length(head: &[u8]) -> anyhow::Result<usize> {
 }
 
 /// A GET request with more header lines (each with its line end), or none.
-pub fn get(path: &str, token: Option<&str>, headers: &str) -> Vec<u8> {
-    let token = token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
-    format!("GET {path} HTTP/1.1\r\nhost: daybook\r\n{token}{headers}\r\n").into_bytes()
+pub fn get(path: &str, token: &str, headers: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nhost: daybook\r\nauthorization: Bearer {token}\r\n{headers}\r\n").into_bytes()
 }
 
 /// A POST request with a JSON body.

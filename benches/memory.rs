@@ -1,0 +1,5 @@
+//! Resident memory.
+
+fn main() -> std::process::ExitCode {
+    benches::memory::main()
+}

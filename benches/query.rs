@@ -1,0 +1,5 @@
+//! What a query costs beside its statement.
+
+fn main() -> std::process::ExitCode {
+    benches::query::main()
+}

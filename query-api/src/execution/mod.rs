@@ -170,8 +170,30 @@ impl Executions {
     }
 }
 
-/// Whether the client asks for an event stream before JSON.
+/// Whether the client asks for an event stream (RFC 9110, 12.5.1), not with weight 0.
 fn wants_stream(accept: Option<&str>) -> bool {
-    let mut kinds = accept.unwrap_or_default().split(',').map(|kind| kind.split(';').next().unwrap_or_default().trim());
-    kinds.any(|kind| kind.eq_ignore_ascii_case("text/event-stream"))
+    accept.unwrap_or_default().split(',').any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let kind = parts.next().unwrap_or_default();
+        let weight = parts.find_map(|part| part.strip_prefix("q=")).map_or(1.0, |q| q.parse::<f32>().unwrap_or(1.0));
+        kind.eq_ignore_ascii_case("text/event-stream") && weight > 0.0
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_stream_is_for_who_takes_it() {
+        for (accept, stream) in [
+            (None, false),
+            (Some("*/*"), false),
+            (Some("application/json"), false),
+            (Some("text/event-stream"), true),
+            (Some("application/json, Text/Event-Stream; q=0.5"), true),
+            (Some("text/event-stream;q=0"), false),
+            (Some("text/event-stream; q=0.0, application/json"), false),
+        ] {
+            assert_eq!(super::wants_stream(accept), stream, "{accept:?}");
+        }
+    }
 }

@@ -1,11 +1,12 @@
-//! Any commands in any order: at most one outcome, attempts without gaps, nothing after the outcome.
+//! Any commands in any order: what a model of an execution says, at most one outcome, attempts without gaps, nothing after
+//! the outcome.
 
 use cqrs_es::Aggregate;
 use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::{Answer, Bill, Command, Event, Execution, FailureClass, MAX_ATTEMPTS, tests::request};
-use crate::{Fact, store::decide};
+use crate::{Fact, Refusal, store::decide};
 
 fn command() -> impl Strategy<Value = Command> {
     // Redelivered, late and early: any attempt may claim an outcome.
@@ -39,20 +40,93 @@ fn attempt_of(event: &Event) -> Option<u32> {
     }
 }
 
+/// The model: a letter for each thing that has happened, in order. `q`ueued, `r`unning (once per attempt), a `c`ancel was
+/// asked for, and the end: `S`ucceeded, `F`ailed, `T`imed out, `C`ancelled.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Model(String);
+
+impl Model {
+    /// What happens, as the kinds of the events; or the code of the refusal.
+    fn ask(&mut self, command: &Command) -> Result<Vec<&'static str>, &'static str> {
+        let has = |letter: char| self.0.contains(letter);
+        let attempt = u32::try_from(self.0.matches('r').count()).unwrap();
+        if let Command::Request(_) = command {
+            return if has('q') { Err("execution_exists") } else { self.happen(&[("q", "execution_requested")]) };
+        }
+        if !has('q') {
+            return Err("not_found");
+        }
+        if self.0.ends_with(['S', 'F', 'T', 'C']) {
+            return Err("execution_ended");
+        }
+        let cancelled = ("C", "execution_cancelled");
+        let outcome = match command {
+            Command::Request(_) => unreachable!("answered above"),
+            Command::Cancel { .. } if has('c') => return Err("cancel_requested"),
+            Command::Cancel { .. } if attempt == 0 => {
+                return self.happen(&[("c", "execution_cancel_requested"), cancelled]);
+            }
+            Command::Cancel { .. } => return self.happen(&[("c", "execution_cancel_requested")]),
+            Command::Start { .. } if has('c') => return self.happen(&[cancelled]),
+            Command::Start { .. } if attempt == 0 => return self.happen(&[("r", "execution_started")]),
+            // The fifth worker was lost, too.
+            Command::Start { .. } if attempt == 5 => return self.happen(&[("F", "execution_failed")]),
+            Command::Start { .. } => {
+                return self.happen(&[("", "execution_attempt_failed"), ("r", "execution_started")]);
+            }
+            Command::Succeed { attempt, .. } => (*attempt, ("S", "execution_succeeded")),
+            Command::Fail { attempt, .. } => (*attempt, ("F", "execution_failed")),
+            Command::TimeOut { attempt, .. } => (*attempt, ("T", "execution_timed_out")),
+            Command::Settle { attempt, .. } => (*attempt, cancelled),
+        };
+        // Only a worker that has it may end it, and it has been told to stop if somebody has asked for that.
+        match outcome {
+            (by, _) if attempt == 0 || by != attempt => Err("attempt_over"),
+            (_, _) if has('c') => self.happen(&[cancelled]),
+            (_, ended) => self.happen(&[ended]),
+        }
+    }
+
+    fn happen(&mut self, events: &[(&str, &'static str)]) -> Result<Vec<&'static str>, &'static str> {
+        self.0.extend(events.iter().map(|(letter, _)| *letter));
+        Ok(events.iter().map(|(_, kind)| *kind).collect())
+    }
+
+    /// Whether it can be run once more.
+    fn retry(&self) -> Result<(), &'static str> {
+        match self.0.chars().last() {
+            None => Err("not_found"),
+            Some('F' | 'T' | 'C') => Ok(()),
+            Some('S') => Err("execution_succeeded"),
+            Some(_) => Err("execution_not_ended"),
+        }
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases * 4, ..ProptestConfig::default() })]
 
     #[test]
     fn any_commands_in_any_order(commands in prop::collection::vec(command(), 0..40)) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let mut execution = Execution::default();
         let mut history: Vec<Event> = Vec::new();
+        let mut model = Model::default();
         for command in commands {
             let before = execution.clone();
-            if let Ok(events) = runtime.block_on(decide(&mut execution, command)) {
+            let expected = model.ask(&command);
+            let decided = runtime.block_on(decide(&mut execution, command));
+            let told = decided.as_ref().map(|events| events.iter().map(Fact::kind).collect()).map_err(Refusal::code);
+            prop_assert_eq!(told, expected, "{:?}", model);
+            if let Ok(events) = decided {
                 history.extend(events);
             } else {
                 prop_assert_eq!(&execution, &before, "a refusal changes nothing");
+            }
+            let again = execution.retry(Uuid::from_u128(7));
+            prop_assert_eq!(again.as_ref().map(|_| ()).map_err(Refusal::code), model.retry());
+            if let Ok(request) = again {
+                prop_assert_eq!(request, super::Request { retry_of: Some(Uuid::from_u128(7)), ..*self::request() });
             }
         }
         let mut current = 0;

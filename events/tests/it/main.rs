@@ -9,6 +9,7 @@ mod golden;
 mod keys;
 mod ledger;
 mod lost_answers;
+mod model;
 mod outages;
 mod processes;
 mod refusals;

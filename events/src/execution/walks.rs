@@ -87,6 +87,7 @@ impl Model {
         }
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "reads as the refusals beside it")]
     fn happen(&mut self, events: &[(&str, &'static str)]) -> Result<Vec<&'static str>, &'static str> {
         self.0.extend(events.iter().map(|(letter, _)| *letter));
         Ok(events.iter().map(|(_, kind)| *kind).collect())

@@ -107,7 +107,7 @@ fn read(pieces: &[Piece], variables: &Variables, out: &mut String) {
             Piece::Name(name) => out.push_str(variables.get(name)),
             Piece::Upper(name) => out.push_str(&variables.get(name).to_uppercase()),
             Piece::Both(one, other) => out.extend([variables.get(one), variables.get(other)]),
-            Piece::If(not, then, other) => read(if variables.yes != *not { then } else { other }, variables, out),
+            Piece::If(not, then, other) => read(if variables.yes == *not { other } else { then }, variables, out),
             Piece::Each(each) => {
                 for item in &variables.items {
                     out.push_str(item);

@@ -209,7 +209,9 @@ proptest! {
         prop_assert_eq!(&prompt.revisions, &revisions);
         prop_assert_eq!(history.len(), revisions.len());
         let mut loaded = Prompt::default();
-        history.into_iter().for_each(|event| loaded.apply(event));
+        for event in history {
+            loaded.apply(event);
+        }
         prop_assert_eq!(&loaded, &prompt);
         // Who may see it and run which version.
         let newest = model.versions.len();

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::LazyLock};
 use events::{
     Call, Error, Key, Refusal, Store, Stream,
     catalog::{Specialty, SpecialtyCommand, SubSpecialty, SubSpecialtyCommand},
-    clock, execute,
+    execute,
     identity::{self, User},
 };
 use proptest::{collection::vec, option, prelude::*};

@@ -21,7 +21,7 @@ const MEMORY: u64 = 400 << 20;
 pub(super) fn judged(record: &Record) -> Finding {
     let mut found = Finding::new(PROMISE.0, PROMISE.1);
     let mut refused = Vec::new();
-    let mut during = 0;
+    let (mut during, mut no_hint) = (0, 0);
     for answer in &record.answers {
         let down = overlapping(&record.outages, answer.at, answer.at + answer.took);
         during += u64::from(!down.is_empty());
@@ -29,7 +29,10 @@ pub(super) fn judged(record: &Record) -> Finding {
         let what = if answer.command { "a command" } else { "a query" };
         let took = answer.took.as_secs_f64();
         match answer.status {
-            Some(503) => refused.push(answer.took),
+            Some(503) => {
+                refused.push(answer.took);
+                no_hint += u64::from(!answer.retry_after);
+            }
             Some(status @ 500..) => found.breach(format!("{what} was answered {status}, while {}", names(&down))),
             _ => {}
         }
@@ -41,8 +44,12 @@ pub(super) fn judged(record: &Record) -> Finding {
             ));
         }
         if answer.took > FAST + answer.patience && !excused(answer, &down) {
-            let status = answer.status.map_or("nothing".to_owned(), |status| status.to_string());
-            found.breach(format!("{what} was answered {status} after {took:.1} s, while {}", names(&down)));
+            let status = match answer.status {
+                Some(status) => format!("answered {status}"),
+                None if answer.given_up => "not answered".to_owned(),
+                None => "cut off".to_owned(),
+            };
+            found.breach(format!("{what} was {status} after {took:.1} s, while {}", names(&down)));
         }
     }
     refused.sort_unstable();
@@ -51,6 +58,7 @@ pub(super) fn judged(record: &Record) -> Finding {
     found.figure("answers", record.answers.len() as u64);
     found.figure("answers while something was down", during);
     found.figure("503", refused.len() as u64);
+    found.figure("503 without Retry-After", no_hint);
     found.figure("503, p50 ms", milliseconds(50));
     found.figure("503, p99 ms", milliseconds(99));
     found.figure("503, longest ms", milliseconds(100));
@@ -67,14 +75,16 @@ fn overlapping(outages: &[Outage], from: Instant, to: Instant) -> Vec<&Outage> {
 /// A process that is stopped, or was killed while it was asked, cannot answer; one that runs can, whatever else is down.
 fn excused(answer: &Answer, down: &[&Outage]) -> bool {
     let role = if answer.command { "command-api" } else { "query-api" };
-    down.iter().any(|outage| {
-        matches!(outage.part, Part::Process | Part::Frozen)
-            && outage.process.as_ref().is_none_or(|process| process.starts_with(role))
-    })
+    // One of several has a number.
+    let name = format!("{role}-{}", answer.process + 1);
+    let is_it = |process: &String| *process == name || process == role;
+    down.iter()
+        .any(|outage| matches!(outage.part, Part::Process | Part::Frozen) && outage.process.as_ref().is_some_and(is_it))
 }
 
 fn names(down: &[&Outage]) -> String {
-    let names: Vec<&str> = down.iter().map(|outage| outage.fault.as_str()).collect();
+    let name = |outage: &&Outage| format!("{}{}", outage.fault, if outage.silent { " (in silence)" } else { "" });
+    let names: Vec<String> = down.iter().map(name).collect();
     if names.is_empty() { "nothing was down".to_owned() } else { format!("this was: {}", names.join(", ")) }
 }
 
@@ -98,7 +108,7 @@ mod tests {
 
     fn record(took: Duration, status: Option<u16>, part: Part) -> Record {
         let start = Instant::now();
-        let process = matches!(part, Part::Process | Part::Frozen).then(|| "command-api".to_owned());
+        let process = matches!(part, Part::Process | Part::Frozen).then(|| "command-api-1".to_owned());
         let resident = Resident { most: 50 << 20, last: 50 << 20, samples: 3 };
         Record {
             outages: vec![Outage {

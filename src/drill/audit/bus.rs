@@ -3,7 +3,7 @@
 use futures_util::StreamExt as _;
 
 use super::{
-    Finding, Promise, Scene,
+    Finding, Promise, Scene, live,
     message::{Bus, Expected},
     subscribers,
 };
@@ -21,6 +21,7 @@ pub(super) async fn equal(scene: &Scene<'_>) -> anyhow::Result<Finding> {
     let mut found = Finding::new(PROMISE.0, PROMISE.1);
     let mut snapshot = scene.snapshot().await?;
     subscribers::compare(scene.record, &mut snapshot, &mut found).await?;
+    live::compare(&scene.record.watched, &mut snapshot, &mut found).await?;
     let head: i64 =
         sqlx::query_scalar("select coalesce(max(position), 0) from event").fetch_one(&mut *snapshot).await?;
     let head = u64::try_from(head)?;

@@ -34,11 +34,14 @@ pub(super) async fn kept(scene: &Scene<'_>) -> anyhow::Result<Finding> {
     let sent = &scene.record.sent;
     let history = History::read(scene, sent).await?;
     let mut known: HashMap<&str, usize> = HashMap::new();
+    let begin = sent.iter().map(|sent| sent.at).min();
     for sent in sent {
         *known.entry(sent.trace.as_str()).or_default() += 1;
         found.check(known[sent.trace.as_str()] == 1, || format!("two requests have the trace {}", sent.trace));
         if let Some(fault) = fault(sent, &history) {
-            found.breach(format!("{} {} ({:?}): {fault}", sent.method, sent.path, sent.outcome));
+            let Sent { method, path, outcome, at, .. } = sent;
+            let after = begin.map_or(0, |begin| (*at - begin).as_secs());
+            found.breach(format!("{method} {path} ({outcome:?}, {after} s after the first): {fault}"));
         }
     }
     // Repeated requests share a marker: it is in the log if any of them was done.

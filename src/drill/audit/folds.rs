@@ -8,6 +8,8 @@
 pub struct Folded {
     /// Its name.
     pub table: &'static str,
+    /// The projection that keeps it, by the name of its checkpoint.
+    pub projection: &'static str,
     /// The columns of its primary key.
     pub key: &'static str,
     /// All its columns, in the order of the table.
@@ -21,6 +23,7 @@ pub const ALL: [Folded; 6] = [USER, SPECIALTY, SUB_SPECIALTY, PROMPT, PROMPT_VER
 
 const USER: Folded = Folded {
     table: "user_account",
+    projection: "identity",
     key: "id",
     columns: &["id", "email", "username", "roles", "is_active", "created_at", "updated_at", "version", "position"],
     query: "
@@ -35,6 +38,7 @@ const USER: Folded = Folded {
 
 const SPECIALTY: Folded = Folded {
     table: "specialty",
+    projection: "catalog",
     key: "id",
     columns: &["id", "name", "description", "icon_url", "created_at", "updated_at", "version", "position"],
     query: "
@@ -49,6 +53,7 @@ const SPECIALTY: Folded = Folded {
 
 const SUB_SPECIALTY: Folded = Folded {
     table: "sub_specialty",
+    projection: "catalog",
     key: "id",
     columns: &["id", "specialty_id", "name", "description", "created_at", "updated_at", "version", "position"],
     query: "
@@ -64,6 +69,7 @@ const SUB_SPECIALTY: Folded = Folded {
 /// The newest version of each prompt, with the time of the oldest.
 const PROMPT: Folded = Folded {
     table: "prompt",
+    projection: "prompt",
     key: "id",
     columns: &[
         "id",
@@ -96,6 +102,7 @@ const PROMPT: Folded = Folded {
 
 const PROMPT_VERSION: Folded = Folded {
     table: "prompt_version",
+    projection: "prompt",
     key: "id, version",
     columns: &[
         "id",
@@ -127,6 +134,7 @@ const PROMPT_VERSION: Folded = Folded {
 /// speaks of an attempt how many there were.
 const EXECUTION: Folded = Folded {
     table: "execution",
+    projection: "execution",
     key: "id",
     columns: &[
         "id",

@@ -10,6 +10,7 @@ mod bus;
 mod commands;
 mod folds;
 mod history;
+mod live;
 mod log;
 mod message;
 mod needles;
@@ -69,6 +70,8 @@ pub async fn run(record: &Record, target: &Target, deadline: Instant) -> anyhow:
     let pool = PgPoolOptions::new().max_connections(4).connect_lazy_with(options);
     let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).build()?;
     let scene = Scene { record, target, pool, http };
+    // Nothing is waited for where a promise was broken for good.
+    let deadline = if is_lost(&scene).await { Instant::now() } else { deadline };
     // First what the rest waits for: nothing moves any more once all processes are back and every execution has ended.
     let i9 = until(deadline, processes::PROMISE, || processes::back(&scene)).await;
     let i5 = until(deadline, outcomes::PROMISE, || outcomes::ended(&scene)).await;
@@ -83,6 +86,13 @@ pub async fn run(record: &Record, target: &Target, deadline: Instant) -> anyhow:
     let invariants = vec![i1, i2, i3, i4, i5, i6, i7, i8, i9, i10];
     let counts = log::counts(&scene).await.unwrap_or_default();
     Ok(Verdict { holds: invariants.iter().all(Finding::holds), invariants, counts })
+}
+
+/// Whether something is wrong that no waiting mends.
+async fn is_lost(scene: &Scene<'_>) -> bool {
+    let looks = async { [log::chained(scene).await, rows::folded(scene).await, bus::equal(scene).await] };
+    let looks = timeout(LOOK, looks).await;
+    looks.into_iter().flatten().flatten().any(|found| found.is_final)
 }
 
 /// An invariant's name and its promise.

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::Row as _;
 use uuid::Uuid;
 
 use super::{Finding, Promise, Scene};
 use crate::drill::record::{Reading, User};
 
-pub(super) const PROMISE: Promise = ("I8", "nobody but an admin sees another's executions or private prompts");
+pub(super) const PROMISE: Promise =
+    ("I8", "nobody but an admin sees another's executions or private prompts, or changes them");
 
 /// How many of the newest private things of each user are asked for by others.
 const OF_EACH: i64 = 3;
@@ -73,13 +74,25 @@ async fn now(scene: &Scene<'_>, found: &mut Finding) -> anyhow::Result<u64> {
                 found.check(status == expected, || {
                     format!("{} asked for {path} of {} and was answered {status}", asker.email, owner.email)
                 });
-                if !own && status == 200 {
-                    found.is_final = true;
+                if !own {
+                    changed(scene, asker, path, found).await?;
                 }
             }
         }
     }
     Ok(asked)
+}
+
+/// What another owns cannot be changed, either: it is not even there.
+async fn changed(scene: &Scene<'_>, asker: &User, path: &str, found: &mut Finding) -> anyhow::Result<()> {
+    let url = format!("{}{path}", scene.target.command_url);
+    let request = match path.contains("/executions/") {
+        true => scene.http.post(format!("{url}/cancel")).json(&json!({})),
+        false => scene.http.patch(url).json(&json!({ "title": "another's" })),
+    };
+    let status = request.bearer_auth(&asker.token).send().await?.status().as_u16();
+    found.check(status == 404, || format!("{} tried to change {path} and was answered {status}", asker.email));
+    Ok(())
 }
 
 /// In lists there is nothing of others, either.

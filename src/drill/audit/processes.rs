@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Finding, Promise, Scene};
+use crate::drill::record::Exit;
 
 pub(super) const PROMISE: Promise = ("I9", "every process came back to its work by itself, without an operator");
 
@@ -26,7 +27,8 @@ pub(super) async fn back(scene: &Scene<'_>) -> anyhow::Result<Finding> {
     for exit in &scene.record.exits {
         // It was started again as any supervisor would; that it is ready was asked above.
         found.check(known.contains(exit.process.as_str()), || {
-            format!("{} ended by itself with {} and is none of those that are asked", exit.process, exit.status)
+            let (Exit { process, status, .. }, ago) = (exit, exit.at.elapsed().as_secs());
+            format!("{process} ended by itself with {status} {ago} s ago and is none of those that were asked")
         });
     }
     found.figure("processes that ended by themselves and came back", scene.record.exits.len() as u64);

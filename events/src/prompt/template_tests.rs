@@ -182,8 +182,6 @@ fn value() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
-
     #[test]
     fn nothing_panics_and_what_passes_the_check_has_no_syntax_error(
         pieces in prop::collection::vec(piece(), 0..12),

@@ -5,7 +5,7 @@
 
 use std::{borrow::Cow, str::FromStr};
 
-use async_nats::HeaderMap;
+use async_nats::{HeaderMap, HeaderName};
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use events::{Meta, Recorded};
@@ -49,28 +49,35 @@ pub struct Message {
     pub payload: Bytes,
 }
 
+/// Inserts a header whose name is made at compile time: a long log is turned into messages by the million.
+macro_rules! insert {
+    ($headers:ident, $name:literal, $value:expr) => {
+        $headers.insert(const { HeaderName::from_static($name) }, $value)
+    };
+}
+
 /// The message of `event`.
 pub fn write(event: Recorded) -> Message {
     let mut headers = HeaderMap::new();
-    headers.insert("ce-specversion", "1.0");
-    headers.insert("ce-source", "/daybook");
-    headers.insert("ce-datacontenttype", "application/json");
-    headers.insert("ce-id", event.event_id.to_string());
-    headers.insert("ce-type", format!("daybook.{}.{}.v{}", event.stream, event.kind, event.schema));
-    headers.insert("ce-subject", event.id.to_string());
-    headers.insert("ce-time", event.recorded_at.to_rfc3339_opts(SecondsFormat::Micros, true));
-    headers.insert("ce-position", event.position.to_string());
-    headers.insert("ce-streamversion", event.version.to_string());
-    headers.insert("ce-epoch", event.epoch.to_string());
-    headers.insert("ce-correlationid", event.meta.correlation_id.to_string());
+    insert!(headers, "ce-specversion", "1.0");
+    insert!(headers, "ce-source", "/daybook");
+    insert!(headers, "ce-datacontenttype", "application/json");
+    insert!(headers, "ce-id", event.event_id.to_string());
+    insert!(headers, "ce-type", format!("daybook.{}.{}.v{}", event.stream, event.kind, event.schema));
+    insert!(headers, "ce-subject", event.id.to_string());
+    insert!(headers, "ce-time", event.recorded_at.to_rfc3339_opts(SecondsFormat::Micros, true));
+    insert!(headers, "ce-position", event.position.to_string());
+    insert!(headers, "ce-streamversion", event.version.to_string());
+    insert!(headers, "ce-epoch", event.epoch.to_string());
+    insert!(headers, "ce-correlationid", event.meta.correlation_id.to_string());
     if let Some(actor) = event.meta.actor {
-        headers.insert("ce-actor", actor.to_string());
+        insert!(headers, "ce-actor", actor.to_string());
     }
     if let Some(causation) = event.meta.causation_id {
-        headers.insert("ce-causationid", causation.to_string());
+        insert!(headers, "ce-causationid", causation.to_string());
     }
     if let Some(traceparent) = &event.meta.traceparent {
-        headers.insert("traceparent", encode(traceparent).as_ref());
+        insert!(headers, "traceparent", encode(traceparent).as_ref());
     }
     Message { subject: subject::of(&event), headers, payload: Bytes::from(event.data) }
 }

@@ -35,7 +35,9 @@ use self::schedule::Schedule;
 use self::stage::Stage;
 
 /// How long everything may take to be as promised after the last fault.
-const HEALING: Duration = Duration::from_secs(60);
+const HEALING: Duration = Duration::from_mins(1);
+/// The same with a planted bug, whose marks are not going to heal.
+const HEALING_PLANTED: Duration = Duration::from_secs(20);
 /// How much of that is kept for the auditor's own work.
 const AUDITING: Duration = Duration::from_secs(10);
 /// Between two lines about what is going on.
@@ -89,11 +91,8 @@ async fn enter(settings: Settings) -> ExitCode {
     };
     match finished {
         Ok(report) => {
-            if settings.json {
-                println!("{}", report.json())
-            } else {
-                print!("{}", report.text())
-            }
+            let text = if settings.json { format!("{}\n", report.json()) } else { report.text() };
+            print!("{text}");
             if report.holds() {
                 remove(&folder);
                 return ExitCode::SUCCESS;
@@ -114,7 +113,7 @@ async fn drill(settings: &Settings, seed: u64, folder: &Path) -> anyhow::Result<
     let hang_ups = Arc::default();
     let load = Load::new(&stage, Arc::clone(&recorder), Arc::clone(&hang_ups), seed).await?;
     let faults = Arc::new(Faults::new(Arc::clone(&stage), Arc::clone(&recorder), hang_ups));
-    faults.heal().await?;
+    faults.heal()?;
 
     // Tasks of their own, so that none holds another up. They end with the runtime where this future is dropped.
     let (stop, quiet) = (CancellationToken::new(), CancellationToken::new());
@@ -146,16 +145,17 @@ async fn drill(settings: &Settings, seed: u64, folder: &Path) -> anyhow::Result<
 
     eprintln!("{:>6.0} s  healing", begin.elapsed().as_secs_f64());
     let healed = Instant::now();
-    faults.heal().await?;
+    let healing = if settings.plant.is_some() { HEALING_PLANTED } else { HEALING };
+    faults.heal()?;
     stop.cancel();
     loading.await.context("the load")?;
     eprintln!("{:>6.0} s  the load has stopped", begin.elapsed().as_secs_f64());
-    settle::quiet(&stage, &recorder, healed + HEALING - AUDITING).await;
+    settle::quiet(&stage, &recorder, healed + healing.saturating_sub(AUDITING)).await;
     quiet.cancel();
     listening.await.context("the subscribers")?;
     eprintln!("{:>6.0} s  auditing", begin.elapsed().as_secs_f64());
     let record = recorder.take();
-    let verdict = audit::run(&record, &stage.target()?, healed + HEALING).await?;
+    let verdict = audit::run(&record, &stage.target()?, healed + healing).await?;
     supervising.abort();
     let report = Report {
         seed,
@@ -166,9 +166,10 @@ async fn drill(settings: &Settings, seed: u64, folder: &Path) -> anyhow::Result<
         planned: schedule.counts(),
         failed: faults.failed(),
         provider: stage.provider.counts(),
+        resident: record.resident,
         seconds: begin.elapsed().as_secs_f64(),
+        undrained: stage.stop().await,
     };
-    stage.stop().await;
     Ok(report)
 }
 

@@ -270,6 +270,7 @@ pub struct Outage {
 
 /// How a request was answered.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is something that was seen")]
 pub struct Answer {
     /// A command; else a query.
     pub command: bool,

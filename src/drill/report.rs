@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::audit::Verdict;
+use super::record::Resident;
 use super::schedule::Fault;
 
 /// All of it.
@@ -27,14 +28,18 @@ pub struct Report {
     pub failed: Vec<String>,
     /// How often the provider did what.
     pub provider: Vec<(&'static str, u64)>,
+    /// The memory of each process.
+    pub resident: BTreeMap<String, Resident>,
+    /// The processes that did not end in order when they were told to, in the end.
+    pub undrained: Vec<String>,
     /// How long it took in all, from the first fault on.
     pub seconds: f64,
 }
 
 impl Report {
-    /// Whether every promise was kept, and every kind of fault was done.
+    /// Whether every promise was kept, every kind of fault was done, and everything ended in order.
     pub fn holds(&self) -> bool {
-        self.verdict.holds && self.undone().is_empty()
+        self.verdict.holds && self.undone().is_empty() && self.undrained.is_empty()
     }
 
     /// What repeats it.
@@ -75,6 +80,12 @@ impl Report {
         for undone in self.undone() {
             line(format!("          never done: {undone}"));
         }
+        for undrained in &self.undrained {
+            line(format!("          did not end in order: {undrained}"));
+        }
+        for (name, Resident { most, last, .. }) in &self.resident {
+            line(format!("{:>8}  MiB at most, {} MiB in the end: {name}", most >> 20, last >> 20));
+        }
         line(String::new());
         for finding in &self.verdict.invariants {
             let verdict = if finding.holds() { "holds" } else { "BROKEN" };
@@ -92,6 +103,7 @@ impl Report {
         }
         let verdict = match self.verdict.first_breach() {
             None if self.holds() => "every promise was kept".to_owned(),
+            None if self.undone().is_empty() => "not every process ended in order".to_owned(),
             None => "not every fault was done".to_owned(),
             Some(finding) => format!("{} is broken", finding.name),
         };
@@ -103,6 +115,9 @@ impl Report {
     pub fn json(&self) -> Value {
         let named: BTreeMap<&str, u64> = self.faults.iter().map(|(fault, count)| (fault.name(), *count)).collect();
         let provider: BTreeMap<&str, u64> = self.provider.iter().copied().collect();
+        let mib = |resident: &Resident| json!({ "most": resident.most >> 20, "last": resident.last >> 20 });
+        let resident: BTreeMap<&str, Value> =
+            self.resident.iter().map(|(name, resident)| (name.as_str(), mib(resident))).collect();
         json!({
             "holds": self.holds(),
             "seed": self.seed,
@@ -112,6 +127,8 @@ impl Report {
             "faults": named,
             "faults_failed": self.failed,
             "faults_never_done": self.undone(),
+            "undrained": self.undrained,
+            "resident_mib": resident,
             "provider": provider,
             "counts": self.verdict.counts,
             "invariants": self.verdict.invariants,

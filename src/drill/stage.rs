@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use futures_util::future::join_all;
 use service::embedded::{Durability, Folder};
 use tokio::sync::Mutex;
 
@@ -163,10 +164,18 @@ impl Stage {
         secrets
     }
 
-    /// Drains all processes, then stops the servers.
-    pub async fn stop(&self) {
-        futures_util::future::join_all(self.actors.iter().map(|actor| actor.process.stop())).await;
+    /// Drains all processes, then stops the servers. Returns which of them did not end as told.
+    pub async fn stop(&self) -> Vec<String> {
+        let stopped =
+            join_all(self.actors.iter().map(async |actor| (actor.process.name(), actor.process.stop().await)));
+        let undrained = stopped.await.into_iter().filter_map(|(name, status)| match status {
+            Some(status) if status.success() => None,
+            Some(status) => Some(format!("{name}: {status}")),
+            None => Some(format!("{name}: it did not end")),
+        });
+        let undrained = undrained.collect();
         self.servers.stop().await;
+        undrained
     }
 
     fn logs(&self) -> Vec<PathBuf> {

@@ -42,11 +42,6 @@ pub enum Behaviour {
 }
 
 impl Behaviour {
-    /// Its name, for counts.
-    pub fn name(self) -> &'static str {
-        NAMES[self.index()]
-    }
-
     fn index(self) -> usize {
         match self {
             Self::Answer(_) => 0,
@@ -126,6 +121,11 @@ impl Provider {
     /// How often it did what.
     pub fn counts(&self) -> Vec<(&'static str, u64)> {
         NAMES.into_iter().zip(&self.shared.calls).map(|(name, count)| (name, count.load(Ordering::Relaxed))).collect()
+    }
+
+    /// How often it did this.
+    pub fn count(&self, behaviour: Behaviour) -> u64 {
+        self.shared.calls[behaviour.index()].load(Ordering::Relaxed)
     }
 
     /// How many requests wait for an answer, or for the rest of it.

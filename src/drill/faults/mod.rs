@@ -22,13 +22,18 @@ use crate::system::Role;
 use crate::system::provider::Behaviour;
 
 /// How long a process may take until it is ready again, before that is somebody else's finding.
-const BACK: Duration = Duration::from_secs(30);
+const BACK: Duration = Duration::from_secs(15);
 /// How long may pass until a stream that was lost has a block again.
 const FILLED: Duration = Duration::from_secs(20);
 /// Between two cuts of connections.
 const CUTS: Duration = Duration::from_millis(150);
-/// How long the provider takes when it is well.
-pub const WELL: Behaviour = Behaviour::Answer(Duration::from_millis(20));
+/// What the provider does when it is well: mostly fast.
+const WELL: [Behaviour; 4] = {
+    let fast = Behaviour::Answer(Duration::from_millis(20));
+    [fast, fast, fast, Behaviour::Answer(Duration::from_millis(400))]
+};
+/// How long a provider in trouble waits for somebody to feel it.
+const FELT: Duration = Duration::from_secs(20);
 /// So slow is a slow network, for each piece that goes through.
 const SLOW: (u64, u64) = (5, 60);
 
@@ -109,10 +114,10 @@ impl Faults {
     }
 
     /// Undoes everything: for when the schedule is over or given up.
-    pub async fn heal(&self) -> anyhow::Result<()> {
+    pub fn heal(&self) -> anyhow::Result<()> {
         self.stage.postgres.heal();
         self.stage.nats.heal();
-        self.stage.provider.set(WELL);
+        self.stage.provider.mix(0, &WELL);
         self.hang_ups.store(false, Ordering::SeqCst);
         for actor in &self.stage.actors {
             actor.process.thaw();
@@ -165,16 +170,16 @@ impl Faults {
                 self.network(Part::Nats, &self.stage.nats, step, &mut rng).await;
                 Ok(())
             }
-            Fault::ProviderTooMany => self.provider(step, &[WELL, Behaviour::TooMany]).await,
-            Fault::ProviderBroken => self.provider(step, &[WELL, Behaviour::Broken]).await,
-            Fault::ProviderHangs => self.provider(step, &[WELL, WELL, Behaviour::Hang]).await,
+            Fault::ProviderTooMany => self.provider(step, &[Behaviour::TooMany]).await,
+            Fault::ProviderBroken => self.provider(step, &[Behaviour::Broken]).await,
+            Fault::ProviderHangs => self.provider(step, &[Behaviour::Hang]).await,
             Fault::ProviderDrips => {
                 // One that ends in time, and one that does not.
-                let drips = [Duration::from_millis(2), Duration::from_millis(400)].map(Behaviour::Drip);
-                self.provider(step, &[WELL, drips[0], drips[1]]).await
+                let drips = [2, 400].map(|pause| Behaviour::Drip(Duration::from_millis(pause)));
+                self.provider(step, &drips).await
             }
-            Fault::ProviderCuts => self.provider(step, &[WELL, Behaviour::Cut]).await,
-            Fault::ProviderGarbage => self.provider(step, &[WELL, Behaviour::Garbage]).await,
+            Fault::ProviderCuts => self.provider(step, &[Behaviour::Cut]).await,
+            Fault::ProviderGarbage => self.provider(step, &[Behaviour::Garbage]).await,
             Fault::HangUps => {
                 self.hang_ups.store(true, Ordering::SeqCst);
                 sleep(step.lasts).await;
@@ -268,13 +273,21 @@ impl Faults {
         self.recorder.outage(part, step.fault.name(), None, is_silent, from);
     }
 
-    async fn provider(&self, step: &Step, behaviours: &[Behaviour]) -> anyhow::Result<()> {
+    /// Some of its answers are as bad as these. It goes on until at least one was: else nothing was done.
+    async fn provider(&self, step: &Step, bad: &[Behaviour]) -> anyhow::Result<()> {
         let _busy = self.provider.lock().await;
+        let provider = &self.stage.provider;
         let from = Instant::now();
-        self.stage.provider.mix(step.seed, behaviours);
+        let done = || bad.iter().map(|behaviour| provider.count(*behaviour)).sum::<u64>();
+        let before = done();
+        provider.mix(step.seed, &[&WELL[2..], bad].concat());
         sleep(step.lasts).await;
-        self.stage.provider.set(WELL);
+        while done() == before && from.elapsed() < step.lasts + FELT {
+            sleep(CUTS).await;
+        }
+        provider.mix(step.seed, &WELL);
         self.recorder.outage(Part::Provider, step.fault.name(), None, false, from);
+        anyhow::ensure!(done() > before, "nobody called the provider meanwhile");
         Ok(())
     }
 }

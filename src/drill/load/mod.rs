@@ -29,9 +29,9 @@ use crate::system::Role;
 /// How many people there are; the first is the admin.
 const PEOPLE: usize = 6;
 /// How many of them are busy at a time.
-const SEATS: u64 = 24;
+const SEATS: u64 = 28;
 /// How long one thinks before the next thing to do, in milliseconds.
-const THINKS: (u64, u64) = (20, 140);
+const THINKS: (u64, u64) = (20, 120);
 /// How often everybody logs in again: well before a token is over.
 const LOGIN: Duration = Duration::from_mins(10);
 

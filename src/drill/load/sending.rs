@@ -15,11 +15,13 @@ use crate::drill::record::{Kind, Outcome, Secret};
 
 /// How often a command is sent again that got no answer.
 const TRIES: u32 = 6;
+/// How often somebody cancels what they have just asked for.
+const CHANGES_MIND: f64 = 0.15;
 
 impl Load {
     /// Sends some command.
     pub(super) async fn send(&self, person: &Person, rng: &mut StdRng) {
-        let Some(order) = self.order(person, rng).await else { return };
+        let Some(order) = self.order(person, rng) else { return };
         let outcome = match rng.random_range(0..100) {
             _ if !order.is_valid => self.client.command(&order, rng).await,
             0..40 => self.client.command(&order, rng).await,
@@ -28,9 +30,17 @@ impl Load {
             _ => self.reused(&keyed(order.clone(), rng), rng).await,
         };
         self.learn(person, &order, &outcome);
+        if let (Kind::Execute, Outcome::Accepted { id, position, .. }) = (order.kind, outcome)
+            && rng.random_bool(CHANGES_MIND)
+        {
+            // Now it is queued or runs.
+            sleep(Duration::from_millis(rng.random_range(0..150))).await;
+            let cancel = orders::cancel(person, &Execution { id, owner: person.id, position }, rng);
+            self.until_answered(&keyed(cancel, rng), rng).await;
+        }
     }
 
-    async fn order(&self, person: &Person, rng: &mut StdRng) -> Option<Order> {
+    fn order(&self, person: &Person, rng: &mut StdRng) -> Option<Order> {
         let own = |prompt: &Prompt| prompt.owner == person.id;
         let seen = |prompt: &Prompt| prompt.owner == person.id || prompt.is_public || person.is_admin;
         let choice = rng.random_range(0..100);
@@ -144,7 +154,8 @@ impl Load {
         let Outcome::Accepted { id, version, position, .. } = *outcome else { return };
         match order.kind {
             Kind::Execute | Kind::Retry => {
-                self.world.execution(Execution { id, owner: self.owner(person, order), position })
+                let owner = self.owner(person, order);
+                self.world.execution(Execution { id, owner, position });
             }
             Kind::CreatePrompt => {
                 let is_public = order.body["is_public"] == true;

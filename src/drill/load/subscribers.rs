@@ -40,7 +40,7 @@ pub async fn run(url: &str, recorder: &Recorder, stop: &CancellationToken) {
             sleep(PAUSE).await;
         }
     };
-    let both = async { tokio::join!(in_order, at_once) };
+    let both = Box::pin(async { tokio::join!(in_order, at_once) });
     stop.run_until_cancelled(both).await;
 }
 

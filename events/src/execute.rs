@@ -89,6 +89,21 @@ pub async fn execute<A: Stream>(
     timeout(PATIENCE, attempt::<A>(store, id, command, call.into())).await.unwrap_or_else(late)
 }
 
+/// As [`execute`], without a key, decided first on what the caller knows of the thing already: a state that its own last
+/// command has left, or that was folded from an event that came by the bus. Nothing is loaded as long as the log has
+/// nothing newer: then the append is refused and the command decided again on what the log has, and so it is before a
+/// refusal or a command that changes nothing is believed. Returns also the state after the command.
+pub async fn execute_on<A: Stream>(
+    store: &Store,
+    id: Uuid,
+    known: Loaded<A>,
+    command: A::Command,
+    meta: Meta,
+) -> Result<(Receipt, Loaded<A>), Error<A::Error>> {
+    let late = |_| Err(StoreError::Unavailable(None).into());
+    timeout(PATIENCE, decided::<A>(store, id, Some(known), command, &meta.into())).await.unwrap_or_else(late)
+}
+
 async fn attempt<A: Stream>(
     store: &Store,
     id: Uuid,
@@ -100,27 +115,32 @@ async fn attempt<A: Stream>(
     {
         return Ok(receipt);
     }
-    let done = decided::<A>(store, id, command, &call).await;
+    let new = || Loaded { aggregate: A::default(), version: 0, position: 0 };
+    let done = decided::<A>(store, id, call.fresh.then(new), command, &call).await;
     // What refuses it may be what its own first request, in another process, has done meanwhile.
     if let (Err(Error::Refused(_) | Error::Stale { .. }), Some(key)) = (&done, &call.key)
         && let Some(receipt) = replay(store, key).await?
     {
         return Ok(receipt);
     }
-    done
+    done.map(|(receipt, _)| receipt)
 }
 
+/// The first try is on what is `known`, if anything is.
 async fn decided<A: Stream>(
     store: &Store,
     id: Uuid,
+    mut known: Option<Loaded<A>>,
     command: A::Command,
     call: &Call,
-) -> Result<Receipt, Error<A::Error>> {
-    for attempt in 0..TRIES {
-        let Loaded { mut aggregate, version, position } = if call.fresh && attempt == 0 {
-            Loaded { aggregate: A::default(), version: 0, position: 0 }
-        } else {
-            store.load::<A>(id).await?
+) -> Result<(Receipt, Loaded<A>), Error<A::Error>> {
+    for _ in 0..TRIES {
+        let guess = known.take();
+        // Of what is new there is nothing to be read.
+        let may_be_old = guess.as_ref().is_some_and(|guess| guess.version > 0);
+        let Loaded { mut aggregate, version, position } = match guess {
+            Some(guess) => guess,
+            None => store.load::<A>(id).await?,
         };
         if let Some(expected) = call.expected
             && expected != version
@@ -130,9 +150,15 @@ async fn decided<A: Stream>(
                 return Err(Error::Stale { expected, actual: version });
             }
         }
-        let events = decide(&mut aggregate, command.clone()).await.map_err(Error::Refused)?;
+        let events = match decide(&mut aggregate, command.clone()).await {
+            Ok(events) if events.is_empty() && may_be_old => continue,
+            Ok(events) => events,
+            Err(_) if may_be_old => continue,
+            Err(refusal) => return Err(Error::Refused(refusal)),
+        };
         if events.is_empty() {
-            return Ok(Receipt { id, version, position, replayed: false });
+            let receipt = Receipt { id, version, position, replayed: false };
+            return Ok((receipt, Loaded { aggregate, version, position }));
         }
         let claims: Vec<Claim> = events.iter().flat_map(crate::Fact::claims).collect();
         let append = Append {
@@ -147,7 +173,10 @@ async fn decided<A: Stream>(
             key: call.key.clone(),
         };
         match store.append(append).await? {
-            Ok(at) => return Ok(Receipt { id, version: at.version, position: at.position, replayed: false }),
+            Ok(at) => {
+                let receipt = Receipt { id, version: at.version, position: at.position, replayed: false };
+                return Ok((receipt, Loaded { aggregate, version: at.version, position: at.position }));
+            }
             Err(Refused::Version) => {}
             Err(Refused::Claim) => {
                 if let Some(claim) = store.taken(&claims).await? {
@@ -158,7 +187,8 @@ async fn decided<A: Stream>(
                 if let Some(key) = &call.key
                     && let Some(receipt) = replay(store, key).await?
                 {
-                    return Ok(receipt);
+                    let known = Loaded { aggregate, version: receipt.version, position: receipt.position };
+                    return Ok((receipt, known));
                 }
             }
         }

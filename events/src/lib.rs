@@ -17,7 +17,7 @@ pub mod prompt;
 pub mod refusal;
 pub mod store;
 
-pub use execute::{Call, Error, Receipt, execute};
+pub use execute::{Call, Error, Receipt, execute, execute_on};
 pub use fact::{Claim, Fact, Stream};
 pub use refusal::{Class, Refusal};
 pub use store::{Key, Meta, Recorded, Secret, Store};

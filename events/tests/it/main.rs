@@ -7,6 +7,7 @@ mod forms;
 mod framework;
 mod golden;
 mod keys;
+mod known;
 mod ledger;
 mod lost_answers;
 mod model;

@@ -10,9 +10,9 @@ mod running;
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use events::{
-    Error, Meta, Receipt, Recorded, Store,
-    execution::{Command, Event, Execution, Request},
-    store::StoreError,
+    Error, Meta, Recorded, Store,
+    execution::{Command, Event, Execution, Request, Status},
+    store::{Loaded, StoreError},
 };
 use futures_util::StreamExt as _;
 use nats::{Bus, jobs::Verdict};
@@ -46,29 +46,25 @@ pub struct Executions {
     running: Running,
 }
 
-/// What the log says after a start.
-enum Started {
-    /// This is ours to run.
-    Attempt { attempt: u32, stop: bool },
-    /// It has ended with the start, in this state.
-    Ended(&'static str),
-    /// Somebody else has it, or has ended it.
-    Over,
-}
-
 impl Executions {
     /// Runs executions with these providers, under the name `worker`; one call may take as long as `limit`.
     pub fn new(store: Store, providers: Arc<Providers>, worker: String, limit: Duration) -> Self {
         Self { store, providers, worker, limit, running: Running::default() }
     }
 
-    /// Starts, calls, and writes the outcome.
-    async fn execute(&self, event: &Recorded, request: &Request, entry: &Entry) -> Verdict {
+    /// Starts, calls, and writes the outcome. The request is the execution's first event, so on the usual way nothing has to
+    /// be read: what else has happened to it is found by the log, which then takes no start.
+    async fn execute(&self, event: &Recorded, request: Box<Request>, entry: &Entry) -> Verdict {
         let id = event.id;
         let meta = Meta::following(event);
+        let requested = Loaded {
+            aggregate: Execution { request: Some(request.clone()), ..Execution::default() },
+            version: event.version,
+            position: event.position,
+        };
         let start = Command::Start { worker: self.worker.clone() };
-        let receipt = match events::execute::<Execution>(&self.store, id, start, meta.clone()).await {
-            Ok(receipt) => receipt,
+        let started = match events::execute_on(&self.store, id, requested, start, meta.clone()).await {
+            Ok((_, started)) => started,
             Err(Error::Refused(refusal)) => {
                 tracing::debug!(%refusal, "nothing to run");
                 return Verdict::Done;
@@ -78,44 +74,21 @@ impl Executions {
                 return Verdict::Later(SOON);
             }
         };
-        let (attempt, stop) = match self.started(id, receipt).await {
-            Started::Attempt { attempt, stop } => (attempt, stop),
-            Started::Ended(status) => {
-                outcome::count_end(request, status);
-                tracing::info!(status, "execution ended instead of another attempt");
-                return Verdict::Done;
-            }
-            Started::Over => return Verdict::Done,
-        };
+        if started.aggregate.status != Status::Running {
+            let status = started.aggregate.status.name();
+            outcome::count_end(&request, status);
+            tracing::info!(status, "execution ended instead of another attempt");
+            return Verdict::Done;
+        }
+        let attempt = started.aggregate.attempt;
         tracing::info!(attempt, "execution started");
-        if stop {
-            entry.stop.cancel();
-        }
         let began = Instant::now();
-        let ended = self.call(request, entry).await;
+        let ended = self.call(&request, entry).await;
         let took = began.elapsed();
-        let command = outcome::command(attempt, request, ended, took, self.limit, &price::TABLE);
-        outcome::count_call(request, &command, took);
-        self.write(id, request, command, meta, took).await;
+        let command = outcome::command(attempt, &request, ended, took, self.limit, &price::TABLE);
+        outcome::count_call(&request, &command, took);
+        self.write(id, started, &request, command, meta, took).await;
         Verdict::Done
-    }
-
-    /// What our start came to. The call that follows is not to be repeated for a read that fails: it is read until it can
-    /// be read.
-    async fn started(&self, id: Uuid, receipt: Receipt) -> Started {
-        let history = retry("the execution cannot be read back", || self.store.stream("execution", id)).await;
-        let (ours, later): (Vec<_>, Vec<_>) =
-            history.iter().filter(|event| event.version >= receipt.version).partition(|e| e.version == receipt.version);
-        match ours.first().map(|event| event.decode()) {
-            Some(Ok(Event::ExecutionStarted { attempt, .. })) => {
-                let stop = later.iter().any(|event| event.kind == "execution_cancel_requested");
-                let over = later.iter().any(|event| event.kind != "execution_cancel_requested");
-                if over { Started::Over } else { Started::Attempt { attempt, stop } }
-            }
-            Some(Ok(Event::ExecutionFailed { .. })) => Started::Ended("failed"),
-            Some(Ok(Event::ExecutionCancelled { .. })) => Started::Ended("cancelled"),
-            _ => Started::Over,
-        }
     }
 
     /// One call, until it ends, its time is over, or somebody wants it stopped.
@@ -132,11 +105,26 @@ impl Executions {
 
     /// Writes the outcome, for as long as it takes: an answer that was paid for is not thrown away because the database is
     /// away. A refusal means that another outcome stands.
-    async fn write(&self, id: Uuid, request: &Request, mut command: Command, meta: Meta, took: Duration) {
+    async fn write(
+        &self,
+        id: Uuid,
+        started: Loaded<Execution>,
+        request: &Request,
+        mut command: Command,
+        meta: Meta,
+        took: Duration,
+    ) {
         let mut pauses = pauses();
+        let mut known = Some(started);
         loop {
-            let error = match events::execute::<Execution>(&self.store, id, command.clone(), meta.clone()).await {
-                Ok(_) => {
+            let written = match known.take() {
+                Some(known) => {
+                    events::execute_on(&self.store, id, known, command.clone(), meta.clone()).await.map(drop)
+                }
+                None => events::execute::<Execution>(&self.store, id, command.clone(), meta.clone()).await.map(drop),
+            };
+            let error = match written {
+                Ok(()) => {
                     let (status, code) = outcome::status(&command);
                     outcome::count_end(request, status);
                     tracing::info!(status, code, seconds = took.as_secs_f64(), "execution ended");
@@ -195,7 +183,7 @@ impl Job for Executions {
         telemetry::continue_trace(&span, event.meta.traceparent.as_deref());
         async {
             match event.decode::<Event>() {
-                Ok(Event::ExecutionRequested { request }) => self.execute(&event, &request, &entry).await,
+                Ok(Event::ExecutionRequested { request }) => self.execute(&event, request, &entry).await,
                 Ok(_) => Verdict::Done,
                 Err(error) => {
                     tracing::error!(error = chain(&error), "a request cannot be read by this version");
@@ -221,21 +209,6 @@ impl Job for Executions {
             }
             sleep(SOON).await;
         }
-    }
-}
-
-/// Tries until it succeeds: for what must not be given up as long as the process lives.
-async fn retry<T, F>(what: &str, attempt: impl Fn() -> F) -> T
-where
-    F: Future<Output = Result<T, StoreError>>,
-{
-    let mut pauses = pauses();
-    loop {
-        match attempt().await {
-            Ok(value) => return value,
-            Err(error) => tracing::warn!(error = chain(&error), "{what} yet"),
-        }
-        sleep(pauses.next().unwrap_or(PAUSES.1)).await;
     }
 }
 

@@ -8,7 +8,12 @@ use events::{
 };
 use nats::jobs::Verdict;
 use serde_json::json;
-use service::{embedded::Durability, telemetry, testkit};
+use service::{
+    db::{self, Kind},
+    embedded::Durability,
+    telemetry,
+    testkit::{self, Database},
+};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::method};
@@ -237,7 +242,8 @@ async fn a_cancel_that_no_worker_heard_still_decides_the_outcome_and_is_billed()
 #[tokio::test]
 async fn an_answer_outlives_a_restart_of_the_database_and_is_not_asked_for_again() {
     let server = testkit::own_postgres(Durability::Off).await;
-    let log = Log::on(testkit::database_on(&server).await);
+    let database = testkit::database_on(&server).await;
+    let log = Log::on(database.clone());
     let upstream = Upstream::start().await;
     let event = log.request(request("openai", "m", "Hello")).await;
     let worker = worker(&log, &upstream.url());
@@ -254,6 +260,8 @@ async fn an_answer_outlives_a_restart_of_the_database_and_is_not_asked_for_again
     drop(vacant);
     server.restart().await.unwrap();
     assert_eq!(work.await.unwrap(), Verdict::Done);
+    // Connections from before are no good to look with.
+    let log = Log::on(Database { pool: db::pool(&database.url, Kind::Workers).unwrap(), ..database });
     assert_eq!(log.kinds(event.id).await, ["execution_started", "execution_succeeded"]);
     assert_eq!(log.last(event.id).await["result"], "Hi");
     server.stop().await;

@@ -54,8 +54,8 @@ pub enum Outcome {
 
 /// Applies `batch`, which follows on `from` without a gap, and moves the checkpoint, in one transaction.
 ///
-/// The checkpoint's row is locked first, so that of two projectors of one name one waits, then finds that the other was
-/// there.
+/// The checkpoint's row is moved first, and locked with that, so that of two projectors of one name one waits, then finds
+/// that the other was there.
 pub async fn apply<P: Projection>(pool: &PgPool, from: Checkpoint, batch: &[Arc<Recorded>]) -> Result<Outcome, Error> {
     let Some(to) = follow(from, batch)? else { return Ok(Outcome::Applied(from)) };
     let mut concerned = Vec::with_capacity(batch.len());
@@ -64,45 +64,47 @@ pub async fn apply<P: Projection>(pool: &PgPool, from: Checkpoint, batch: &[Arc<
             concerned.push(Arc::clone(event));
         }
     }
+    let epoch = batch.last().map_or(0, |last| last.epoch);
+    if concerned.is_empty() {
+        let moved = advance(&mut *pool.acquire().await?, P::NAME, from, to, epoch).await?;
+        return Ok(if moved { Outcome::Applied(to) } else { Outcome::Superseded });
+    }
     let mut tx = pool.begin().await?;
-    if !lock(&mut tx, P::NAME, from).await? {
+    if !advance(&mut tx, P::NAME, from, to, epoch).await? {
         return Ok(Outcome::Superseded);
     }
     if plant::planted(plant::CHECKPOINT) {
-        advance(&mut tx, P::NAME, from, to, batch).await?;
         tx.commit().await?;
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         tx = pool.begin().await?;
     }
-    if !concerned.is_empty() {
-        P::apply(&mut tx, &concerned).await?;
-    }
-    advance(&mut tx, P::NAME, from, to, batch).await?;
+    P::apply(&mut tx, &concerned).await?;
     tx.commit().await?;
     Ok(Outcome::Applied(to))
 }
 
-/// Moves the checkpoint; one that was moved already stays.
+/// Moves the checkpoint and locks its row to the end of the transaction; false, and nothing is moved, if it is not where it
+/// was read to be.
 async fn advance(
     tx: &mut PgConnection,
     name: &str,
     from: Checkpoint,
     to: Checkpoint,
-    batch: &[Arc<Recorded>],
-) -> Result<(), Error> {
-    let epoch = batch.last().map_or(0, |last| last.epoch);
-    sqlx::query!(
+    epoch: i32,
+) -> Result<bool, Error> {
+    let moved = sqlx::query!(
         "update checkpoint set position = $3, epoch = $4, event_id = $5, updated_at = now()
-         where name = $1 and position = $2",
+         where name = $1 and position = $2 and event_id is not distinct from $6",
         name,
         from.position,
         to.position,
         epoch,
-        to.event_id
+        to.event_id,
+        from.event_id
     )
     .execute(tx)
     .await?;
-    Ok(())
+    Ok(moved.rows_affected() == 1)
 }
 
 /// Where `batch` leads from `from`; nowhere if it is empty.
@@ -113,12 +115,4 @@ fn follow(from: Checkpoint, batch: &[Arc<Recorded>]) -> Result<Option<Checkpoint
         }
     }
     Ok(batch.last().map(|last| Checkpoint { position: last.position, event_id: Some(last.event_id) }))
-}
-
-/// Locks the checkpoint's row to the end of the transaction; false if it is not where it was read to be.
-async fn lock(tx: &mut PgConnection, name: &str, at: Checkpoint) -> Result<bool, Error> {
-    let row = sqlx::query!("select position, event_id from checkpoint where name = $1 for update", name)
-        .fetch_optional(tx)
-        .await?;
-    Ok(row.is_some_and(|row| row.position == at.position && row.event_id == at.event_id))
 }

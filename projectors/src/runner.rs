@@ -10,6 +10,7 @@ use nats::{
 };
 use service::telemetry;
 use sqlx::PgPool;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
@@ -23,6 +24,8 @@ use crate::{
 const BATCH: usize = 2000;
 /// About the most bytes of events in one transaction, so that large answers do not pile up in memory as statements.
 const BATCH_BYTES: usize = 16 << 20;
+/// How long a projection gathers events that do not concern it.
+const LULL: Duration = Duration::from_millis(50);
 /// How old an event may be to be traced.
 const NEW: TimeDelta = TimeDelta::minutes(1);
 /// How long a second projector waits before it looks whether the first still works.
@@ -121,7 +124,16 @@ impl<P: Projection> Runner<P> {
                 none.insert(Place { at, reader: self.feed.reader(at.position) })
             }
         };
-        Ok(place.reader.next(BATCH).await?)
+        let mut batch = place.reader.next(BATCH).await?;
+        // What concerns other projections alone moves nothing but the checkpoint, which can wait for more of it.
+        let until = Instant::now() + LULL;
+        while batch.len() < BATCH && !batch.iter().any(|event| P::STREAMS.contains(&event.stream.as_str())) {
+            match timeout_at(until, place.reader.next(BATCH - batch.len())).await {
+                Ok(more) => batch.extend(more?),
+                Err(_) => break,
+            }
+        }
+        Ok(batch)
     }
 
     async fn apply(&mut self, mut batch: &[Arc<Recorded>]) -> Result<Turn, Error> {

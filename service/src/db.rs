@@ -59,6 +59,11 @@ impl Kind {
         }
     }
 
+    /// Whether transactions are begun on its connections; the others are only asked single statements.
+    fn has_transactions(self) -> bool {
+        matches!(self, Self::Workers | Self::Projectors)
+    }
+
     /// How long to wait for a connection, a new one or one that is in use.
     fn acquire_timeout(self) -> Duration {
         Duration::from_secs(if self == Self::Health { 1 } else { 3 })
@@ -68,8 +73,9 @@ impl Kind {
 /// A pool for this use on the server at `url`. Only a malformed URL is an error here. Needs a Tokio runtime.
 ///
 /// sqlx 0.9 leaves the transaction of a cancelled `begin` open, and the next borrower's writes would be lost in it (its
-/// issue 4393): therefore each connection is rolled back as it comes back. `client_min_messages` keeps the server from
-/// warning each time that there was nothing to roll back.
+/// issue 4393): therefore each connection of a kind that begins transactions is rolled back as it comes back.
+/// `client_min_messages` keeps the server from warning each time that there was nothing to roll back. (sqlx asks every
+/// connection that comes back whether it lives, so one whose query was cancelled is not handed out half used.)
 pub fn pool(url: &str, kind: Kind) -> Result<PgPool, sqlx::Error> {
     let options: PgConnectOptions = url.parse()?;
     let options = options.application_name(kind.application_name()).options([
@@ -83,7 +89,7 @@ pub fn pool(url: &str, kind: Kind) -> Result<PgPool, sqlx::Error> {
         .max_connections(kind.size())
         .acquire_timeout(kind.acquire_timeout())
         .idle_timeout(Duration::from_mins(5))
-        // The rollback has shown that the connection lives; only one that lay idle is asked again.
+        // It has shown as it came back that it lives; only one that lay idle is asked again.
         .test_before_acquire(false)
         .before_acquire(|connection, meta| {
             Box::pin(async move {
@@ -93,9 +99,11 @@ pub fn pool(url: &str, kind: Kind) -> Result<PgPool, sqlx::Error> {
                 Ok(true)
             })
         })
-        .after_release(|connection, _| {
+        .after_release(move |connection, _| {
             Box::pin(async move {
-                connection.execute("rollback").await?;
+                if kind.has_transactions() {
+                    connection.execute("rollback").await?;
+                }
                 Ok(true)
             })
         })

@@ -100,6 +100,7 @@ proptest! {
             let rows: Vec<i64> = (1..below).rev().take(limit + 1).collect();
             let page = Page::of(rows, limit, |row| *row).unwrap();
             prop_assert!(page.items.len() <= limit && (page.next_cursor.is_none() || page.items.len() == limit));
+            prop_assert!(at.is_none() || !page.items.is_empty(), "a cursor leads to something");
             seen.extend(page.items);
             let Some(next) = page.next_cursor else { break };
             (at, top) = (Some(next), top + more);

@@ -80,9 +80,9 @@ impl History {
             .collect()
     }
 
-    /// The position of the last event that was taken.
-    pub fn position(&self) -> i64 {
-        self.position
+    /// Events that are taken from now on stand after `position`: others are there already.
+    pub fn go_on_after(&mut self, position: i64) {
+        self.position = position;
     }
 
     fn next(&mut self) -> anyhow::Result<Recorded> {

@@ -1,0 +1,5 @@
+//! How cost grows.
+
+fn main() -> std::process::ExitCode {
+    benches::growth::main()
+}

@@ -1,6 +1,0 @@
-//! The append.
-
-/// Runs it.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
-}

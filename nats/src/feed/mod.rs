@@ -5,15 +5,20 @@
 //! want an event passes it over, and moves on all the same.
 
 mod course;
+mod shelf;
 mod tail;
 mod window;
 
-use std::sync::{Arc, RwLock};
+use std::sync::{
+    Arc, RwLock,
+    atomic::{AtomicU64, Ordering},
+};
 
 use events::{Recorded, Store, store::Identity};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use shelf::{Asked, Shelf};
 use tail::Tail;
 use window::Window;
 
@@ -35,6 +40,8 @@ pub struct Feed {
 struct Shared {
     store: Store,
     window: RwLock<Window>,
+    shelf: Shelf,
+    readers: AtomicU64,
 }
 
 impl Feed {
@@ -45,7 +52,12 @@ impl Feed {
         bus: Bus,
         soft: CancellationToken,
     ) -> (Self, impl Future<Output = Result<(), Error>> + Send + use<>) {
-        let shared = Arc::new(Shared { store, window: RwLock::new(Window::new(WINDOW)) });
+        let shared = Arc::new(Shared {
+            store,
+            window: RwLock::new(Window::new(WINDOW)),
+            shelf: Shelf::new(),
+            readers: AtomicU64::new(0),
+        });
         let (sender, receiver) = watch::channel(0);
         let tail = Tail {
             shared: shared.clone(),
@@ -68,6 +80,7 @@ impl Feed {
     /// A reader of all events after the position `after`.
     pub fn reader(&self, after: i64) -> Reader {
         Reader {
+            number: self.shared.readers.fetch_add(1, Ordering::Relaxed),
             shared: self.shared.clone(),
             tail: self.tail.clone(),
             position: after,
@@ -84,6 +97,7 @@ impl Feed {
 
 /// One who reads the feed, at a speed of its own.
 pub struct Reader {
+    number: u64,
     shared: Arc<Shared>,
     tail: watch::Receiver<i64>,
     position: i64,
@@ -118,6 +132,7 @@ impl Reader {
                     return Err(Error::Ahead { position: self.position, head });
                 }
             }
+            self.shared.shelf.leave(self.number);
             self.tail.changed().await.map_err(|_| Error::Ended)?;
         }
     }
@@ -133,9 +148,20 @@ impl Reader {
             window.after(self.position, max)
         };
         if let Some(events) = in_window {
+            self.shared.shelf.leave(self.number);
+            return Ok(events);
+        }
+        let asked = Asked { reader: self.number, position: self.position, last: self.last };
+        if let Some(events) = self.shared.shelf.next(&self.shared.store, asked, max).await? {
             return Ok(events);
         }
         let (events, _) = self.pages.next(&self.shared.store, self.position, self.last, max).await?;
         Ok(events.into_iter().map(Arc::new).collect())
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.shared.shelf.leave(self.number);
     }
 }

@@ -78,8 +78,10 @@ pub fn main(settings: Settings) -> ExitCode {
 }
 
 async fn enter(settings: Settings) -> ExitCode {
-    let folder = settings.folder.clone().unwrap_or_else(|| crate::system::scratch("drill"));
     let seed = settings.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
+    // Not where the next run of anything clears up: what a failed drill left is wanted.
+    let own = || std::env::temp_dir().join(format!("daybook-drill-{seed}-{}", std::process::id()));
+    let folder = settings.folder.clone().unwrap_or_else(own);
     eprintln!(
         "daybook drill --seed {seed}, {:.1} minutes, in {}",
         settings.minutes.as_secs_f64() / 60.0,
@@ -166,6 +168,7 @@ async fn drill(settings: &Settings, seed: u64, folder: &Path) -> anyhow::Result<
         planned: schedule.counts(),
         failed: faults.failed(),
         provider: stage.provider.counts(),
+        holes: record.holes,
         resident: record.resident,
         seconds: begin.elapsed().as_secs_f64(),
         undrained: stage.stop().await,

@@ -37,6 +37,8 @@ pub struct Record {
     pub readings: Vec<Reading>,
     /// What each subscriber of the bus received, in the order in which it came.
     pub subscribers: Vec<Subscriber>,
+    /// How often the ordered subscriber was given a later message than the next, and asked anew.
+    pub holes: u64,
     /// What was seen of executions by server-sent events.
     pub watched: Vec<Watched>,
     /// What must never appear in an event, a message, a log line or a read model.

@@ -30,6 +30,8 @@ pub struct Report {
     pub provider: Vec<(&'static str, u64)>,
     /// The memory of each process.
     pub resident: BTreeMap<String, Resident>,
+    /// How often the ordered subscriber had to ask anew, because the next message was missing.
+    pub holes: u64,
     /// The processes that did not end in order when they were told to, in the end.
     pub undrained: Vec<String>,
     /// How long it took in all, from the first fault on.
@@ -71,6 +73,10 @@ impl Report {
         for (name, count) in &self.provider {
             line(format!("{count:>8}  provider calls: {name}"));
         }
+        line(format!(
+            "{:>8}  times that a subscriber was given a later message than the next, and asked anew",
+            self.holes
+        ));
         for (name, count) in &self.verdict.counts {
             line(format!("{count:>8}  {name}"));
         }
@@ -127,6 +133,7 @@ impl Report {
             "faults": named,
             "faults_failed": self.failed,
             "faults_never_done": self.undone(),
+            "holes": self.holes,
             "undrained": self.undrained,
             "resident_mib": resident,
             "provider": provider,

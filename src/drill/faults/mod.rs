@@ -33,7 +33,7 @@ const WELL: [Behaviour; 4] = {
     [fast, fast, fast, Behaviour::Answer(Duration::from_millis(400))]
 };
 /// How long a provider in trouble waits for somebody to feel it.
-const FELT: Duration = Duration::from_secs(20);
+const FELT: Duration = Duration::from_secs(10);
 /// So slow is a slow network, for each piece that goes through.
 const SLOW: (u64, u64) = (5, 60);
 

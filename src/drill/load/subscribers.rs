@@ -51,13 +51,17 @@ pub fn position(recorder: &Recorder) -> u64 {
     ordered.and_then(|subscriber| subscriber.heard.last()).map_or(0, |heard| heard.position)
 }
 
-/// By position: goes on after the last that it has, in whatever stream holds the events now.
+/// By position: goes on after the last that it has, in whatever stream holds the events now. As any program must that is
+/// not to miss anything, it takes the next sequence and no other: a stream that was damaged inside skips what it has lost
+/// in silence, until the relay makes it anew; and the library's ordered consumer, made anew before its first message,
+/// begins at 1.
 async fn ordered(url: &str, recorder: &Recorder, place: usize) -> anyhow::Result<()> {
     let jetstream = jetstream::new(connect(url).await?);
     loop {
+        sleep(PAUSE).await;
         let name = jetstream.stream_by_subject("events.>").await?;
         let stream = jetstream.get_stream(&name).await?;
-        let next = recorder.note().subscribers[place].heard.last().map_or(1, |heard| heard.position + 1);
+        let mut next = recorder.note().subscribers[place].heard.last().map_or(1, |heard| heard.position + 1);
         let deliver_policy = DeliverPolicy::ByStartSequence { start_sequence: next };
         let consumer = stream.create_consumer(OrderedConfig { deliver_policy, ..OrderedConfig::default() }).await?;
         let mut messages = consumer.messages().await?;
@@ -65,10 +69,18 @@ async fn ordered(url: &str, recorder: &Recorder, place: usize) -> anyhow::Result
             match timeout(SILENCE, messages.next()).await {
                 Ok(Some(Ok(message))) => {
                     let info = message.info().map_err(|error| anyhow::anyhow!("{error}"))?;
-                    let (stream, sequence) = (Some(info.stream.to_owned()), Some(info.stream_sequence));
-                    if let Some(heard) = heard(&message.subject, message.headers.as_ref(), stream, sequence) {
-                        recorder.note().subscribers[place].heard.push(heard);
+                    let (stream, sequence) = (Some(info.stream.to_owned()), info.stream_sequence);
+                    if sequence < next {
+                        continue;
                     }
+                    if sequence > next {
+                        recorder.note().holes += 1;
+                        break;
+                    }
+                    let heard = heard(&message.subject, message.headers.as_ref(), stream, Some(sequence));
+                    let heard = heard.context("a message without its headers")?;
+                    next += 1;
+                    recorder.note().subscribers[place].heard.push(heard);
                 }
                 // A subscriber need not know why: it asks anew.
                 Ok(_) => break,

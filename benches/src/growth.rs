@@ -51,7 +51,7 @@ struct Growth {
 
 impl Growth {
     /// Adds the cost of `what` at a size.
-    fn add(&mut self, what: &'static str, at: String, unit: &'static str, cost: f64, n: usize) -> anyhow::Result<()> {
+    fn add(&mut self, what: &'static str, at: &str, unit: &'static str, cost: f64, n: usize) -> anyhow::Result<()> {
         let smallest = self.first.iter().find(|(name, _)| *name == what).map(|(_, cost)| *cost);
         if smallest.is_none() {
             self.first.push((what, cost));

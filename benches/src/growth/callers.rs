@@ -23,7 +23,7 @@ pub(super) async fn measure(growth: &mut Growth) -> anyhow::Result<()> {
             pool.close().await;
             server.drop(database).await?;
         }
-        growth.add("append, by callers", callers.to_string(), "µs/command", median(&mut costs), done)?;
+        growth.add("append, by callers", &callers.to_string(), "µs/command", median(&mut costs), done)?;
     }
     server.stop().await
 }

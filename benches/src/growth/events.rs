@@ -41,15 +41,15 @@ pub(super) async fn measure(growth: &mut Growth, sizes: [usize; 3]) -> anyhow::R
             place.fill(&mut history, SOME).await?;
             costs.push(place.project(projectors::NAMES, SOME).await?);
         }
-        growth.add("catch-up, at the end of", at.clone(), "µs/event", median(&mut costs), SOME * ROUNDS)?;
+        growth.add("catch-up, at the end of", &at, "µs/event", median(&mut costs), SOME * ROUNDS)?;
 
         let mut costs = Vec::new();
         for _ in 0..ROUNDS {
             costs.push(place.relay(SOME).await?);
         }
-        growth.add("relay, at the end of", at.clone(), "µs/event", median(&mut costs), SOME * ROUNDS)?;
+        growth.add("relay, at the end of", &at, "µs/event", median(&mut costs), SOME * ROUNDS)?;
 
-        growth.add("load of an execution, out of", at.clone(), "µs", load(&place, &commands).await?, LOADS)?;
+        growth.add("load of an execution, out of", &at, "µs", load(&place, &commands).await?, LOADS)?;
 
         let mut costs = Vec::new();
         let mut done = 0;
@@ -58,7 +58,7 @@ pub(super) async fn measure(growth: &mut Growth, sizes: [usize; 3]) -> anyhow::R
             costs.push(1e6 / outcome.rate);
             done += outcome.acknowledged;
         }
-        growth.add("append, at the end of", at, "µs/command", median(&mut costs), done)?;
+        growth.add("append, at the end of", &at, "µs/command", median(&mut costs), done)?;
     }
     commands.close().await;
     place.stop().await

@@ -13,7 +13,7 @@ pub(super) async fn measure(growth: &mut Growth, count: usize) -> anyhow::Result
             costs.push(place.project(names, count).await?);
         }
         let at = format!("{} of {} events", names.len(), short(count));
-        growth.add("catch-up, by projections", at, "µs/event", median(&mut costs), count * 3)?;
+        growth.add("catch-up, by projections", &at, "µs/event", median(&mut costs), count * 3)?;
     }
     place.stop().await
 }

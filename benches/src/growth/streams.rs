@@ -53,10 +53,10 @@ pub(super) async fn measure(growth: &mut Growth) -> anyhow::Result<()> {
         for n in 0..LOADS {
             events += store.stream("thing", ids[n * 7919 % ids.len()]).await?.len();
         }
-        growth.add("load, by streams", at.clone(), "µs/event", each(begin, events), events)?;
+        growth.add("load, by streams", &at, "µs/event", each(begin, events), events)?;
         let version = i32::try_from(EVENTS / streams)?;
         let cost = appends(&store, ids, version).await?;
-        growth.add("append, by streams", at, "µs/event", cost, APPENDS)?;
+        growth.add("append, by streams", &at, "µs/event", cost, APPENDS)?;
         place.stop().await?;
     }
     Ok(())

@@ -11,7 +11,7 @@ use rust_decimal::Decimal;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Draft, foundation::Foundation, id, mix, new};
+use super::{Draft, foundation, id, mix, new};
 
 /// What ids are of.
 const EXECUTION: u64 = 6;
@@ -56,8 +56,8 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) fn new(number: u64, foundation: &Foundation) -> Self {
-        let (user, prompt) = foundation.of(mix(number) >> 8);
+    pub(super) fn new(number: u64) -> Self {
+        let (user, prompt) = foundation::behind(mix(number) >> 8);
         let (trace, span) = (id(CORRELATION, number).as_u128(), mix(number));
         let meta = Meta {
             actor: Some(user),

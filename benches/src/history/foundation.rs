@@ -14,16 +14,16 @@ use uuid::Uuid;
 
 use super::{Draft, id, new};
 
-pub(super) const USERS: u64 = 20;
+const USERS: u64 = 20;
 const SPECIALTIES: u64 = 5;
 const SUB_SPECIALTIES: u64 = 20;
-pub(super) const PROMPTS: u64 = 50;
+const PROMPTS: u64 = 50;
 
 /// What ids are of.
-pub(super) const USER: u64 = 1;
+const USER: u64 = 1;
 const SPECIALTY: u64 = 2;
 const SUB_SPECIALTY: u64 = 3;
-pub(super) const PROMPT: u64 = 4;
+const PROMPT: u64 = 4;
 const EVENT: u64 = 5;
 
 /// The events of all that, one after another.
@@ -43,11 +43,6 @@ impl Foundation {
             traceparent: Some(traceparent),
         };
         Self { given: 0, meta: Arc::new(meta) }
-    }
-
-    /// The user and the prompt of the nth execution.
-    pub(super) fn of(&self, n: u64) -> (Uuid, Uuid) {
-        (id(USER, n % USERS), id(PROMPT, n % PROMPTS))
     }
 
     pub(super) fn next(&mut self) -> anyhow::Result<Option<Draft>> {
@@ -75,6 +70,11 @@ impl Foundation {
         self.given += 1;
         Ok(Some(Draft { stream, id, version: 1, scope, new, meta: self.meta.clone() }))
     }
+}
+
+/// The user and the prompt of an execution with this number.
+pub(super) fn behind(n: u64) -> (Uuid, Uuid) {
+    (id(USER, n % USERS), id(PROMPT, n % PROMPTS))
 }
 
 /// How far `n` is into `count` things that come after the first `before`.

@@ -112,7 +112,7 @@ impl History {
         let longest = if self.open.len() < OPEN { None } else { self.open.pop_front() };
         let mut run = longest.unwrap_or_else(|| {
             self.begun += 1;
-            Run::new(self.begun, &self.foundation)
+            Run::new(self.begun)
         });
         let before = run.status();
         let draft = run.next()?;

@@ -38,7 +38,7 @@ pub use verdict::{Finding, Verdict};
 /// Between two looks at what does not hold yet.
 const PAUSE: Duration = Duration::from_millis(300);
 /// How long one look may take.
-const LOOK: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_mins(1);
 
 /// What is audited.
 pub(crate) struct Scene<'a> {

@@ -86,9 +86,10 @@ async fn now(scene: &Scene<'_>, found: &mut Finding) -> anyhow::Result<u64> {
 /// What another owns cannot be changed, either: it is not even there.
 async fn changed(scene: &Scene<'_>, asker: &User, path: &str, found: &mut Finding) -> anyhow::Result<()> {
     let url = format!("{}{path}", scene.target.command_url);
-    let request = match path.contains("/executions/") {
-        true => scene.http.post(format!("{url}/cancel")).json(&json!({})),
-        false => scene.http.patch(url).json(&json!({ "title": "another's" })),
+    let request = if path.contains("/executions/") {
+        scene.http.post(format!("{url}/cancel")).json(&json!({}))
+    } else {
+        scene.http.patch(url).json(&json!({ "title": "another's" }))
     };
     let status = request.bearer_auth(&asker.token).send().await?.status().as_u16();
     found.check(status == 404, || format!("{} tried to change {path} and was answered {status}", asker.email));

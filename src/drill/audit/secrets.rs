@@ -50,7 +50,7 @@ impl<'a> Wanted<'a> {
         for Secret { what, text } in secrets {
             let index = wanted.what.len();
             wanted.what.push(what);
-            let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+            let hex = text.bytes().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
             for form in [text, &hex, &BASE64_STANDARD_NO_PAD.encode(text)] {
                 wanted.needles.add(form, index).with_context(|| format!("{what} cannot be looked for"))?;
             }

@@ -69,7 +69,7 @@ pub fn api(parts: Parts, lifecycle: &Lifecycle) -> QueryApi {
     lifecycle.spawn("waiting room of queries", waiters.clone().run(bus.clone()));
     let probe = probe::of(pool.clone(), bus);
     let reading = Reading { pool, store, waiters };
-    let contexts = (Identity(reading.clone()), Catalog(reading.clone()), Prompts(reading.clone()), Executions(reading));
+    let contexts = (Identity(reading.clone()), Catalog(reading.clone()), Prompts(reading.clone()), Executions::new(reading));
     let service = OpenApiService::new(contexts, "Daybook", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
     QueryApi { spec: service.spec(), routes: Route::new().nest("/", service), probe }
 }

@@ -1,5 +1,6 @@
 //! Executions: a caller's own; an admin's are all.
 
+mod gathered;
 mod history;
 mod live;
 mod row;
@@ -19,6 +20,7 @@ use crate::{
     reading::{Reading, more_than, one},
     time::Time,
 };
+use gathered::Gathered;
 use history::{Answer, History};
 use row::{Execution, Failure, Status, execution};
 
@@ -26,7 +28,17 @@ use row::{Execution, Failure, Status, execution};
 pub const PROJECTION: &str = "execution";
 
 /// The queries about executions.
-pub struct Executions(pub Reading);
+pub struct Executions {
+    reading: Reading,
+    gathered: Gathered,
+}
+
+impl Executions {
+    /// What they are answered from.
+    pub fn new(reading: Reading) -> Self {
+        Self { gathered: Gathered::new(reading.pool.clone()), reading }
+    }
+}
 
 #[OpenApi(tag = "Context::Execution")]
 impl Executions {
@@ -53,8 +65,8 @@ impl Executions {
     ) -> Result<Read<Page<Execution>>, Problem> {
         let (limit, below) = (http::limit(limit.0)?, http::place::<Uuid>(cursor.as_deref())?);
         let (below, status) = (below.unwrap_or(Uuid::max()), status.0.map(Status::name));
-        let floor = self.0.reach(PROJECTION, min_position.0).await?;
-        let page = self.0.page(
+        let floor = self.reading.reach(PROJECTION, min_position.0).await?;
+        let page = self.reading.page(
             PROJECTION,
             floor,
             limit,
@@ -70,7 +82,7 @@ impl Executions {
                         prompt_id.0,
                         more_than(limit)
                     )
-                    .fetch_all(&self.0.pool)
+                    .fetch_all(&self.reading.pool)
                     .await;
                 }
                 execution!(
@@ -82,7 +94,7 @@ impl Executions {
                 more_than(limit),
                 caller.id
             )
-                .fetch_all(&self.0.pool)
+                .fetch_all(&self.reading.pool)
                 .await
             },
         );
@@ -106,7 +118,7 @@ impl Executions {
         #[oai(name = "If-None-Match")] if_none_match: Header<Option<String>>,
     ) -> Result<Response<Read<Execution>>, Problem> {
         let wait = http::prefer_wait(prefer.as_deref());
-        let floor = self.0.reach(PROJECTION, min_position.0).await?;
+        let floor = self.reading.reach(PROJECTION, min_position.0).await?;
         let row = match wait {
             Some(wait) => self.when_ended(id.0, &caller, wait).await?,
             None => self.find(id.0, &caller).await?,
@@ -136,13 +148,13 @@ impl Executions {
         min_position: Query<Option<i64>>,
         #[oai(name = "If-None-Match")] if_none_match: Header<Option<String>>,
     ) -> Result<Answer, Problem> {
-        self.0.reach(PROJECTION, min_position.0).await?;
+        self.reading.reach(PROJECTION, min_position.0).await?;
         if wants_stream(accept.as_deref()) {
-            return live::stream(&self.0, id.0, &caller, last_event_id.as_deref()).await;
+            return live::stream(&self.reading, id.0, &caller, last_event_id.as_deref()).await;
         }
         let limit = http::limit(limit.0.or(Some(100)))?;
         let after = http::place::<i32>(cursor.as_deref())?.unwrap_or(0);
-        let History { events, position } = history::of(&self.0, id.0, &caller).await?;
+        let History { events, position } = history::of(&self.reading, id.0, &caller).await?;
         let rows = events.into_iter().filter(|event| event.version > after).take(limit + 1).collect();
         let page = Page::of(rows, limit, |event| event.version)?;
         Ok(Answer::List(Read::new(&page, position, if_none_match.as_deref())))
@@ -150,23 +162,23 @@ impl Executions {
 }
 
 impl Executions {
-    async fn find(&self, id: Uuid, caller: &Caller) -> Result<Option<Execution>, sqlx::Error> {
-        execution!("id = $1 and ($3 or user_id = $2)", id, caller.id, caller.is_admin())
-            .fetch_optional(&self.0.pool)
-            .await
+    /// The execution, if the caller may see it.
+    async fn find(&self, id: Uuid, caller: &Caller) -> Result<Option<Execution>, Problem> {
+        let found = self.gathered.find(id).await?;
+        Ok(found.filter(|row| caller.is_admin() || row.user_id == caller.id))
     }
 
     /// The execution when it has ended, or as it is when the time is over.
     async fn when_ended(&self, id: Uuid, caller: &Caller, wait: Duration) -> Result<Option<Execution>, Problem> {
         // First a place in the room, then the look: what happens between the two is not missed.
-        let mut watch = self.0.waiters.watch(id)?;
+        let mut watch = self.reading.waiters.watch(id)?;
         let row = self.find(id, caller).await?;
         if row.as_ref().is_some_and(|row| row.finished_at.is_some()) {
             return Ok(row);
         }
         let owner = (!caller.is_admin()).then_some(caller.id);
         watch.ended(owner, wait).await;
-        Ok(self.find(id, caller).await?)
+        self.find(id, caller).await
     }
 }
 

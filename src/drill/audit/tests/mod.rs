@@ -66,9 +66,9 @@ const TAMPERINGS: [(&str, &str, &str); 18] = [
 
 #[tokio::test]
 async fn each_place_that_was_tampered_with_is_named() {
-    let audits = futures_util::future::join_all(TAMPERINGS.map(|(tampering, ..)| audited(tampering))).await;
-    for ((tampering, invariant, said), found) in TAMPERINGS.into_iter().zip(audits) {
-        let found = found.into_iter().find(|found| found.name == invariant).unwrap();
+    // One after the other: so many logins at once take longer than a pool waits, on a busy machine.
+    for (tampering, invariant, said) in TAMPERINGS {
+        let found = audited(tampering).await.into_iter().find(|found| found.name == invariant).unwrap();
         assert!(!found.holds(), "{tampering}: {found:#?}");
         assert!(found.breaches.iter().any(|breach| breach.contains(said)), "{tampering}: {found:#?}");
     }

@@ -4,6 +4,7 @@
 //! Who waits for what is not there yet waits in [`waiters`].
 
 mod catalog;
+mod deadline;
 mod execution;
 mod identity;
 mod probe;
@@ -15,7 +16,7 @@ pub mod waiters;
 
 use events::Store;
 use nats::Bus;
-use poem::Route;
+use poem::{EndpointExt as _, Route};
 use poem_openapi::{OpenApiService, Tags};
 use service::{http::Probe, lifecycle::Lifecycle};
 use sqlx::PgPool;
@@ -71,5 +72,7 @@ pub fn api(parts: Parts, lifecycle: &Lifecycle) -> QueryApi {
     let reading = Reading { pool, store, waiters };
     let contexts = (Identity(reading.clone()), Catalog(reading.clone()), Prompts(reading.clone()), Executions::new(reading));
     let service = OpenApiService::new(contexts, "Daybook", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
-    QueryApi { spec: service.spec(), routes: Route::new().nest("/", service), probe }
+    let spec = service.spec();
+    let routes = Route::new().nest("/", Route::new().nest("/", service).around(deadline::keep));
+    QueryApi { spec, routes, probe }
 }

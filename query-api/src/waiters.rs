@@ -27,7 +27,7 @@ use crate::{catalog, execution, identity, prompt};
 /// How often the checkpoints are read while somebody waits and no message comes.
 const EVERY: Duration = Duration::from_millis(250);
 /// How long a request waits for a position.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub const PATIENCE: Duration = Duration::from_secs(5);
 /// The most who wait at a time in one process.
 const MOST: usize = 10_000;
 

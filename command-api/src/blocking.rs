@@ -1,17 +1,22 @@
 //! Work that would hold up the runtime's threads: done on threads of its own, a little at a time, with a bounded queue.
+//!
+//! The threads stay the same: memory that such work takes for a moment (19 MiB for a password) stays with the allocator's
+//! arena of its thread, and a pool that grows and shrinks would keep that of every thread it ever had.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
+        mpsc,
     },
+    thread,
     time::Duration,
 };
 
 use service::http::Problem;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    task::spawn_blocking,
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     time::timeout,
 };
 use tracing::Span;
@@ -19,30 +24,55 @@ use tracing::Span;
 /// How long work waits for a place, so that a client hears within 5 s that there is none.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// A few places to work at, and a bounded queue before them.
+type Work = Box<dyn FnOnce() + Send>;
+
+/// A few threads to work on, and a bounded queue before them. The threads end when this is dropped.
 pub struct Blocking {
+    threads: mpsc::Sender<Work>,
     places: Arc<Semaphore>,
     waiting: AtomicUsize,
     queue: usize,
 }
 
+/// The work panicked; the panic itself was logged.
+#[derive(Debug, thiserror::Error)]
+#[error("work on a thread of its own panicked")]
+struct Panicked;
+
 impl Blocking {
-    /// `places` at a time, `queue` waiting.
+    /// `places` at a time, `queue` waiting. Like any start of a thread it panics where the system has none left.
     pub fn new(places: usize, queue: usize) -> Self {
-        Self { places: Arc::new(Semaphore::new(places)), waiting: AtomicUsize::new(0), queue }
+        let (threads, work) = mpsc::channel::<Work>();
+        let work = Arc::new(Mutex::new(work));
+        for _ in 0..places {
+            let work = Arc::clone(&work);
+            thread::spawn(move || {
+                loop {
+                    let next = work.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                    let Ok(next) = next else { return };
+                    // Who waits for it hears that nothing came of it.
+                    let _ = catch_unwind(AssertUnwindSafe(next));
+                }
+            });
+        }
+        Self { threads, places: Arc::new(Semaphore::new(places)), waiting: AtomicUsize::new(0), queue }
     }
 
-    /// Does `work` on a blocking thread; 503 with `Retry-After` when too much waits already.
+    /// Does `work` on one of the threads; 503 with `Retry-After` when too much waits already.
     ///
     /// The place is taken until the work is done, also when nobody waits for it any more.
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
         let place = self.place().await?;
         let span = Span::current();
+        let (done, answer) = oneshot::channel();
         let work = move || {
             let _place = place;
-            span.in_scope(work)
+            // Nobody may wait for it any more.
+            let _ = done.send(span.in_scope(work));
         };
-        spawn_blocking(work).await.map_err(Problem::internal)
+        // Where the threads are gone, the answer is, too.
+        let _ = self.threads.send(Box::new(work));
+        answer.await.map_err(|_| Problem::internal(Panicked))
     }
 
     async fn place(&self) -> Result<OwnedSemaphorePermit, Problem> {
@@ -105,6 +135,8 @@ mod tests {
         assert_eq!(second.await.expect("a place"), 2);
         assert!(first.await.expect("no panic").is_ok());
         assert_eq!(blocking.run(|| 4).await.expect("room again"), 4);
+        assert_eq!(blocking.run(|| panic!("as a defect would")).await.map(|()| 0).expect_err("nothing").status(), 500);
+        assert_eq!(blocking.run(|| 5).await.expect("the thread is still there"), 5);
     }
 
     async fn futures_poll<F: Future>(mut future: std::pin::Pin<&mut F>) -> Option<F::Output> {

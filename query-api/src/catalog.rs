@@ -4,6 +4,7 @@ use poem_openapi::{
     Object, OpenApi,
     param::{Header, Path, Query},
 };
+use serde::Serialize;
 use service::http::{self, Caller, Page, Problem, Read};
 use uuid::Uuid;
 
@@ -20,9 +21,10 @@ pub const PROJECTION: &str = "catalog";
 pub struct Catalog(pub Reading);
 
 /// A specialty, such as cardiology.
-#[derive(Debug, Clone, PartialEq, Eq, Object)]
+#[derive(Debug, Clone, PartialEq, Eq, Object, Serialize)]
 pub struct Specialty {
     #[oai(skip)]
+    #[serde(skip)]
     at: i64,
     /// The specialty.
     id: Uuid,
@@ -51,9 +53,10 @@ impl Placed for Specialty {
 }
 
 /// A part of a specialty.
-#[derive(Debug, Clone, PartialEq, Eq, Object)]
+#[derive(Debug, Clone, PartialEq, Eq, Object, Serialize)]
 pub struct SubSpecialty {
     #[oai(skip)]
+    #[serde(skip)]
     at: i64,
     /// The sub-specialty.
     id: Uuid,

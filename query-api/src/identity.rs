@@ -4,6 +4,7 @@ use poem_openapi::{
     Object, OpenApi,
     param::{Header, Query},
 };
+use serde::Serialize;
 use service::http::{Caller, Problem, Read};
 use uuid::Uuid;
 
@@ -20,10 +21,11 @@ pub const PROJECTION: &str = "identity";
 pub struct Identity(pub Reading);
 
 /// A user.
-#[derive(Debug, Clone, PartialEq, Eq, Object)]
+#[derive(Debug, Clone, PartialEq, Eq, Object, Serialize)]
 #[oai(rename = "UserAccount")]
 pub struct User {
     #[oai(skip)]
+    #[serde(skip)]
     at: i64,
     /// The user.
     id: Uuid,

@@ -70,7 +70,8 @@ pub fn api(parts: Parts, lifecycle: &Lifecycle) -> QueryApi {
     lifecycle.spawn("waiting room of queries", waiters.clone().run(bus.clone()));
     let probe = probe::of(pool.clone(), bus);
     let reading = Reading { pool, store, waiters };
-    let contexts = (Identity(reading.clone()), Catalog(reading.clone()), Prompts(reading.clone()), Executions::new(reading));
+    let contexts =
+        (Identity(reading.clone()), Catalog(reading.clone()), Prompts(reading.clone()), Executions::new(reading));
     let service = OpenApiService::new(contexts, "Daybook", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
     let spec = service.spec();
     let routes = Route::new().nest("/", Route::new().nest("/", service).around(deadline::keep));

@@ -4,6 +4,7 @@ use poem_openapi::{
     Object, OpenApi,
     param::{Header, Path, Query},
 };
+use serde::Serialize;
 use serde_json::Value;
 use service::http::{self, Caller, Page, Problem, Read};
 use uuid::Uuid;
@@ -21,9 +22,10 @@ pub const PROJECTION: &str = "prompt";
 pub struct Prompts(pub Reading);
 
 /// A prompt as it is now.
-#[derive(Debug, Clone, PartialEq, Object)]
+#[derive(Debug, Clone, PartialEq, Object, Serialize)]
 pub struct Prompt {
     #[oai(skip)]
+    #[serde(skip)]
     at: i64,
     /// The prompt.
     id: Uuid,
@@ -62,9 +64,10 @@ impl Placed for Prompt {
 }
 
 /// A version of a prompt, which never changes.
-#[derive(Debug, Clone, PartialEq, Object)]
+#[derive(Debug, Clone, PartialEq, Object, Serialize)]
 pub struct PromptVersion {
     #[oai(skip)]
+    #[serde(skip)]
     at: i64,
     /// The prompt.
     id: Uuid,

@@ -47,7 +47,7 @@ impl Reading {
         fetch: impl Fn() -> F,
     ) -> Result<Read<Page<T>>, Problem>
     where
-        T: Placed + Type + ParseFromJSON + ToJSON,
+        T: Placed + Type + ParseFromJSON + ToJSON + Serialize,
         C: Serialize,
         F: Future<Output = Result<Vec<T>, sqlx::Error>> + Send,
     {
@@ -70,7 +70,11 @@ impl Reading {
 }
 
 /// The answer with one thing, or 404.
-pub fn one<T: Placed + ToJSON>(row: Option<T>, floor: i64, if_none_match: Option<&str>) -> Result<Read<T>, Problem> {
+pub fn one<T: Placed + ToJSON + Serialize>(
+    row: Option<T>,
+    floor: i64,
+    if_none_match: Option<&str>,
+) -> Result<Read<T>, Problem> {
     let row = row.ok_or_else(Problem::not_found)?;
     above(floor, row.at())?;
     Ok(Read::new(&row, row.at(), if_none_match))

@@ -7,6 +7,7 @@ use poem_openapi::{
     registry::{MetaSchemaRef, Registry},
     types::{ParseFromJSON, ParseResult, ToJSON, Type},
 };
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 /// A moment, as PostgreSQL keeps it.
@@ -41,9 +42,21 @@ impl Type for Time {
     }
 }
 
+impl Time {
+    fn text(self) -> String {
+        self.0.to_rfc3339_opts(SecondsFormat::Micros, true)
+    }
+}
+
 impl ToJSON for Time {
     fn to_json(&self) -> Option<Value> {
-        Some(self.0.to_rfc3339_opts(SecondsFormat::Micros, true).into())
+        Some(self.text().into())
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text())
     }
 }
 

@@ -7,6 +7,7 @@ use poem_openapi::{
     payload::EventStream,
     registry::{MetaResponse, MetaResponses, Registry},
 };
+use serde::Serialize;
 use serde_json::Value;
 use service::http::{Caller, Page, Problem, Read};
 use uuid::Uuid;
@@ -17,7 +18,7 @@ use crate::{reading::Reading, time::Time};
 const STREAM: &str = "execution";
 
 /// An event.
-#[derive(Debug, Clone, PartialEq, Object)]
+#[derive(Debug, Clone, PartialEq, Object, Serialize)]
 #[oai(rename = "ExecutionEvent")]
 #[expect(clippy::struct_field_names, reason = "the words of the contract")]
 pub struct Event {

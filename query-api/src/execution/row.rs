@@ -1,7 +1,7 @@
 //! An execution as it reads.
 
 use poem_openapi::{Enum, Object};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sqlx::{Database, Decode, Postgres, Type, error::BoxDynError, types::Json};
 use uuid::Uuid;
@@ -35,7 +35,7 @@ impl Status {
 }
 
 /// What went wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Object, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Object, Serialize, Deserialize)]
 #[oai(rename = "ExecutionError")]
 pub struct Failure {
     /// A stable name of it.
@@ -61,10 +61,11 @@ impl<'r> Decode<'r, Postgres> for Failure {
 }
 
 /// A run of a prompt.
-#[derive(Debug, Clone, PartialEq, Object)]
+#[derive(Debug, Clone, PartialEq, Object, Serialize)]
 #[expect(clippy::struct_field_names, reason = "the words of the contract")]
 pub struct Execution {
     #[oai(skip)]
+    #[serde(skip)]
     pub(super) at: i64,
     /// The execution.
     pub(super) id: Uuid,

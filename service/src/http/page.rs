@@ -10,7 +10,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::Problem;
 
 /// A part of a list.
-#[derive(Debug, Clone, Object)]
+#[derive(Debug, Clone, Object, Serialize)]
 pub struct Page<T: Type + ParseFromJSON + ToJSON> {
     /// The items, newest first unless said otherwise.
     pub items: Vec<T>,

@@ -2,12 +2,19 @@
 //! stream, projector, waiting room, API.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use daybook::system::provider::Behaviour;
+use daybook::system::provider::{Behaviour, Provider};
+use events::execution::Request;
+use events::model::{Message, Parameters, Role};
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection as _, Executor as _};
+use tokio::task::JoinSet;
+use uuid::Uuid;
+use workers::config::Providers as Settings;
+use workers::provider::Providers;
 
 use crate::harness::{Figure, Floor, Report, case, interleaved, median, run};
 use crate::load::{Done, Stage};
@@ -20,6 +27,8 @@ const ROUNDS: usize = 3;
 const ONE_BY_ONE: usize = 60;
 /// How long a round of many callers lasts.
 const ROUND: Duration = Duration::from_secs(3);
+/// How long the provider is called by itself in a round.
+const ALONE: Duration = Duration::from_secs(2);
 /// How long a model takes to answer, where it takes any time.
 const DELAY: Duration = Duration::from_millis(50);
 /// Callers of the case with a delay.
@@ -47,6 +56,9 @@ async fn bench() -> anyhow::Result<()> {
 /// One execution after another, without a model's delay, beside the commits that it cannot do without.
 async fn one_caller(stage: &Stage) -> anyhow::Result<Figure> {
     stage.provider.set(Behaviour::Answer(Duration::ZERO));
+    let mut connection = PgConnection::connect(&stage.database_url()).await?;
+    connection.execute("create table commits (id bigserial primary key, data text)").await?;
+    connection.close().await?;
     let submit = stage.caller.submit();
     let [ours, theirs] = interleaved(
         ROUNDS,
@@ -63,8 +75,7 @@ async fn one_caller(stage: &Stage) -> anyhow::Result<Figure> {
             }),
             case("four commits, ms", || async {
                 let mut connection = PgConnection::connect(&stage.database_url()).await?;
-                connection.execute("create table if not exists commits (id bigserial primary key, data text)").await?;
-                let data = "x".repeat(300);
+                                let data = "x".repeat(300);
                 let mut times = Vec::with_capacity(ONE_BY_ONE);
                 for _ in 0..ONE_BY_ONE {
                     let start = Instant::now();
@@ -117,17 +128,21 @@ async fn many_callers(stage: &Stage) -> anyhow::Result<Figure> {
     })
 }
 
-/// More callers than can be served, without a model's delay.
+/// More callers than can be served, without a model's delay, beside what the provider serves to as many of the workers'
+/// clients when nothing else is done.
 async fn saturated(stage: &Stage) -> anyhow::Result<Figure> {
     stage.provider.set(Behaviour::Answer(Duration::ZERO));
     let done = AtomicUsize::new(0);
-    let [ours] = interleaved(
+    let [ours, theirs] = interleaved(
         ROUNDS,
-        [case("saturated, executions/s", || async {
-            let Done { executions, rate } = stage.caller.throughput(SATURATING, ROUND).await?;
-            done.fetch_add(executions, Ordering::Relaxed);
-            Ok(rate)
-        })],
+        [
+            case("saturated, executions/s", || async {
+                let Done { executions, rate } = stage.caller.throughput(SATURATING, ROUND).await?;
+                done.fetch_add(executions, Ordering::Relaxed);
+                Ok(rate)
+            }),
+            case("the provider alone, calls/s", || calls(&stage.provider)),
+        ],
     )
     .await?;
     Ok(Figure {
@@ -135,10 +150,49 @@ async fn saturated(stage: &Stage) -> anyhow::Result<Figure> {
         unit: "executions/s",
         ours,
         reference: "the provider alone, through the workers' client".to_owned(),
-        theirs: None,
+        theirs: Some(theirs),
         n: done.into_inner(),
         floor: None,
     })
+}
+
+/// How many calls a second the provider answers to the client that workers have.
+async fn calls(provider: &Provider) -> anyhow::Result<f64> {
+    let providers = Arc::new(Providers::new(&Settings {
+        openai_base_url: Some(provider.url()),
+        openai_api_key: Some("sk-of-the-benches".to_owned().into()),
+        ..Settings::default()
+    })?);
+    let request = Arc::new(Request {
+        user_id: Uuid::nil(),
+        prompt_id: Uuid::nil(),
+        prompt_version: 1,
+        variables: serde_json::Value::Null,
+        messages: vec![Message { role: Role::User, content: "A patient of 54 years asks something.".to_owned() }],
+        llm_provider: "openai".to_owned(),
+        model: "gpt-4o-mini".to_owned(),
+        parameters: Parameters::default(),
+        retry_of: None,
+    });
+    let start = Instant::now();
+    let mut tasks = JoinSet::new();
+    for _ in 0..SATURATING {
+        let (providers, request) = (providers.clone(), request.clone());
+        tasks.spawn(async move {
+            let mut calls = 0.0;
+            while start.elapsed() < ALONE {
+                let answer = providers.answer(&request).await;
+                anyhow::ensure!(answer.is_ok(), "the provider did not answer well");
+                calls += 1.0;
+            }
+            anyhow::Ok(calls)
+        });
+    }
+    let mut calls = 0.0;
+    while let Some(done) = tasks.join_next().await {
+        calls += done??;
+    }
+    Ok(calls / start.elapsed().as_secs_f64())
 }
 
 fn milliseconds(time: Duration) -> f64 {

@@ -61,7 +61,11 @@ async fn bench() -> anyhow::Result<()> {
     let data = home.join("up");
     let mut command = command(&this_program()?, false);
     command.arg("up").env("DATABASE_URL", postgres.url()).env("NATS_URL", format!("nats://{}", nats.addr()));
-    command.env("HTTP_ADDR", "127.0.0.1:0").env("DAYBOOK_DATA", &data).env("LOG_FORMAT", "json").env("RUST_LOG", "info");
+    command
+        .env("HTTP_ADDR", "127.0.0.1:0")
+        .env("DAYBOOK_DATA", &data)
+        .env("LOG_FORMAT", "json")
+        .env("RUST_LOG", "info");
     command.envs(settings(&provider));
     let child = Child::spawn(command, &home.join("up.log"))?;
     let http = ready(&data.join("endpoints.json"), &child).await?;

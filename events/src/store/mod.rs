@@ -11,6 +11,7 @@ mod group;
 mod hash;
 mod ledger;
 mod lines;
+mod load;
 mod read;
 mod recorded;
 mod writer;
@@ -108,6 +109,7 @@ impl From<sqlx::Error> for StoreError {
 #[derive(Clone)]
 pub struct Store {
     reads: PgPool,
+    loads: load::Loads,
     writer: writer::Queue,
     head: Arc<watch::Sender<i64>>,
 }
@@ -123,7 +125,8 @@ impl Store {
     pub fn open(reads: PgPool, connect: PgConnectOptions, options: &Options) -> (Self, Writer) {
         let head = Arc::new(watch::Sender::new(0));
         let (writer, tasks) = writer::start(connect, options, &head);
-        (Self { reads, writer, head }, tasks)
+        let loads = load::Loads::through(reads.clone());
+        (Self { reads, loads, writer, head }, tasks)
     }
 
     /// Appends one command's events, all or none. The append goes on when its caller vanishes.
@@ -142,7 +145,7 @@ impl Store {
     /// The same log, with the same writer, read through another pool: no part of a process starves another of connections.
     #[must_use]
     pub fn through(&self, reads: PgPool) -> Self {
-        Self { reads, ..self.clone() }
+        Self { loads: load::Loads::through(reads.clone()), reads, ..self.clone() }
     }
 
     /// The pool that reads go through.

@@ -4,7 +4,7 @@ use futures_util::TryStreamExt as _;
 use sqlx::{Row as _, postgres::PgRow};
 use uuid::Uuid;
 
-use super::{Key, Meta, Recorded, Store, StoreError, append::Appended};
+use super::{Key, Meta, Recorded, Store, StoreError, append::Appended, recorded::decode};
 use crate::{Claim, Stream};
 
 /// An aggregate as it stands in the log.
@@ -49,10 +49,10 @@ impl Store {
     /// The aggregate `id`, folded from its events.
     pub async fn load<A: Stream>(&self, id: Uuid) -> Result<Loaded<A>, StoreError> {
         let mut loaded = Loaded { aggregate: A::default(), version: 0, position: 0 };
-        for event in self.stream(A::TYPE, id).await? {
-            loaded.aggregate.apply(event.decode()?);
-            loaded.version = event.version;
-            loaded.position = event.position;
+        for past in self.loads.load(A::TYPE, id).await? {
+            loaded.aggregate.apply(decode(past.position, &past.kind, &past.data)?);
+            loaded.version = past.version;
+            loaded.position = past.position;
         }
         Ok(loaded)
     }

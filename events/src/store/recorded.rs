@@ -67,16 +67,17 @@ pub struct Recorded {
 impl Recorded {
     /// The event as its context's type. An unknown kind or form is an error, never skipped.
     pub fn decode<E: Fact>(&self) -> Result<E, StoreError> {
-        let tagged = format!(r#"{{"kind":"{}","data":{}}}"#, self.kind, self.data);
-        serde_json::from_str(&tagged).map_err(|source| StoreError::Undecodable {
-            position: self.position,
-            kind: self.kind.clone(),
-            source,
-        })
+        decode(self.position, &self.kind, &self.data)
     }
 
     /// About what it weighs in memory, in bytes.
     pub fn weight(&self) -> usize {
         self.data.len() + 512
     }
+}
+
+/// The event of this kind and payload as its context's type.
+pub(super) fn decode<E: Fact>(position: i64, kind: &str, data: &str) -> Result<E, StoreError> {
+    let tagged = format!(r#"{{"kind":"{kind}","data":{data}}}"#);
+    serde_json::from_str(&tagged).map_err(|source| StoreError::Undecodable { position, kind: kind.to_owned(), source })
 }

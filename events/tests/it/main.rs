@@ -9,6 +9,7 @@ mod golden;
 mod keys;
 mod known;
 mod ledger;
+mod loads;
 mod lost_answers;
 mod model;
 mod outages;

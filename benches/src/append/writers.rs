@@ -46,7 +46,8 @@ pub fn main(writer: &Writer) -> ExitCode {
 async fn write(Writer { url, callers }: &Writer) -> anyhow::Result<()> {
     let log = Ours::open(&db::pool(url, Kind::Commands)?);
     println!("ready");
-    BufReader::new(tokio::io::stdin()).lines().next_line().await?.context("nobody said go")?;
+    let go = tokio::task::spawn_blocking(|| std::io::stdin().lines().next()).await?;
+    go.context("nobody said go")??;
     let done = Load { callers: *callers, ..Load::default() }.run(&log).await?;
     println!("{} {}", done.acknowledged, done.rate);
     Ok(())

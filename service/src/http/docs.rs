@@ -1,6 +1,6 @@
 //! The `OpenAPI` document of a process and its two readers (Swagger UI, `ReDoc`), all from the binary itself.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use poem::{Endpoint, IntoResponse, Response, Route, endpoint::make_sync, get, web::Html};
 use poem_openapi::OpenApiService;
@@ -181,30 +181,33 @@ fn references(value: &Value, names: &mut Vec<String>) {
 
 /// Adds `/openapi.json`, `/docs` and `/redoc` for a (merged) document. Nothing is loaded from elsewhere.
 pub fn docs(route: Route, document: &str) -> Route {
-    let empty = OpenApiService::new((), "", "");
-    let (blank, swagger, redoc) = (empty.spec(), empty.swagger_ui_html(), empty.redoc_html());
+    let document: Arc<str> = document.into();
+    let page = |html: fn(&Blank) -> String| {
+        let document = Arc::clone(&document);
+        // Megabytes that hardly anybody asks for: they are put together when somebody does, and not kept.
+        get(serve(move || Html(reader(&document, html)).into_response()))
+    };
+    let (swagger, redoc) = (page(Blank::swagger_ui_html), page(Blank::redoc_html));
+    let json = serve(move || Response::builder().content_type("application/json").body(document.to_string()));
+    route.at("/openapi.json", get(json)).at("/docs", swagger).at("/redoc", redoc)
+}
+
+/// An API without anything in it, which has the readers.
+type Blank = OpenApiService<(), ()>;
+
+/// The page of a reader, with this document in it.
+fn reader(document: &str, html: fn(&Blank) -> String) -> String {
+    let blank = Blank::new((), "", "");
     // Inside a script element `</` would end it.
     let embedded = document.replace("</", "<\\/");
-    let page = |html: String| {
-        let html: String = html
-            .replacen(&blank, &embedded, 1)
-            .lines()
-            .filter(|line| !line.contains("fonts.googleapis"))
-            .fold(String::new(), |mut page, line| {
-                page.push_str(line);
-                page.push('\n');
-                page
-            });
-        serve(move || Html(html.clone()).into_response())
-    };
-    let json = document.to_owned();
-    route
-        .at(
-            "/openapi.json",
-            get(serve(move || Response::builder().content_type("application/json").body(json.clone()))),
-        )
-        .at("/docs", get(page(swagger)))
-        .at("/redoc", get(page(redoc)))
+    let mut page = String::new();
+    for line in html(&blank).replacen(&blank.spec(), &embedded, 1).lines() {
+        if !line.contains("fonts.googleapis") {
+            page.push_str(line);
+            page.push('\n');
+        }
+    }
+    page
 }
 
 fn serve(answer: impl Fn() -> Response + Send + Sync + 'static) -> impl Endpoint<Output = Response> {

@@ -18,6 +18,7 @@ use poem_openapi::{
     param::{Header, Path, Query},
     payload::PlainText,
 };
+use serde::Serialize;
 use serde_json::{Value, json};
 use service::http::{
     self, App, Body, Caller, Chassis, Check, Faults, Origins, Page, Problem, Read, Readiness, Tokens, Trace,
@@ -65,7 +66,7 @@ impl Check for Thing {
 }
 
 /// All of it optional.
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 struct Reason {
     reason: Option<String>,
 }

@@ -75,7 +75,7 @@ async fn one_caller(stage: &Stage) -> anyhow::Result<Figure> {
             }),
             case("four commits, ms", || async {
                 let mut connection = PgConnection::connect(&stage.database_url()).await?;
-                                let data = "x".repeat(300);
+                let data = "x".repeat(300);
                 let mut times = Vec::with_capacity(ONE_BY_ONE);
                 for _ in 0..ONE_BY_ONE {
                     let start = Instant::now();

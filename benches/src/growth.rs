@@ -25,7 +25,7 @@ pub fn main() -> ExitCode {
     if asked("all") {
         run("growth, all", body([50_000, 500_000, 5_000_000]))
     } else if asked("small") {
-        run("growth, small", body([5000, 50_000, 500_000]))
+        run("growth, small", body([50_000, 200_000, 500_000]))
     } else {
         if std::env::args().skip(1).all(|argument| argument.starts_with('-') || argument == "growth") {
             eprintln!("growth takes minutes and gigabytes: cargo bench --bench growth -- all (or small)");

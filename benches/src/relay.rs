@@ -1,9 +1,10 @@
 //! From the log into `JetStream`.
 //!
-//! Ours is the product's relay over a log of 200,000 events: it reads them from PostgreSQL, turns them into messages, has
-//! each refused that does not follow its predecessor, and checks each acknowledgement. The reference has the same messages
-//! in memory before the clock starts, publishes them with as many in flight to an equal stream, and counts
-//! acknowledgements. Each round of either has a stream of its own, and is right only if every event is in it.
+//! Ours is the product's relay over a log of 200,000 events: it reads them from PostgreSQL, turns them into messages, and
+//! checks each acknowledgement. The reference has the very same messages in memory before the clock starts, with all their
+//! headers (also those that make the server refuse what does not follow its predecessor), publishes them with as many in
+//! flight to an equal stream, and counts acknowledgements. Each round of either has a stream of its own, and is right only
+//! if every event is in it.
 
 mod raw;
 

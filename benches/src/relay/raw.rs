@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use async_nats::{
-    Client, ConnectOptions, ServerAddr,
+    Client, ConnectOptions, ServerAddr, header,
     jetstream::{
         self,
         stream::{Config, DiscardPolicy, RetentionPolicy, StorageType},
@@ -39,8 +39,8 @@ pub(super) async fn clear(urls: &Urls) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Publishes `messages`, so many in flight, to a new stream that is kept as ours is; the seconds from the first message to
-/// the last acknowledgement.
+/// Publishes `messages`, so many in flight, to a new stream that is kept as ours is, with all the headers that they have
+/// there; the seconds from the first message to the last acknowledgement.
 pub(super) async fn publish(urls: &Urls, name: &str, messages: Vec<Message>, in_flight: usize) -> anyhow::Result<f64> {
     let client = connect(urls).await?;
     let config = Config {
@@ -59,7 +59,12 @@ pub(super) async fn publish(urls: &Urls, name: &str, messages: Vec<Message>, in_
     let inbox = client.new_inbox();
     let mut answers = client.subscribe(inbox.clone()).await?;
     client.flush().await?;
-    let mut waiting = messages.into_iter();
+    let messages = messages.into_iter().enumerate().map(|(last, mut message)| {
+        message.headers.insert(header::NATS_EXPECTED_LAST_SEQUENCE, last.to_string());
+        message.headers.insert(header::NATS_EXPECTED_STREAM, name);
+        message
+    });
+    let mut waiting = messages.collect::<Vec<_>>().into_iter();
     let mut flying = 0;
     let begin = Instant::now();
     loop {

@@ -5,6 +5,7 @@
 
 pub mod append;
 pub mod e2e;
+pub mod growth;
 pub mod harness;
 pub mod history;
 pub mod load;

@@ -4,8 +4,8 @@
 //! checkpoints of all four projections stand at the end of a log of 500,000 events: it reads them, folds them, and writes
 //! rows and checkpoints, each batch durably. The stream on the bus is there and holds the last events, as it would.
 //!
-//! Two references. [`peer`] is what postgres-es does to rebuild a view: load, apply, store, for one event after another.
-//! [`bare`] begins with what the fold ends with: it has the final rows of all executions in memory and only writes them, once
+//! Two references. `peer` is what postgres-es does to rebuild a view: load, apply, store, for one event after another.
+//! `bare` begins with what the fold ends with: it has the final rows of all executions in memory and only writes them, once
 //! each, a thousand at a time, into a table of the same columns and indexes; its figure is the log's events by the time
 //! that this takes. What else is in the log (users, a catalogue, prompts: 95 events) it leaves out.
 

@@ -1,8 +1,8 @@
 //! A long log of the kind that production writes: some users, a catalogue and prompts, then executions that begin, go on and
 //! end beside each other. The same numbers give the same log, and it knows what the read models must say of it.
 //!
-//! Events are made of the product's own types; [`fill`] puts them into the log's table with their true hashes, many at a
-//! time, because through [`events::execute`] it would take minutes.
+//! Events are made of the product's own types; `fill` puts them into the log's table with their true hashes, many at a
+//! time, because through [`events::execute()`] it would take minutes.
 
 mod course;
 mod fill;

@@ -1,6 +1,6 @@
 //! What the query API adds to the statement that answers a question.
 //!
-//! The reference is a bare handler in a process of its own ([`bare`]): the same statements on the same read model through an
+//! The reference is a bare handler in a process of its own (`bare`): the same statements on the same read model through an
 //! equal pool, the same JSON, no token, no trace, no metrics, no log, no tag. Both are asked by the same cheap client.
 
 mod bare;

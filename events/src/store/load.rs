@@ -1,6 +1,6 @@
 //! Loads of single things, gathered: one statement reads for all callers that wait at the time.
 //!
-//! Whoever comes when it is nobody's turn reads for everybody who waits by then, itself included, and hands the others
+//! Whoever comes when a turn is free reads for everybody who waits by then, itself included, and hands the others
 //! theirs. A caller alone reads at once, by itself; the busier the log, the fewer statements a load costs. Nobody joins a
 //! statement that was sent already, so that everyone sees all that was committed before it asked.
 
@@ -19,12 +19,11 @@ use uuid::Uuid;
 
 use super::StoreError;
 
-/// How long the next statement waits for one that is under way: gathering pays, but a slow or hanging connection must not
-/// hold everybody up.
-const TURN: Duration = Duration::from_millis(20);
+/// Statements at a time.
+const TURNS: usize = 2;
 /// The most things that one statement reads: histories are short, but one may weigh megabytes.
-const TOGETHER: usize = 128;
-/// How long a load may take in all.
+const TOGETHER: usize = 64;
+/// How long a load may take in all: a connection that hangs must not keep its turn.
 const PATIENCE: Duration = Duration::from_secs(4);
 
 /// An event as far as an aggregate needs it.
@@ -40,8 +39,7 @@ pub(super) struct Past {
 pub(super) struct Loads {
     pool: PgPool,
     waiting: Arc<Mutex<VecDeque<Wanted>>>,
-    /// One permit.
-    turn: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
 }
 
 struct Wanted {
@@ -52,7 +50,7 @@ struct Wanted {
 
 impl Loads {
     pub(super) fn through(pool: PgPool) -> Self {
-        Self { pool, waiting: Arc::default(), turn: Arc::new(Semaphore::new(1)) }
+        Self { pool, waiting: Arc::default(), turns: Arc::new(Semaphore::new(TURNS)) }
     }
 
     /// All events of one thing, oldest first.
@@ -67,7 +65,7 @@ impl Loads {
             let turn = tokio::select! {
                 biased;
                 answered = &mut past => break answered,
-                turn = self.turn.acquire() => turn,
+                turn = self.turns.acquire() => turn,
             };
             let group = self.take();
             // Somebody else reads for us at this moment.
@@ -75,7 +73,7 @@ impl Loads {
                 drop(turn);
                 break past.await;
             }
-            self.read_for(group, turn).await;
+            self.read_for(group).await;
         };
         match answered {
             Ok(past) => past,
@@ -84,16 +82,9 @@ impl Loads {
         }
     }
 
-    async fn read_for<T>(&self, group: Vec<Wanted>, turn: T) {
+    async fn read_for(&self, group: Vec<Wanted>) {
         let things: Vec<_> = group.iter().map(|wanted| (wanted.stream, wanted.id)).collect();
-        let mut reading = std::pin::pin!(read(&self.pool, &things));
-        let found = if let Ok(found) = timeout(TURN, reading.as_mut()).await {
-            found
-        } else {
-            drop(turn);
-            reading.await
-        };
-        let answers: Vec<_> = match found {
+        let answers: Vec<_> = match read(&self.pool, &things).await {
             Ok(found) => found.into_iter().map(Ok).collect(),
             // Nobody has to find that out again; one of them is told why.
             Err(StoreError::Unavailable(mut why)) => {

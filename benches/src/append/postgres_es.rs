@@ -12,19 +12,7 @@ use sqlx_of_postgres_es::postgres::PgPoolOptions;
 use uuid::Uuid;
 
 use super::workload::{Done, Load, Log, meta};
-use crate::harness::Server;
-
-/// Its table, as its documentation has it.
-const TABLE: &str = "create table events (
-    aggregate_type text not null,
-    aggregate_id text not null,
-    sequence bigint check (sequence >= 0) not null,
-    event_type text not null,
-    event_version text not null,
-    payload json not null,
-    metadata json not null,
-    primary key (aggregate_type, aggregate_id, sequence)
-)";
+use crate::harness::{POSTGRES_ES, Server};
 
 #[derive(Clone)]
 struct PostgresEs(Arc<PostgresCqrs<Execution>>);
@@ -53,7 +41,7 @@ pub async fn measure(server: &Server, load: &Load, connections: u32) -> anyhow::
         .test_before_acquire(false)
         .connect(&database.url)
         .await?;
-    pool.execute(TABLE).await.context("making its table")?;
+    pool.execute(POSTGRES_ES).await.context("making its table")?;
     let done = load.run(&PostgresEs(Arc::new(postgres_cqrs(pool.clone(), Vec::new(), ())))).await?;
     let (events,): (i64,) =
         sqlx_of_postgres_es::query_as("select count(*) from events").fetch_one(&pool).await.context("counting")?;

@@ -6,6 +6,7 @@
 
 mod disk;
 mod figure;
+mod postgres_es;
 mod program;
 mod report;
 mod rounds;
@@ -13,6 +14,7 @@ mod server;
 
 pub use disk::{Disk, flush_rate};
 pub use figure::{Figure, Floor};
+pub use postgres_es::POSTGRES_ES;
 pub use program::run;
 pub use report::{Report, target};
 pub use rounds::{Case, case, interleaved, median};

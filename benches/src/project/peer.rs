@@ -24,20 +24,10 @@ use sqlx_of_postgres_es::{Executor as _, Pool, Postgres};
 use uuid::Uuid;
 
 use super::rate;
-use crate::history::History;
+use crate::{harness::POSTGRES_ES, history::History};
 
-/// The tables of its `db/init.sql`.
-const TABLES: &str = "
-    create table events (
-        aggregate_type text not null,
-        aggregate_id text not null,
-        sequence bigint check (sequence >= 0) not null,
-        event_type text not null,
-        event_version text not null,
-        payload json not null,
-        metadata json not null,
-        primary key (aggregate_type, aggregate_id, sequence)
-    );
+/// The table of a view, as its `db/init.sql` has it.
+const VIEW: &str = "
     create table execution_view (
         view_id text not null,
         version bigint check (version >= 0) not null,
@@ -98,7 +88,8 @@ impl Sample {
     /// Puts `count` events into tables of its own, for so many rounds.
     pub(super) async fn prepare(url: &str, count: usize, rounds: usize) -> anyhow::Result<Self> {
         let pool = default_postgress_pool(url).await;
-        pool.execute(TABLES).await?;
+        pool.execute(POSTGRES_ES).await?;
+        pool.execute(VIEW).await?;
         let mut history = History::new();
         let mut parts = Vec::new();
         for _ in 0..rounds {

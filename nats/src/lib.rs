@@ -11,6 +11,8 @@ pub mod jobs;
 pub mod message;
 mod pages;
 pub mod relay;
+#[cfg(test)]
+mod sample;
 pub mod server;
 pub mod stream;
 pub mod subject;

@@ -79,20 +79,7 @@ mod tests {
     }
 
     fn event(scope: Option<Uuid>, stream: &str, id: Uuid, kind: &str) -> Recorded {
-        Recorded {
-            position: 1,
-            epoch: 1,
-            event_id: id,
-            stream: stream.to_owned(),
-            id,
-            version: 1,
-            kind: kind.to_owned(),
-            schema: 1,
-            scope,
-            data: String::new(),
-            meta: Meta { actor: None, correlation_id: id, causation_id: None, traceparent: None },
-            recorded_at: chrono::DateTime::UNIX_EPOCH,
-        }
+        Recorded { stream: stream.to_owned(), id, kind: kind.to_owned(), scope, ..crate::sample::event(1) }
     }
 
     /// As NATS has it: `*` is any one token, `>` one or more at the end.

@@ -48,8 +48,6 @@ impl Place {
 mod tests {
     use std::sync::Arc;
 
-    use chrono::DateTime;
-    use events::Meta;
     use proptest::{collection::vec, prelude::*, sample};
     use uuid::Uuid;
 
@@ -59,20 +57,9 @@ mod tests {
     /// The event at `position` of a log whose epoch goes up by one every ten events.
     fn event(position: i64, id: u128) -> Recorded {
         let id = Uuid::from_u128(id);
-        Recorded {
-            position,
-            epoch: i32::try_from(position / 10).unwrap() + 1,
-            event_id: id,
-            stream: "thing".to_owned(),
-            id,
-            version: 1,
-            kind: "done".to_owned(),
-            schema: 1,
-            scope: None,
-            data: format!("{{\"position\":{position}}}"),
-            meta: Meta { actor: None, correlation_id: id, causation_id: None, traceparent: None },
-            recorded_at: DateTime::UNIX_EPOCH,
-        }
+        let epoch = i32::try_from(position / 10).unwrap() + 1;
+        let data = format!("{{\"position\":{position}}}");
+        Recorded { epoch, event_id: id, id, data, ..crate::sample::event(position) }
     }
 
     /// What the stream may do.

@@ -214,27 +214,13 @@ impl Row {
 
 #[cfg(test)]
 mod tests {
-    use events::Meta;
     use proptest::{collection::vec, prelude::*};
-    use uuid::Uuid;
 
     use super::*;
+    use crate::sample;
 
     fn event(position: i64, weight: usize) -> Recorded {
-        Recorded {
-            position,
-            epoch: 1,
-            event_id: Uuid::from_u128(position.unsigned_abs().into()),
-            stream: "thing".to_owned(),
-            id: Uuid::nil(),
-            version: 1,
-            kind: "done".to_owned(),
-            schema: 1,
-            scope: None,
-            data: "x".repeat(weight),
-            meta: Meta { actor: None, correlation_id: Uuid::nil(), causation_id: None, traceparent: None },
-            recorded_at: chrono::DateTime::UNIX_EPOCH,
-        }
+        Recorded { data: "x".repeat(weight), ..sample::event(position) }
     }
 
     fn identity(position: i64) -> Option<Identity> {

@@ -42,27 +42,13 @@ impl Window {
 
 #[cfg(test)]
 mod tests {
-    use events::Meta;
     use proptest::prelude::*;
-    use uuid::Uuid;
 
     use super::*;
+    use crate::sample;
 
     fn event(position: i64, weight: usize) -> Arc<Recorded> {
-        Arc::new(Recorded {
-            position,
-            epoch: 1,
-            event_id: Uuid::nil(),
-            stream: "thing".to_owned(),
-            id: Uuid::nil(),
-            version: 1,
-            kind: "done".to_owned(),
-            schema: 1,
-            scope: None,
-            data: "x".repeat(weight),
-            meta: Meta { actor: None, correlation_id: Uuid::nil(), causation_id: None, traceparent: None },
-            recorded_at: chrono::DateTime::UNIX_EPOCH,
-        })
+        Arc::new(Recorded { data: "x".repeat(weight), ..sample::event(position) })
     }
 
     proptest! {

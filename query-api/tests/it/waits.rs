@@ -7,7 +7,7 @@ use nats::{
     Bus,
     server::{Config, DURABLES, User, Users},
 };
-use service::testkit;
+use service::{embedded::Durability, testkit};
 use uuid::Uuid;
 
 use crate::world::{Person, World, queued, succeeded, within};
@@ -44,6 +44,24 @@ async fn a_position_that_does_not_come_is_a_503_to_be_tried_again() {
     assert_eq!((answer.status, answer.retry_after.as_deref()), (503, Some("1")));
     let waited = begun.elapsed();
     assert!((Duration::from_secs(5)..Duration::from_secs(7)).contains(&waited), "{waited:?}");
+}
+
+/// Takes the four and a half seconds that it is about.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_waits_for_a_database_that_is_silent() {
+    let server = testkit::own_postgres(Durability::Off).await;
+    let nobody = Bus::connect("nats://127.0.0.1:1", "test").await.unwrap();
+    let world = World::of(nobody, testkit::database_on(&server).await).await;
+    let reader = Person::new(1, false);
+    assert_eq!(world.get(&reader, "/api/v1/executions").await.status, 200);
+    server.freeze();
+    let one = path(5);
+    let (list, one) = tokio::join!(world.get(&reader, "/api/v1/executions"), world.get(&reader, &one));
+    server.thaw();
+    for answer in [list, one] {
+        assert_eq!((answer.status, answer.retry_after.as_deref()), (503, Some("1")));
+        assert_eq!(answer.body["code"], "unavailable");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -70,7 +70,11 @@ impl World {
 
     /// One on this bus.
     pub async fn on(bus: Bus) -> Self {
-        let database = testkit::database().await;
+        Self::of(bus, testkit::database().await).await
+    }
+
+    /// One on this bus and this database.
+    pub async fn of(bus: Bus, database: Database) -> Self {
         let pool = database.pool.clone();
         let connect = (*pool.connect_options()).clone();
         let (store, mut lanes) = Store::open(pool.clone(), connect, &Options::default());

@@ -126,6 +126,9 @@ impl Process {
         command.env("DATABASE_URL", &urls.database).env("NATS_URL", nats).env("JWT_SECRET", jwt_secret);
         command.env("HTTP_ADDR", self.addr.to_string()).env("LOG_FORMAT", "json").env("RUST_LOG", "info");
         command.envs(environment.iter().map(|(name, value)| (name, value)));
+        // The program reads the next .env on the way up from its folder: this one, and nobody's.
+        let dotenv = self.launch.logs.join(".env");
+        std::fs::write(&dotenv, "").with_context(|| format!("writing {}", dotenv.display()))?;
         *child = Some(Child::spawn(command, &self.log())?);
         Ok(())
     }

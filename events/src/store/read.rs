@@ -18,6 +18,15 @@ pub struct Loaded<A> {
     pub position: i64,
 }
 
+impl<A: Stream> Loaded<A> {
+    /// A thing as its first event leaves it, which came by the bus as `recorded` and is decoded already.
+    pub fn begun(recorded: &Recorded, event: A::Event) -> Self {
+        let mut aggregate = A::default();
+        aggregate.apply(event);
+        Self { aggregate, version: recorded.version, position: recorded.position }
+    }
+}
+
 impl<A> Loaded<A> {
     /// The aggregate, if the thing exists.
     pub fn existing(self) -> Option<Self> {

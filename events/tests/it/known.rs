@@ -52,7 +52,9 @@ async fn what_is_known_and_true_is_gone_on_from_and_the_state_after_it_is_known_
     let (store, _writer) = open(&database);
     let id = clock::id();
     events::execute::<Execution>(&store, id, request(), meta()).await.unwrap();
-    let requested = store.load::<Execution>(id).await.unwrap();
+    let recorded = store.stream("execution", id).await.unwrap().remove(0);
+    let requested = Loaded::begun(&recorded, recorded.decode().unwrap());
+    assert_eq!(requested.aggregate, store.load::<Execution>(id).await.unwrap().aggregate);
     let (receipt, started) = on(&store, id, &requested, start("one")).await.unwrap();
     assert_eq!((receipt.version, receipt.position), (2, started.position));
     let (_, ended) = on(&store, id, &started, succeed(1)).await.unwrap();

@@ -57,11 +57,7 @@ impl Executions {
     async fn execute(&self, event: &Recorded, request: Box<Request>, entry: &Entry) -> Verdict {
         let id = event.id;
         let meta = Meta::following(event);
-        let requested = Loaded {
-            aggregate: Execution { request: Some(request.clone()), ..Execution::default() },
-            version: event.version,
-            position: event.position,
-        };
+        let requested = Loaded::<Execution>::begun(event, Event::ExecutionRequested { request: request.clone() });
         let start = Command::Start { worker: self.worker.clone() };
         let started = match events::execute_on(&self.store, id, requested, start, meta.clone()).await {
             Ok((_, started)) => started,

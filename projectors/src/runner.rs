@@ -127,7 +127,10 @@ impl<P: Projection> Runner<P> {
         let mut batch = place.reader.next(BATCH).await?;
         // What concerns other projections alone moves nothing but the checkpoint, which can wait for more of it.
         let until = Instant::now() + LULL;
-        while batch.len() < BATCH && !batch.iter().any(|event| P::STREAMS.contains(&event.stream.as_str())) {
+        while batch.len() < BATCH
+            && portion(&batch) == batch.len()
+            && !batch.iter().any(|event| P::STREAMS.contains(&event.stream.as_str()))
+        {
             match timeout_at(until, place.reader.next(BATCH - batch.len())).await {
                 Ok(more) => batch.extend(more?),
                 Err(_) => break,

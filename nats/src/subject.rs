@@ -65,7 +65,6 @@ fn id(token: &str) -> Option<Uuid> {
 
 #[cfg(test)]
 mod tests {
-    use events::Meta;
     use proptest::{collection::vec, option, prelude::*, sample};
 
     use super::*;

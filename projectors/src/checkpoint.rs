@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use events::{Recorded, Store, plant};
-use sqlx::{PgConnection, PgPool};
+use events::{Recorded, Store, plant, store::Connections};
+use sqlx::{Connection as _, PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::projection::{Error, Projection, concerns};
@@ -56,7 +56,11 @@ pub enum Outcome {
 ///
 /// The checkpoint's row is moved first, and locked with that, so that of two projectors of one name one waits, then finds
 /// that the other was there.
-pub async fn apply<P: Projection>(pool: &PgPool, from: Checkpoint, batch: &[Arc<Recorded>]) -> Result<Outcome, Error> {
+pub async fn apply<P: Projection>(
+    connections: &Connections,
+    from: Checkpoint,
+    batch: &[Arc<Recorded>],
+) -> Result<Outcome, Error> {
     let Some(to) = follow(from, batch)? else { return Ok(Outcome::Applied(from)) };
     let mut concerned = Vec::with_capacity(batch.len());
     for event in batch {
@@ -65,21 +69,24 @@ pub async fn apply<P: Projection>(pool: &PgPool, from: Checkpoint, batch: &[Arc<
         }
     }
     let epoch = batch.last().map_or(0, |last| last.epoch);
+    let mut connection = connections.lend().await?;
     if concerned.is_empty() {
-        let moved = advance(&mut *pool.acquire().await?, P::NAME, from, to, epoch).await?;
+        let moved = advance(&mut connection, P::NAME, from, to, epoch).await?;
+        connection.give_back();
         return Ok(if moved { Outcome::Applied(to) } else { Outcome::Superseded });
     }
-    let mut tx = pool.begin().await?;
+    let mut tx = connection.begin().await?;
     if !advance(&mut tx, P::NAME, from, to, epoch).await? {
         return Ok(Outcome::Superseded);
     }
     if plant::planted(plant::CHECKPOINT) {
         tx.commit().await?;
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        tx = pool.begin().await?;
+        tx = connection.begin().await?;
     }
     P::apply(&mut tx, &concerned).await?;
     tx.commit().await?;
+    connection.give_back();
     Ok(Outcome::Applied(to))
 }
 

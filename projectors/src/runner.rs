@@ -3,7 +3,7 @@
 use std::{marker::PhantomData, sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
-use events::{Recorded, Store, clock};
+use events::{Recorded, Store, clock, store::Connections};
 use nats::{
     Bus,
     feed::{Feed, Reader},
@@ -37,6 +37,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 pub struct Runner<P> {
     feed: Feed,
     pool: PgPool,
+    connections: Connections,
     store: Store,
     bus: Bus,
     board: Board,
@@ -63,7 +64,8 @@ impl<P: Projection> Runner<P> {
     /// A runner that has not begun. `pool` is for the rows, `bus` to tell how far they are, `board` to tell how it does.
     pub fn new(feed: Feed, pool: PgPool, store: Store, bus: Bus, board: Board) -> Self {
         board.set(P::NAME, State::Starting);
-        Self { feed, pool, store, bus, board, place: None, projection: PhantomData }
+        let connections = Connections::like(pool.clone());
+        Self { feed, pool, connections, store, bus, board, place: None, projection: PhantomData }
     }
 
     /// Runs until `soft`, whatever happens. What may pass is tried again; before what cannot pass it stops, visibly, and
@@ -144,7 +146,7 @@ impl<P: Projection> Runner<P> {
         while !batch.is_empty() {
             let (now, later) = batch.split_at(portion(batch));
             let spans = spans::<P>(now);
-            match checkpoint::apply::<P>(&self.pool, place.at, now).await? {
+            match checkpoint::apply::<P>(&self.connections, place.at, now).await? {
                 Outcome::Applied(at) => place.at = at,
                 Outcome::Superseded => {
                     tracing::debug!(projection = P::NAME, "another projector of this name is at work");

@@ -59,6 +59,12 @@ impl Kind {
         }
     }
 
+    /// Whether all its statements go by a key. The plan of one that was made while its table was empty is kept, and would read
+    /// all of the table long after: until its statistics are gathered next.
+    fn goes_by_keys(self) -> bool {
+        matches!(self, Self::Reads | Self::Projectors)
+    }
+
     /// Whether transactions are begun on its connections; the others are only asked single statements.
     fn has_transactions(self) -> bool {
         matches!(self, Self::Workers | Self::Projectors)
@@ -84,6 +90,12 @@ pub fn pool(url: &str, kind: Kind) -> Result<PgPool, sqlx::Error> {
         ("lock_timeout", "2s"),
         ("idle_in_transaction_session_timeout", "10s"),
         ("client_min_messages", "error"),
+        // Compiling a plan is for queries that take seconds; where one is said to be dear (see above), it would take longer
+        // than the query.
+        ("jit", "off"),
+        ("enable_seqscan", if kind.goes_by_keys() { "off" } else { "on" }),
+        // Rows and checkpoint come from the log: after a crash of the server both are where they were a moment before.
+        ("synchronous_commit", if kind == Kind::Projectors { "off" } else { "on" }),
     ]);
     let pool = PgPoolOptions::new()
         .max_connections(kind.size())

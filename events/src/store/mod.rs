@@ -6,6 +6,7 @@
 mod append;
 #[cfg(test)]
 mod carriable;
+mod connections;
 mod framework;
 mod group;
 mod hash;
@@ -13,6 +14,7 @@ mod ledger;
 mod lines;
 mod load;
 mod read;
+mod recent;
 mod recorded;
 mod writer;
 
@@ -22,6 +24,7 @@ use sqlx::{PgPool, postgres::PgConnectOptions};
 use tokio::{sync::watch, task::JoinSet};
 
 pub use append::{Append, Appended, Key, New, Refused, Secret};
+pub use connections::{Connections, Lent};
 pub use framework::Context;
 pub(crate) use framework::decide;
 pub use hash::hash;
@@ -109,7 +112,9 @@ impl From<sqlx::Error> for StoreError {
 #[derive(Clone)]
 pub struct Store {
     reads: PgPool,
+    pages: Connections,
     loads: load::Loads,
+    recent: recent::Recent,
     writer: writer::Queue,
     head: Arc<watch::Sender<i64>>,
 }
@@ -125,8 +130,8 @@ impl Store {
     pub fn open(reads: PgPool, connect: PgConnectOptions, options: &Options) -> (Self, Writer) {
         let head = Arc::new(watch::Sender::new(0));
         let (writer, tasks) = writer::start(connect, options, &head);
-        let loads = load::Loads::through(reads.clone());
-        (Self { reads, loads, writer, head }, tasks)
+        let (pages, loads) = (Connections::like(reads.clone()), load::Loads::through(reads.clone()));
+        (Self { reads, pages, loads, recent: recent::Recent::new(), writer, head }, tasks)
     }
 
     /// Appends one command's events, all or none. The append goes on when its caller vanishes.
@@ -145,7 +150,8 @@ impl Store {
     /// The same log, with the same writer, read through another pool: no part of a process starves another of connections.
     #[must_use]
     pub fn through(&self, reads: PgPool) -> Self {
-        Self { loads: load::Loads::through(reads.clone()), reads, ..self.clone() }
+        let (pages, loads) = (Connections::like(reads.clone()), load::Loads::through(reads.clone()));
+        Self { reads, pages, loads, ..self.clone() }
     }
 
     /// The pool that reads go through.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
-use events::Recorded;
+use events::{Recorded, store::Connections};
 use projectors::{Projection, catalog, checkpoint, execution, fold::Fold, identity, projection::Error, prompt};
 use proptest::{
     prelude::*,
@@ -161,9 +161,10 @@ async fn an_event_of_an_unknown_kind_in_its_own_stream_is_an_error_and_elsewhere
     event.kind = "prompt_archived".to_owned();
     let batch = [Arc::new(event)];
     let at = checkpoint::open::<prompt::Prompts>(&database.pool, &store).await.unwrap();
-    let error = checkpoint::apply::<prompt::Prompts>(&database.pool, at, &batch).await.unwrap_err();
+    let connections = &Connections::like(database.pool.clone());
+    let error = checkpoint::apply::<prompt::Prompts>(connections, at, &batch).await.unwrap_err();
     assert!(matches!(&error, Error::UnknownKind { position: 1, kind, .. } if kind == "prompt_archived"), "{error}");
     assert_eq!(checkpoint::open::<prompt::Prompts>(&database.pool, &store).await.unwrap(), at);
     let at = checkpoint::open::<execution::Executions>(&database.pool, &store).await.unwrap();
-    checkpoint::apply::<execution::Executions>(&database.pool, at, &batch).await.unwrap();
+    checkpoint::apply::<execution::Executions>(connections, at, &batch).await.unwrap();
 }

@@ -82,7 +82,7 @@ impl Sealer {
         Self {
             store,
             bus,
-            lead: Lead::new(LEASE, options.lease),
+            lead: Lead::new(LEASE, options.lease, options.poll),
             options,
             status: watch::Sender::default(),
             session: None,

@@ -12,6 +12,7 @@ use crate::clock;
 pub struct Lead {
     name: &'static str,
     length: Duration,
+    pause: Duration,
     holder: Uuid,
     leased: Option<Instant>,
     /// When another was found to lead.
@@ -19,12 +20,10 @@ pub struct Lead {
 }
 
 impl Lead {
-    /// How long one that was refused does not ask again.
-    const PAUSE: Duration = Duration::from_millis(250);
-
-    /// One for the lease `name`, which lasts for `length` when its holder vanishes.
-    pub fn new(name: &'static str, length: Duration) -> Self {
-        Self { name, length, holder: clock::id(), leased: None, refused: None }
+    /// One for the lease `name`, which lasts for `length` when its holder vanishes; who was refused does not ask again for
+    /// `pause`.
+    pub fn new(name: &'static str, length: Duration, pause: Duration) -> Self {
+        Self { name, length, pause, holder: clock::id(), leased: None, refused: None }
     }
 
     /// Takes the lead if it is free, or keeps it. Whether it is ours. Cheap to ask often.
@@ -32,7 +31,7 @@ impl Lead {
         if self.leased.is_some_and(|at| at.elapsed() < self.length / 3) {
             return Ok(true);
         }
-        if self.refused.is_some_and(|at| at.elapsed() < Self::PAUSE.min(self.length)) {
+        if self.refused.is_some_and(|at| at.elapsed() < self.pause) {
             return Ok(false);
         }
         let asked = Instant::now();

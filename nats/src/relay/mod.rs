@@ -122,8 +122,8 @@ impl Relay {
         Self {
             store,
             bus,
-            // A second relay is woken by every group that is committed; its lead does not ask that often.
-            lead: Lead::new(LEASE, options.lease),
+            // A second relay is woken by every group that is committed; it need not ask that often.
+            lead: Lead::new(LEASE, options.lease, options.poll),
             options,
             status: watch::Sender::default(),
             session: None,

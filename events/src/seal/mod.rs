@@ -20,3 +20,4 @@ pub use head::{Head, SignedHead};
 pub use key::{KeyId, Keys, PublicKey, SigningKey};
 pub use receipt::Receipt;
 pub use tree::{Frontier, Hash, Subtrees};
+pub use wire::encode;

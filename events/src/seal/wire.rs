@@ -3,8 +3,8 @@
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use chrono::{DateTime, SecondsFormat, Utc};
 
-/// Bytes as text.
-pub(super) fn encode(bytes: &[u8]) -> String {
+/// Bytes as they stand in JSON: standard Base64 with padding (RFC 4648, 4).
+pub fn encode(bytes: &[u8]) -> String {
     BASE64_STANDARD.encode(bytes)
 }
 

@@ -27,6 +27,7 @@ const GLANCE: Duration = Duration::from_millis(20);
 pub async fn start(
     servers: &Servers,
     workers: workers::Config,
+    sealing: command_api::Sealing,
     secret: &JwtSecret,
     listener: TcpListener,
     lifecycle: &Lifecycle,
@@ -51,6 +52,8 @@ pub async fn start(
         bus: relay.clone(),
         relay: pools(Kind::Relay)?,
         relaying: command_api::Relaying::default(),
+        seal: pools(Kind::Seal)?,
+        sealing,
         health,
         secret: secret.clone(),
     };

@@ -20,6 +20,11 @@ use crate::servers::Servers;
 /// The port of both APIs, where no other is asked for.
 const PORT: u16 = 8080;
 
+/// In the data folder: the key that signs the log's heads, and the heads.
+pub const SEAL_KEY: &str = "seal-key.pem";
+/// See [`SEAL_KEY`].
+pub const SEAL_FILE: &str = "seal-heads.jsonl";
+
 /// Settings of the whole.
 #[derive(Args, Clone, Debug)]
 pub struct Settings {
@@ -27,6 +32,8 @@ pub struct Settings {
     config: Up,
     #[command(flatten)]
     workers: workers::Config,
+    #[command(flatten)]
+    sealing: command_api::Sealing,
 }
 
 /// Brings everything up, runs until the process is told to stop, and takes everything down.
@@ -70,7 +77,7 @@ async fn bring_up(
     servers: &OnceCell<Servers>,
     lifecycle: &Lifecycle,
 ) -> anyhow::Result<Published> {
-    let Settings { config, workers } = settings;
+    let Settings { config, workers, sealing } = settings;
     endpoints::withdraw(folder.path()).context("endpoints.json")?;
     tracing::info!(folder = %folder.path().display(), "starting");
     let http = format!("http://{}", listener.local_addr()?);
@@ -81,7 +88,9 @@ async fn bring_up(
         Some(secret) => secret.clone(),
         None => folder.secret("jwt-secret")?.parse::<JwtSecret>().map_err(anyhow::Error::msg)?,
     };
-    Box::pin(roles::start(servers, workers.clone(), &jwt_secret, listener, lifecycle)).await?;
+    let sealing = kept_in(folder, sealing);
+    sealing.check()?;
+    Box::pin(roles::start(servers, workers.clone(), sealing, &jwt_secret, listener, lifecycle)).await?;
 
     let (nats_url, database_url) = (servers.nats.reader.as_str(), servers.database_url.as_str());
     let endpoints = Endpoints { http, nats_url, database_url, pid: std::process::id() };
@@ -89,4 +98,12 @@ async fn bring_up(
     // A terminal that has gone is no reason to stop.
     let _ = banner::print(&mut stdout().lock(), &endpoints, folder.path());
     Ok(published)
+}
+
+/// What seals the log is kept in the data folder, unless it is elsewhere.
+fn kept_in(folder: &Folder, sealing: &command_api::Sealing) -> command_api::Sealing {
+    let mut sealing = sealing.clone();
+    sealing.seal_key.get_or_insert_with(|| folder.path().join(SEAL_KEY));
+    sealing.seal_file.get_or_insert_with(|| folder.path().join(SEAL_FILE));
+    sealing
 }

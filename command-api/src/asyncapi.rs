@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use events::{catalog, execution, identity, prompt};
+use nats::subject;
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
@@ -60,11 +61,23 @@ impl Events {
     fn document(mut self) -> Value {
         let mut schemas: Map<String, Value> = self.generator.take_definitions(true);
         schemas.insert("CloudEvent".to_owned(), headers());
+        schemas.insert("LogHead".to_owned(), head());
         let references = |within: &str| -> Map<String, Value> {
             let reference = |kind: &String| (kind.clone(), json!({ "$ref": format!("#/{within}/{kind}") }));
             self.messages.keys().map(reference).collect()
         };
         let carried: Vec<Value> = references("channels/events/messages").into_values().collect();
+        let mut messages = self.messages.clone();
+        messages.insert(
+            "log_head".to_owned(),
+            json!({
+                "name": "log_head",
+                "title": "signed head of the log",
+                "summary": "How large the log is, and the root of the Merkle tree over it, signed.",
+                "contentType": "application/json",
+                "payload": { "$ref": "#/components/schemas/LogHead" },
+            }),
+        );
         json!({
             "asyncapi": "3.0.0",
             "info": {
@@ -86,14 +99,24 @@ impl Events {
                     "kind": { "description": "What happened.", "enum": self.messages.keys().collect::<Vec<_>>() },
                 },
                 "messages": references("components/messages"),
+            }, "log_head": {
+                "address": subject::HEAD,
+                "title": "Signed heads of the log",
+                "description": "On core NATS, not in the stream: who is not there does not hear it. `GET /api/v1/log/head` has the last one.",
+                "messages": { "log_head": { "$ref": "#/components/messages/log_head" } },
             }},
             "operations": { "publish": {
                 "action": "send",
                 "summary": "The relay publishes the log, in its order.",
                 "channel": { "$ref": "#/channels/events" },
                 "messages": carried,
+            }, "seal": {
+                "action": "send",
+                "summary": "The sealer tells of each head that it has signed.",
+                "channel": { "$ref": "#/channels/log_head" },
+                "messages": [{ "$ref": "#/channels/log_head/messages/log_head" }],
             }},
-            "components": { "messages": self.messages, "schemas": schemas },
+            "components": { "messages": messages, "schemas": schemas },
         })
     }
 }
@@ -129,6 +152,25 @@ fn headers() -> Value {
     })
 }
 
+/// A signed head of the log; docs/audit.md says how it is checked.
+fn head() -> Value {
+    let base64 = |length: usize, description: &str| json!({ "type": "string", "minLength": length, "maxLength": length, "description": description });
+    json!({
+        "type": "object",
+        "description": "A signed head of the log's Merkle tree (RFC 6962)",
+        "properties": {
+            "size": { "type": "integer", "minimum": 1, "description": "The position of the last event that it covers" },
+            "root": base64(44, "The tree's root, in Base64"),
+            "epoch": { "type": "integer", "minimum": 1, "description": "The log's epoch when it was made" },
+            "time": { "type": "string", "format": "date-time", "description": "When it was made" },
+            "key": { "type": "string", "pattern": "^[0-9a-f]{8}$", "description": "Which key signed it; GET /api/v1/log/key has it" },
+            "signature": base64(88, "Ed25519, in Base64"),
+        },
+        "required": ["size", "root", "epoch", "time", "key", "signature"],
+        "additionalProperties": false,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -147,7 +189,8 @@ mod tests {
         let kinds: BTreeSet<&str> = kinds.concat().into_iter().collect();
         let document = document();
         let messages = document["components"]["messages"].as_object().expect("messages");
-        assert_eq!(messages.keys().map(String::as_str).collect::<BTreeSet<_>>(), kinds);
+        let events = document["channels"]["events"]["messages"].as_object().expect("messages");
+        assert_eq!(events.keys().map(String::as_str).collect::<BTreeSet<_>>(), kinds);
         for kind in kinds {
             assert!(messages[kind]["payload"]["properties"].is_object(), "{kind}");
             assert!(messages[kind]["summary"].is_string(), "{kind}");

@@ -1,4 +1,5 @@
-//! The way in: every command of the HTTP API, one module a context, and the relay that carries the log to the bus.
+//! The way in: every command of the HTTP API, one module a context, the relay that carries the log to the bus, and the
+//! sealer that signs its heads.
 //!
 //! Here are the forms of requests and answers, and who may ask; what is decided is up to `events`.
 
@@ -16,6 +17,7 @@ mod probe;
 mod process;
 mod prompt;
 mod relay;
+pub mod seal;
 
 use std::sync::Arc;
 
@@ -28,6 +30,7 @@ use sqlx::PgPool;
 
 pub use process::{Args, PORT, run};
 pub use relay::Relaying;
+pub use seal::Sealing;
 
 use crate::{catalog::Catalog, dispatch::Dispatcher, execution::Executions, identity::Identity, prompt::Prompts};
 
@@ -46,6 +49,10 @@ pub struct Parts {
     pub relay: PgPool,
     /// How it relays.
     pub relaying: Relaying,
+    /// What the sealer reads and writes through: likewise.
+    pub seal: PgPool,
+    /// How it seals.
+    pub sealing: Sealing,
     /// By which the database is asked for its health, when all other pools are exhausted.
     pub health: PgPool,
     /// The server's secret, for tokens.
@@ -62,9 +69,10 @@ pub struct CommandApi {
     pub probe: Probe,
 }
 
-/// Starts the role: its endpoints, and the relay, which `lifecycle` supervises.
+/// Starts the role: its endpoints, the relay and the sealer, which `lifecycle` supervises.
 pub fn api(parts: Parts, lifecycle: &Lifecycle) -> CommandApi {
-    let Parts { store, bus, relay, relaying, health, secret } = parts;
+    let Parts { store, bus, relay, relaying, seal, sealing, health, secret } = parts;
+    let sealed = seal::start(&store.through(seal), &bus, sealing, lifecycle);
     let relaying = relay::start(&store.through(relay), &bus, &relaying, lifecycle);
     let dispatcher = Arc::new(Dispatcher::new(store, &secret, lifecycle));
     let contexts = (
@@ -76,7 +84,7 @@ pub fn api(parts: Parts, lifecycle: &Lifecycle) -> CommandApi {
     let service = OpenApiService::new(contexts, "Daybook", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
     let spec = service.spec();
     let routes = Route::new().at("/asyncapi.json", get(make_sync(asyncapi()))).nest("/", service);
-    CommandApi { spec, routes, probe: probe::of(health, bus, relaying) }
+    CommandApi { spec, routes, probe: probe::of(health, bus, relaying, sealed) }
 }
 
 fn asyncapi() -> impl Fn(poem::Request) -> Response {

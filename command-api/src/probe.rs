@@ -7,22 +7,29 @@ use service::http::{Probe, Readiness};
 use sqlx::{Connection as _, PgPool};
 use tokio::{sync::watch, time::timeout};
 
+use crate::seal;
+
 /// How long a server may take to show that it lives.
 const PATIENCE: Duration = Duration::from_millis(900);
 
-/// Asks both servers at once, and the relay: a server that lives may still take nothing (its disk is full).
-pub fn of(health: PgPool, bus: Bus, relay: watch::Receiver<Status>) -> Probe {
+/// Asks both servers at once, and the relay: a server that lives may still take nothing (its disk is full). And the sealer,
+/// which may have found that the log is not what it was.
+pub fn of(health: PgPool, bus: Bus, relay: watch::Receiver<Status>, sealer: watch::Receiver<seal::Status>) -> Probe {
     Arc::new(move || {
-        let (health, bus, failing) = (health.clone(), bus.clone(), relay.borrow().failing);
+        let (health, bus) = (health.clone(), bus.clone());
+        let (relay, seal) = (relay.borrow().failing, sealer.borrow().failing);
         Box::pin(async move {
             let database = timeout(PATIENCE, ping(&health));
             let nats = timeout(PATIENCE, bus.healthy());
-            match tokio::join!(database, nats) {
-                (Ok(Ok(())), Ok(Ok(()))) if failing => Readiness::Degraded(vec!["relay".to_owned()]),
-                (Ok(Ok(())), Ok(Ok(()))) => Readiness::Ready,
-                (Ok(Ok(())), _) => Readiness::Degraded(vec!["nats".to_owned()]),
-                _ => Readiness::NotReady("the database cannot be reached".to_owned()),
+            let (database, nats) = tokio::join!(database, nats);
+            if !matches!(database, Ok(Ok(()))) {
+                return Readiness::NotReady("the database cannot be reached".to_owned());
             }
+            let nats = !matches!(nats, Ok(Ok(())));
+            // Without NATS the relay fails, too: that says nothing more.
+            let parts = [("nats", nats), ("relay", relay && !nats), ("seal", seal)];
+            let missing: Vec<_> = parts.iter().filter(|part| part.1).map(|part| part.0.to_owned()).collect();
+            if missing.is_empty() { Readiness::Ready } else { Readiness::Degraded(missing) }
         })
     })
 }

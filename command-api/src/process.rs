@@ -12,7 +12,7 @@ use service::{
     process, telemetry,
 };
 
-use crate::{Parts, Relaying, api};
+use crate::{Parts, Relaying, Sealing, api};
 
 /// The port of a process that runs this role alone.
 pub const PORT: u16 = 8081;
@@ -32,10 +32,14 @@ pub struct Args {
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would replace the help of the command")]
     pub relaying: Relaying,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would replace the help of the command")]
+    pub sealing: Sealing,
 }
 
 /// Runs the role alone in this process, on a database that it brings up to date first.
 pub async fn run(args: Args, lifecycle: Lifecycle) -> anyhow::Result<()> {
+    args.sealing.check()?;
     let url = args.servers.database_url.expose();
     process::migrate(url, &lifecycle).await?;
     let parts = Parts {
@@ -43,6 +47,8 @@ pub async fn run(args: Args, lifecycle: Lifecycle) -> anyhow::Result<()> {
         bus: Bus::connect(args.servers.nats_url.expose(), "command-api").await?,
         relay: db::pool(url, Kind::Relay)?,
         relaying: args.relaying,
+        seal: db::pool(url, Kind::Seal)?,
+        sealing: args.sealing,
         health: db::pool(url, Kind::Health)?,
         secret: args.auth.jwt_secret.as_bytes().to_vec(),
     };

@@ -1,8 +1,8 @@
 //! What happened and why.
 //!
 //! The log ([`store`]) and the contexts that write to it: each context is one module with its commands, events, refusals
-//! and aggregate, and decides by pure code. [`execute()`] is the only way by which anything gets into the log. No HTTP and no
-//! bus here.
+//! and aggregate, and decides by pure code. [`execute()`] is the only way by which anything gets into the log, and [`seal`]
+//! shows later that it is still what it was. No HTTP and no bus here.
 
 pub mod catalog;
 pub mod clock;
@@ -15,6 +15,7 @@ pub mod model;
 pub mod plant;
 pub mod prompt;
 pub mod refusal;
+pub mod seal;
 pub mod store;
 
 pub use execute::{Call, Error, Receipt, execute, execute_on};

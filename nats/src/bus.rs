@@ -43,7 +43,7 @@ impl Bus {
             .request_timeout(Some(PATIENCE))
             .ping_interval(Duration::from_secs(5))
             .event_callback(move |event| {
-                tell(&event, &counter);
+                note(&event, &counter);
                 future::ready(())
             });
         if let Some(user) = address.username() {
@@ -83,13 +83,22 @@ impl Bus {
 
     /// Tells who listens how far a projection has come. Best effort: at once, or not at all while the server is away.
     pub async fn publish_progress(&self, projection: &str, position: i64) {
+        self.tell(format!("ops.projection.{projection}"), position.to_string()).await;
+    }
+
+    /// Tells who listens of a new signed head of the log, as JSON. Best effort, likewise.
+    pub async fn publish_head(&self, json: String) {
+        self.tell(subject::HEAD.to_owned(), json).await;
+    }
+
+    async fn tell(&self, subject: String, text: String) {
         if !self.is_connected() {
             return;
         }
-        let publish = self.client.publish(format!("ops.projection.{projection}"), Bytes::from(position.to_string()));
+        let publish = self.client.publish(subject.clone(), Bytes::from(text));
         // The client's queue is full when the connection has just gone; then nobody hears it anyway.
         if let Ok(Err(error)) = timeout(Duration::from_millis(50), publish).await {
-            tracing::debug!(%error, projection, "progress was not told");
+            tracing::debug!(%error, subject, "it was not told");
         }
     }
 
@@ -147,7 +156,7 @@ impl Bus {
 }
 
 /// Counts and logs what the connection does.
-fn tell(event: &Event, connections: &watch::Sender<u64>) {
+fn note(event: &Event, connections: &watch::Sender<u64>) {
     match event {
         Event::Connected | Event::Disconnected => {
             connections.send_modify(|n| *n += 1);

@@ -8,6 +8,9 @@ use uuid::Uuid;
 /// All events.
 pub const ALL: &str = "events.>";
 
+/// Where the signed heads of the log are told.
+pub const HEAD: &str = "ops.log.head";
+
 /// The scope of the shared catalogue, as a token.
 const PUBLIC: &str = "public";
 

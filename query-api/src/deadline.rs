@@ -26,6 +26,7 @@ fn allowed(request: &Request) -> Duration {
     let waits = http::prefer_wait(prefer).unwrap_or_default();
     let query = request.uri().query().unwrap_or_default();
     let floor = query.split('&').any(|pair| pair.starts_with("min_position="));
+    let floor = floor || request.uri().path().ends_with("/receipt");
     READING + waits + if floor { PATIENCE } else { Duration::ZERO }
 }
 
@@ -44,6 +45,7 @@ mod tests {
         };
         assert_eq!(allowed("/x?limit=1", None), READING);
         assert_eq!(allowed("/x?limit=1&min_position=7", None), READING + PATIENCE);
+        assert_eq!(allowed("/executions/7/receipt", None), READING + PATIENCE);
         assert_eq!(allowed("/x", Some("wait=10")), READING + Duration::from_secs(10));
     }
 }

@@ -22,7 +22,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{catalog, execution, identity, prompt};
+use crate::{catalog, execution, identity, log, prompt};
 
 /// How often the checkpoints are read while somebody waits and no message comes.
 const EVERY: Duration = Duration::from_millis(250);
@@ -83,20 +83,20 @@ impl Watch {
 impl Waiters {
     /// An empty room. Nobody is woken before [`Self::run`] runs.
     pub fn new(pool: PgPool, soft: CancellationToken) -> Self {
-        let projections = [identity::PROJECTION, catalog::PROJECTION, prompt::PROJECTION, execution::PROJECTION];
+        let names = [identity::PROJECTION, catalog::PROJECTION, prompt::PROJECTION, execution::PROJECTION, log::SEAL];
         Self(Arc::new(Room {
             pool,
             soft,
-            positions: projections.into_iter().map(|name| (name, watch::Sender::new(0))).collect(),
+            positions: names.into_iter().map(|name| (name, watch::Sender::new(0))).collect(),
             executions: Mutex::default(),
             places: Arc::new(Semaphore::new(MOST)),
             arrived: Notify::new(),
         }))
     }
 
-    /// Waits until `projection` has reached `position`: 503 if that takes too long.
+    /// Waits until `projection`, or the seal of the log, has reached `position`: 503 if that takes too long.
     pub async fn reached(&self, projection: &str, position: i64) -> Result<(), Problem> {
-        let late = || late(position);
+        let late = || if projection == log::SEAL { log::late(position) } else { late(position) };
         let mut told = self.0.positions.get(projection).map(watch::Sender::subscribe).ok_or_else(late)?;
         if *told.borrow() >= position {
             return Ok(());
@@ -169,6 +169,11 @@ impl Waiters {
             Some(connection) => connection,
             none => none.insert(self.0.pool.acquire().await?),
         };
+        if let Some(seal) = self.0.positions.get(log::SEAL).filter(|seal| seal.receiver_count() > 0) {
+            let size = sqlx::query_scalar!("select size from seal_head order by size desc limit 1");
+            let size = size.fetch_optional(&mut **connection).await?.unwrap_or(0);
+            seal.send_if_modified(|told| std::mem::replace(told, size) != size);
+        }
         let ids: Vec<Uuid> = self.executions().keys().copied().collect();
         // One round trip, one snapshot: the checkpoints, and the executions if theirs has moved.
         let rows = sqlx::query!(

@@ -22,6 +22,8 @@ pub enum Kind {
     Projectors,
     /// The relay from the log to the bus.
     Relay,
+    /// Sealing the log.
+    Seal,
     /// Health checks, which must answer when all other pools are exhausted.
     Health,
 }
@@ -35,6 +37,7 @@ impl Kind {
             Self::Workers => "daybook workers",
             Self::Projectors => "daybook projectors",
             Self::Relay => "daybook relay",
+            Self::Seal => "daybook seal",
             Self::Health => "daybook health",
         }
     }
@@ -46,7 +49,7 @@ impl Kind {
             Self::Commands | Self::Workers => 16,
             Self::Projectors => 12,
             Self::Relay => 3,
-            Self::Health => 2,
+            Self::Seal | Self::Health => 2,
         }
     }
 
@@ -54,7 +57,7 @@ impl Kind {
     fn statement_timeout(self) -> &'static str {
         match self {
             Self::Reads | Self::Commands => "5s",
-            Self::Workers | Self::Projectors | Self::Relay => "30s",
+            Self::Workers | Self::Projectors | Self::Relay | Self::Seal => "30s",
             Self::Health => "2s",
         }
     }

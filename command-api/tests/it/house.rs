@@ -40,6 +40,11 @@ pub async fn house_on(server: &Arc<Postgres>) -> House {
 
 /// Another process on the same database, as far as the log can tell.
 pub async fn house_in(database: Database) -> House {
+    house_sealed(database, command_api::Sealing::default()).await
+}
+
+/// The same, which seals the log.
+pub async fn house_sealed(database: Database, sealing: command_api::Sealing) -> House {
     let lifecycle = Lifecycle::new();
     let pool = db::pool(&database.url, Kind::Commands).unwrap();
     let store = process::open_store_on(&pool, &lifecycle);
@@ -52,6 +57,8 @@ pub async fn house_in(database: Database) -> House {
             bus,
             relay,
             relaying: command_api::Relaying::default(),
+            seal: db::pool(&database.url, Kind::Seal).unwrap(),
+            sealing,
             health,
             secret: SECRET.to_vec(),
         },

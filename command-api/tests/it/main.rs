@@ -11,4 +11,5 @@ mod identity;
 mod outage;
 mod prompt;
 mod repeated;
+mod seal;
 mod writes;

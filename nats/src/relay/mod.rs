@@ -12,13 +12,12 @@ mod wake;
 
 use std::{error::Error as _, time::Duration};
 
-use events::{Store, clock};
+use events::{Store, store::Lead};
 use tokio::{
     sync::watch,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 pub use decide::{Action, Log, Why, decide};
 use publish::Publisher;
@@ -102,13 +101,10 @@ pub struct Relay {
     store: Store,
     bus: Bus,
     options: Options,
-    holder: Uuid,
+    lead: Lead,
     status: watch::Sender<Status>,
     /// None until the stream was compared with the log.
     session: Option<Session>,
-    leased: Option<Instant>,
-    /// When another was found to lead.
-    refused: Option<Instant>,
     swept: Option<Instant>,
     failing: bool,
 }
@@ -126,12 +122,11 @@ impl Relay {
         Self {
             store,
             bus,
+            // A second relay is woken by every group that is committed; it need not ask that often.
+            lead: Lead::new(LEASE, options.lease, options.poll),
             options,
-            holder: clock::id(),
             status: watch::Sender::default(),
             session: None,
-            leased: None,
-            refused: None,
             swept: None,
             failing: false,
         }
@@ -233,17 +228,7 @@ impl Relay {
 
     /// Takes the lead or keeps it.
     async fn lead(&mut self) -> Result<bool, Error> {
-        if self.leased.is_some_and(|at| at.elapsed() < self.options.lease / 3) {
-            return Ok(true);
-        }
-        // A second relay is woken by every group that is committed; it need not ask that often.
-        if self.refused.is_some_and(|at| at.elapsed() < self.options.poll) {
-            return Ok(false);
-        }
-        let asked = Instant::now();
-        let leads = self.store.lease(LEASE, self.holder, self.options.lease.as_secs_f64()).await?;
-        self.leased = leads.then_some(asked);
-        self.refused = (!leads).then_some(asked);
+        let leads = self.lead.take(&self.store).await?;
         let changed = self.status.send_if_modified(|status| std::mem::replace(&mut status.leading, leads) != leads);
         if changed {
             tracing::info!(leads, "the lead of the relay");
@@ -252,10 +237,8 @@ impl Relay {
     }
 
     async fn give_up_lead(&mut self) {
-        if self.leased.take().is_some() {
+        if self.lead.give_up(&self.store).await {
             self.status.send_modify(|status| status.leading = false);
-            // When it cannot be given back it runs out by itself.
-            let _ = timeout(Duration::from_secs(1), self.store.release(LEASE, self.holder)).await;
         }
     }
 

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::{reading::Reading, time::Time};
 
 /// The stream of executions in the log.
-const STREAM: &str = "execution";
+pub const STREAM: &str = "execution";
 
 /// An event.
 #[derive(Debug, Clone, PartialEq, Object, Serialize)]

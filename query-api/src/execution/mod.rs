@@ -3,6 +3,7 @@
 mod gathered;
 mod history;
 mod live;
+mod receipt;
 mod row;
 
 use std::time::Duration;
@@ -22,6 +23,7 @@ use crate::{
 };
 use gathered::Gathered;
 use history::{Answer, History};
+use receipt::Receipt;
 use row::{Execution, Failure, Status, execution};
 
 /// The projection that writes these tables.
@@ -158,6 +160,21 @@ impl Executions {
         let rows = events.into_iter().filter(|event| event.version > after).take(limit + 1).collect();
         let page = Page::of(rows, limit, |event| event.version)?;
         Ok(Answer::List(Read::new(&page, position, if_none_match.as_deref())))
+    }
+
+    /// The receipt of an execution
+    ///
+    /// Its events as they are stored, with proofs (RFC 6962) that they are in the log, and the signed head that these lead
+    /// to: `daybook receipt verify` checks it on any machine. What no head covers yet is waited for, at most 5 seconds, then
+    /// 503 with `Retry-After`.
+    #[oai(path = "/api/v1/executions/:id/receipt", method = "get", operation_id = "execution_receipt")]
+    async fn receipt(
+        &self,
+        caller: Caller,
+        id: Path<Uuid>,
+        #[oai(name = "If-None-Match")] if_none_match: Header<Option<String>>,
+    ) -> Result<Read<Receipt>, Problem> {
+        receipt::of(&self.reading, id.0, &caller, if_none_match.as_deref()).await
     }
 }
 

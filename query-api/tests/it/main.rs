@@ -6,5 +6,6 @@ mod events;
 mod lists;
 mod pages;
 mod reads;
+mod seal;
 mod waits;
 mod world;

@@ -12,7 +12,7 @@ fn path(kind: &str, id: u128) -> String {
 }
 
 #[tokio::test]
-async fn every_query_of_the_contract_is_there_and_needs_a_token() {
+async fn every_query_is_there_and_needs_a_token_but_for_the_public_key() {
     let world = World::new().await;
     let paths = world.spec["paths"].as_object().unwrap();
     let mut answers = String::new();
@@ -30,9 +30,12 @@ async fn every_query_of_the_contract_is_there_and_needs_a_token() {
     401 /api/v1/expert-prompts
     401 /api/v1/expert-prompts/{id}
     401 /api/v1/expert-prompts/{id}/versions
+    404 /api/v1/log/key
+    401 /api/v1/log/head
     401 /api/v1/executions
     401 /api/v1/executions/{id}
     401 /api/v1/executions/{id}/events
+    401 /api/v1/executions/{id}/receipt
     ");
 }
 

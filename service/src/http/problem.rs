@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, error::Error, fmt, sync::Arc, time::Duration};
 
-use events::{Class, Refusal, refusal::Fault, store::StoreError};
+use events::{Class, Refusal, refusal::Fault, seal, store::StoreError};
 use poem::{
     IntoResponse,
     http::{HeaderName, HeaderValue, StatusCode, header},
@@ -287,6 +287,15 @@ impl From<StoreError> for Problem {
             )
             .with_source(error),
             error => Self::infrastructure(error),
+        }
+    }
+}
+
+impl From<seal::Error> for Problem {
+    fn from(error: seal::Error) -> Self {
+        match error {
+            seal::Error::Store(error) => error.into(),
+            error => Self::internal(error),
         }
     }
 }

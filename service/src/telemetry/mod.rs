@@ -42,6 +42,12 @@ pub mod name {
     pub const LOG_HEAD: &str = "log_head_position";
     /// Gauge: events in the log that are not on the bus yet.
     pub const RELAY_LAG: &str = "relay_lag_events";
+    /// Gauge: the size of the log's last signed head, where this process makes them.
+    pub const SEALED: &str = "log_sealed_position";
+    /// Gauge: events in the log that no signed head covers yet.
+    pub const SEAL_LAG: &str = "seal_lag_events";
+    /// Gauge: 1 while the log cannot be sealed on, else 0.
+    pub const SEAL_FAILING: &str = "seal_failing";
     /// Gauge: events in the log that a projection has not applied yet, by `projection`.
     pub const PROJECTION_LAG: &str = "projection_lag_events";
 }
@@ -115,6 +121,9 @@ fn describe() {
     describe_gauge!(name::ACTIVE, "Calls of providers in flight in this process.");
     describe_gauge!(name::LOG_HEAD, "The position of the last event in the log.");
     describe_gauge!(name::RELAY_LAG, "Events in the log that are not on the bus yet.");
+    describe_gauge!(name::SEALED, "The size of the log's last signed head.");
+    describe_gauge!(name::SEAL_LAG, "Events in the log that no signed head covers yet.");
+    describe_gauge!(name::SEAL_FAILING, "1 while the log cannot be sealed on.");
     describe_gauge!(name::PROJECTION_LAG, "Events in the log that a projection has not applied yet.");
 }
 

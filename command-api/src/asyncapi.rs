@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use events::{catalog, execution, identity, prompt};
+use events::{catalog, execution, identity, ops, prompt};
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
@@ -23,6 +23,7 @@ pub fn document() -> Value {
     events.add::<catalog::SubSpecialtyEvent>("sub_specialty");
     events.add::<prompt::Event>("prompt");
     events.add::<execution::Event>("execution");
+    events.add::<ops::Event>("ops");
     events.document()
 }
 
@@ -143,6 +144,7 @@ mod tests {
             catalog::SubSpecialtyEvent::KINDS,
             prompt::Event::KINDS,
             execution::Event::KINDS,
+            ops::Event::KINDS,
         ];
         let kinds: BTreeSet<&str> = kinds.concat().into_iter().collect();
         let document = document();

@@ -83,17 +83,27 @@ impl Bus {
 
     /// Tells who listens how far a projection has come. Best effort: at once, or not at all while the server is away.
     pub async fn publish_progress(&self, projection: &str, position: i64) {
+        self.publish_of(projection, position.to_string()).await;
+    }
+
+    /// Tells who listens how far a rebuild of a projection has come, as a JSON object on the same subject: those who wait for
+    /// a position pass it over. Best effort, too.
+    pub async fn publish_rebuild(&self, projection: &str, json: String) {
+        self.publish_of(projection, json).await;
+    }
+
+    async fn publish_of(&self, projection: &str, text: String) {
         if !self.is_connected() {
             return;
         }
-        let publish = self.client.publish(format!("ops.projection.{projection}"), Bytes::from(position.to_string()));
+        let publish = self.client.publish(format!("ops.projection.{projection}"), Bytes::from(text));
         // The client's queue is full when the connection has just gone; then nobody hears it anyway.
         if let Ok(Err(error)) = timeout(Duration::from_millis(50), publish).await {
             tracing::debug!(%error, projection, "progress was not told");
         }
     }
 
-    /// The progress of all projections as it is told, by name. What was told before is not heard, nor what is told while
+    /// The positions of all projections as they are told, by name. What was told before is not heard, nor what is told while
     /// the server is away.
     pub async fn progress(&self) -> Result<impl Stream<Item = (String, i64)> + Send + Unpin + use<>, Error> {
         let told = self.client.subscribe("ops.projection.*").await.map_err(Error::bus("subscribing"))?;

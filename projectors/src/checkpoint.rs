@@ -31,13 +31,12 @@ pub async fn open<P: Projection>(pool: &PgPool, store: &Store) -> Result<Checkpo
         .fetch_one(pool)
         .await?;
     if row.version != P::VERSION {
-        let tables = P::TABLES.join(", ");
-        return Err(Error::OtherVersion { name: P::NAME, found: row.version, expected: P::VERSION, tables });
+        return Err(Error::OtherVersion { name: P::NAME, found: row.version, expected: P::VERSION });
     }
     if row.position > 0 {
         let there = store.identity(row.position).await?.map(|identity| identity.event_id);
         if there.is_none() || there != row.event_id {
-            return Err(Error::OtherLog { name: P::NAME, position: row.position, tables: P::TABLES.join(", ") });
+            return Err(Error::OtherLog { name: P::NAME, position: row.position });
         }
     }
     Ok(Checkpoint { position: row.position, event_id: row.event_id })
@@ -66,11 +65,11 @@ pub async fn apply<P: Projection>(pool: &PgPool, from: Checkpoint, batch: &[Arc<
     }
     let epoch = batch.last().map_or(0, |last| last.epoch);
     if concerned.is_empty() {
-        let moved = advance(&mut *pool.acquire().await?, P::NAME, from, to, epoch).await?;
+        let moved = advance(&mut *pool.acquire().await?, (P::NAME, P::VERSION), from, to, epoch).await?;
         return Ok(if moved { Outcome::Applied(to) } else { Outcome::Superseded });
     }
     let mut tx = pool.begin().await?;
-    if !advance(&mut tx, P::NAME, from, to, epoch).await? {
+    if !advance(&mut tx, (P::NAME, P::VERSION), from, to, epoch).await? {
         return Ok(Outcome::Superseded);
     }
     if plant::planted(plant::CHECKPOINT) {
@@ -84,23 +83,24 @@ pub async fn apply<P: Projection>(pool: &PgPool, from: Checkpoint, batch: &[Arc<
 }
 
 /// Moves the checkpoint and locks its row to the end of the transaction; false, and nothing is moved, if it is not where it
-/// was read to be.
+/// was read to be, or if the rows are of another version by now.
 async fn advance(
     tx: &mut PgConnection,
-    name: &str,
+    (name, version): (&str, i32),
     from: Checkpoint,
     to: Checkpoint,
     epoch: i32,
 ) -> Result<bool, Error> {
     let moved = sqlx::query!(
         "update checkpoint set position = $3, epoch = $4, event_id = $5, updated_at = now()
-         where name = $1 and position = $2 and event_id is not distinct from $6",
+         where name = $1 and position = $2 and event_id is not distinct from $6 and version = $7",
         name,
         from.position,
         to.position,
         epoch,
         to.event_id,
-        from.event_id
+        from.event_id,
+        version
     )
     .execute(tx)
     .await?;

@@ -7,6 +7,7 @@ mod catalog;
 mod deadline;
 mod execution;
 mod identity;
+mod ops;
 mod probe;
 mod process;
 mod prompt;
@@ -24,7 +25,8 @@ use sqlx::PgPool;
 pub use process::{Args, PORT, run};
 
 use crate::{
-    catalog::Catalog, execution::Executions, identity::Identity, prompt::Prompts, reading::Reading, waiters::Waiters,
+    catalog::Catalog, execution::Executions, identity::Identity, ops::Ops, prompt::Prompts, reading::Reading,
+    waiters::Waiters,
 };
 
 const DESCRIPTION: &str = "Queries. Each answer says how far the read model has come that gave it (`Daybook-Position`), and \
@@ -41,6 +43,8 @@ enum Context {
     Prompt,
     /// Runs of prompts.
     Execution,
+    /// The system itself.
+    Ops,
 }
 
 /// What the role works with.
@@ -70,8 +74,13 @@ pub fn api(parts: Parts, lifecycle: &Lifecycle) -> QueryApi {
     lifecycle.spawn("waiting room of queries", waiters.clone().run(bus.clone()));
     let probe = probe::of(pool.clone(), bus);
     let reading = Reading { pool, store, waiters };
-    let contexts =
-        (Identity(reading.clone()), Catalog(reading.clone()), Prompts(reading.clone()), Executions::new(reading));
+    let contexts = (
+        Identity(reading.clone()),
+        Catalog(reading.clone()),
+        Prompts(reading.clone()),
+        Ops(reading.clone()),
+        Executions::new(reading),
+    );
     let service = OpenApiService::new(contexts, "Daybook", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
     let spec = service.spec();
     let routes = Route::new().nest("/", Route::new().nest("/", service).around(deadline::keep));

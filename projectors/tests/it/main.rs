@@ -4,4 +4,5 @@
 mod checkpoints;
 mod folds;
 mod history;
+mod rebuilds;
 mod runners;

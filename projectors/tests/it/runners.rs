@@ -34,7 +34,7 @@ pub fn log(database: &Database) -> Store {
 }
 
 /// Waits for what must come, and fails where it does not.
-async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     let within = tokio::time::timeout(Duration::from_secs(30), future).await;
     within.unwrap_or_else(|_| panic!("not within half a minute: {what}"))
 }
@@ -45,7 +45,7 @@ fn script(from: u8) -> Vec<(u8, u8)> {
 }
 
 /// A bus that nobody is on.
-async fn nobody() -> Bus {
+pub async fn nobody() -> Bus {
     Bus::connect("nats://127.0.0.1:1", "test").await.unwrap()
 }
 
@@ -83,7 +83,7 @@ async fn expected(events: &[Arc<Recorded>]) -> [String; 4] {
 }
 
 /// Waits until the checkpoint of `name` stands at `position`.
-async fn stands(database: &Database, name: &str, position: i64) {
+pub async fn stands(database: &Database, name: &str, position: i64) {
     within(&format!("{name} at {position}"), async {
         loop {
             let at: Option<i64> = sqlx::query_scalar("select position from checkpoint where name = $1")

@@ -6,7 +6,10 @@ use events::{Recorded, Store, plant};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use crate::projection::{Error, Projection, concerns};
+use crate::{
+    parking::{self, Care},
+    projection::{Error, Projection, is_own},
+};
 
 /// A place in the log, with the identity of the event that stands there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,57 +57,77 @@ pub enum Outcome {
 /// Applies `batch`, which follows on `from` without a gap, and moves the checkpoint, in one transaction.
 ///
 /// The checkpoint's row is moved first, and locked with that, so that of two projectors of one name one waits, then finds
-/// that the other was there.
+/// that the other was there. A thing whose event cannot be applied is parked.
 pub async fn apply<P: Projection>(pool: &PgPool, from: Checkpoint, batch: &[Arc<Recorded>]) -> Result<Outcome, Error> {
     let Some(to) = follow(from, batch)? else { return Ok(Outcome::Applied(from)) };
-    let mut concerned = Vec::with_capacity(batch.len());
-    for event in batch {
-        if concerns::<P>(event)? {
-            concerned.push(Arc::clone(event));
-        }
-    }
+    let own: Vec<_> = batch.iter().filter(|event| is_own::<P>(event)).cloned().collect();
     let epoch = batch.last().map_or(0, |last| last.epoch);
-    if concerned.is_empty() {
-        let moved = advance(&mut *pool.acquire().await?, (P::NAME, P::VERSION), from, to, epoch).await?;
-        return Ok(if moved { Outcome::Applied(to) } else { Outcome::Superseded });
+    if own.is_empty() {
+        let moved = advance::<P>(&mut *pool.acquire().await?, from, to, epoch).await?;
+        return Ok(moved.map_or(Outcome::Superseded, |_| Outcome::Applied(to)));
     }
+    match attempt::<P>(pool, from, to, epoch, &own, Care::Swift).await {
+        Err(error) if error.is_of_an_event() => {
+            tracing::debug!(projection = P::NAME, %error, "the batch is applied again, each thing by itself");
+            attempt::<P>(pool, from, to, epoch, &own, Care::Careful).await
+        }
+        done => done,
+    }
+}
+
+async fn attempt<P: Projection>(
+    pool: &PgPool,
+    from: Checkpoint,
+    to: Checkpoint,
+    epoch: i32,
+    own: &[Arc<Recorded>],
+    care: Care,
+) -> Result<Outcome, Error> {
     let mut tx = pool.begin().await?;
-    if !advance(&mut tx, (P::NAME, P::VERSION), from, to, epoch).await? {
-        return Ok(Outcome::Superseded);
-    }
+    let Some(rows) = advance::<P>(&mut tx, from, to, epoch).await? else { return Ok(Outcome::Superseded) };
     if plant::planted(plant::CHECKPOINT) {
         tx.commit().await?;
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         tx = pool.begin().await?;
     }
-    P::apply(&mut tx, &concerned).await?;
+    let more = parking::apply::<P>(&mut tx, rows.generation, rows.parked, own, care).await?;
+    if more > 0 {
+        sqlx::query!("update checkpoint set parked = parked + $2 where name = $1", P::NAME, more)
+            .execute(&mut *tx)
+            .await?;
+    }
     tx.commit().await?;
     Ok(Outcome::Applied(to))
 }
 
-/// Moves the checkpoint and locks its row to the end of the transaction; false, and nothing is moved, if it is not where it
+/// Which rows a checkpoint is of.
+struct Rows {
+    generation: i32,
+    parked: i32,
+}
+
+/// Moves the checkpoint and locks its row to the end of the transaction; nothing, and nothing is moved, if it is not where it
 /// was read to be, or if the rows are of another version by now.
-async fn advance(
+async fn advance<P: Projection>(
     tx: &mut PgConnection,
-    (name, version): (&str, i32),
     from: Checkpoint,
     to: Checkpoint,
     epoch: i32,
-) -> Result<bool, Error> {
-    let moved = sqlx::query!(
+) -> Result<Option<Rows>, Error> {
+    let moved = sqlx::query_as!(
+        Rows,
         "update checkpoint set position = $3, epoch = $4, event_id = $5, updated_at = now()
-         where name = $1 and position = $2 and event_id is not distinct from $6 and version = $7",
-        name,
+         where name = $1 and position = $2 and event_id is not distinct from $6 and version = $7
+         returning generation, parked",
+        P::NAME,
         from.position,
         to.position,
         epoch,
         to.event_id,
         from.event_id,
-        version
-    )
-    .execute(tx)
-    .await?;
-    Ok(moved.rows_affected() == 1)
+        P::VERSION
+    );
+    Ok(moved.fetch_optional(tx).await?)
 }
 
 /// Where `batch` leads from `from`; nowhere if it is empty.

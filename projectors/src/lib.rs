@@ -12,6 +12,7 @@ pub mod checkpoint;
 pub mod execution;
 pub mod fold;
 pub mod identity;
+pub mod parking;
 mod probe;
 mod process;
 pub mod projection;
@@ -87,6 +88,8 @@ macro_rules! projections {
                 let Parts { store, bus, pool } = parts.clone();
                 let runner = Runner::<$projection>::new(feed.clone(), pool, store, bus, board.clone());
                 lifecycle.spawn(<$projection as Projection>::NAME, runner.run(lifecycle.soft()));
+                let Parts { store, pool, .. } = parts.clone();
+                lifecycle.spawn("parked things", parking::run::<$projection>(pool, store, lifecycle.soft()));
             )+
         }
     };

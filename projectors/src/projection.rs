@@ -19,7 +19,7 @@ pub trait Projection: Send + Sync + 'static {
     const VERSION: i32;
     /// The streams that it reads.
     const STREAMS: &'static [&'static str];
-    /// The kinds of event that it understands. One of its streams with another kind stops it.
+    /// The kinds of event that it understands. One of its streams with another kind parks its thing.
     const KINDS: &'static [&'static [&'static str]];
     /// The tables that it alone writes. Each has the columns `id`, `version` and `position`.
     const TABLES: &'static [&'static str];
@@ -31,9 +31,14 @@ pub trait Projection: Send + Sync + 'static {
     fn apply(tx: &mut PgConnection, batch: &[Arc<Recorded>]) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
+/// Whether `event` is of a stream that `P` reads.
+pub(crate) fn is_own<P: Projection>(event: &Recorded) -> bool {
+    P::STREAMS.contains(&event.stream.as_str())
+}
+
 /// Whether `event` is for `P`; an event of its streams that it does not know is an error, never skipped.
 pub(crate) fn concerns<P: Projection>(event: &Recorded) -> Result<bool, Error> {
-    if !P::STREAMS.contains(&event.stream.as_str()) {
+    if !is_own::<P>(event) {
         return Ok(false);
     }
     if P::KINDS.iter().any(|kinds| kinds.contains(&event.kind.as_str())) {
@@ -126,6 +131,24 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether an event is at fault, and with it its thing alone: it is not known, does not fit, or gives what the tables do
+    /// not take.
+    pub fn is_of_an_event(&self) -> bool {
+        match self {
+            Self::UnknownKind { .. } | Self::Gap { .. } | Self::OutOfPlace { .. } => true,
+            Self::Log(error) => matches!(error, StoreError::Undecodable { .. }),
+            // Classes 22 and 23: data exceptions and violated constraints.
+            Self::Database(sqlx::Error::Database(error)) => {
+                error.code().is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
+            }
+            Self::Database(_)
+            | Self::Feed(_)
+            | Self::NotContiguous { .. }
+            | Self::OtherLog { .. }
+            | Self::OtherVersion { .. } => false,
+        }
+    }
+
     /// Whether to try again can help. What the log says does not change by itself.
     pub fn passes(&self) -> bool {
         match self {

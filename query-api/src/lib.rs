@@ -78,8 +78,8 @@ pub fn api(parts: Parts, lifecycle: &Lifecycle) -> QueryApi {
         Identity(reading.clone()),
         Catalog(reading.clone()),
         Prompts(reading.clone()),
-        Ops(reading.clone()),
-        Executions::new(reading),
+        Executions::new(reading.clone()),
+        Ops(reading),
     );
     let service = OpenApiService::new(contexts, "Daybook", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
     let spec = service.spec();

@@ -31,6 +31,8 @@ pub struct Projection {
     position: i64,
     /// How many events of the log they do not have yet.
     lag: i64,
+    /// How many things have events that it cannot apply.
+    parked: i32,
     /// The number of the live generation of its rows.
     generation: i32,
     /// The generation that is made anew, or waits for a decision.
@@ -108,6 +110,30 @@ pub struct Report {
     said_at: Option<i64>,
 }
 
+/// A thing with an event that a projection cannot apply. Its row is as it was before; what came later waits with the event.
+#[derive(Debug, Clone, PartialEq, Object, Serialize)]
+#[oai(rename = "ParkedThing")]
+pub struct Waiting {
+    /// The stream that the thing is of.
+    stream: String,
+    /// The thing.
+    id: Uuid,
+    /// The place of the first event that cannot be applied.
+    position: i64,
+    /// Its version.
+    version: i32,
+    /// What happened.
+    kind: String,
+    /// Why it cannot be applied.
+    error: String,
+    /// How many events wait.
+    events: i32,
+    /// How often they were tried again.
+    tries: i32,
+    /// Since when.
+    parked_at: Time,
+}
+
 #[OpenApi(tag = "Context::Ops")]
 impl Ops {
     /// All projections
@@ -122,7 +148,7 @@ impl Ops {
         caller.need_admin()?;
         let pool = &self.0.pool;
         let rows = sqlx::query!(
-            r#"select name, version, position, generation,
+            r#"select name, version, position, generation, parked,
                       coalesce((select e.position from event e order by e.position desc limit 1), 0) as "head!"
                from checkpoint order by name"#
         );
@@ -153,6 +179,7 @@ impl Ops {
             version: row.version,
             position: row.position,
             lag: (row.head - row.position).max(0),
+            parked: row.parked,
             generation: row.generation,
             rebuild: others.remove(&(row.name.clone(), false)),
             previous: others.remove(&(row.name.clone(), true)),
@@ -191,6 +218,39 @@ impl Ops {
             more_than(limit)
         );
         let page = Page::of(rows.fetch_all(&self.0.pool).await?, limit, |report| report.id)?;
+        Ok(Read::new(&page, position, if_none_match.as_deref()))
+    }
+
+    /// What a projection cannot apply
+    ///
+    /// Newest first. Tried again every minute, and whenever projectors start. Needs the role `admin`.
+    #[oai(path = "/api/v1/projections/:name/parked", method = "get", operation_id = "projection_parked")]
+    async fn parked(
+        &self,
+        caller: Caller,
+        /// The projection.
+        name: Path<String>,
+        /// How many at most.
+        #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
+        limit: Query<Option<i64>>,
+        /// The `next_cursor` of the page before.
+        cursor: Query<Option<String>>,
+        #[oai(name = "If-None-Match")] if_none_match: Header<Option<String>>,
+    ) -> Result<Read<Page<Waiting>>, Problem> {
+        caller.need_admin()?;
+        let (limit, below) = (http::limit(limit.0)?, http::place::<i64>(cursor.as_deref())?);
+        let position = self.0.stands(&name.0).await?.ok_or_else(Problem::not_found)?;
+        let rows = sqlx::query_as!(
+            Waiting,
+            r#"select p.stream, p.id, p.position, p.version, p.kind, p.error, p.events, p.tries,
+                      p.parked_at as "parked_at: Time"
+               from ops.parked p join checkpoint c on c.name = p.projection and c.generation = p.generation
+               where p.projection = $1 and p.position < $2 order by p.position desc limit $3"#,
+            name.0,
+            below.unwrap_or(i64::MAX),
+            more_than(limit)
+        );
+        let page = Page::of(rows.fetch_all(&self.0.pool).await?, limit, |parked| parked.position)?;
         Ok(Read::new(&page, position, if_none_match.as_deref()))
     }
 }

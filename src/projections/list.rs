@@ -23,14 +23,14 @@ pub async fn run(settings: Settings) -> anyhow::Result<bool> {
         return Ok(true);
     }
     println!(
-        "{:<12} {:>7} {:>10} {:>8} {:>10}  other generations",
-        "projection", "version", "position", "lag", "generation"
+        "{:<12} {:>7} {:>10} {:>8} {:>7} {:>10}  other generations",
+        "projection", "version", "position", "lag", "parked", "generation"
     );
     for standing in standings {
-        let Standing { name, version, live_version, position, lag, generation, others } = standing;
+        let Standing { name, version, live_version, position, lag, parked, generation, others } = standing;
         let version = if version == live_version { version.to_string() } else { format!("{live_version}→{version}") };
         let others: Vec<String> = others.iter().map(told).collect();
-        println!("{name:<12} {version:>7} {position:>10} {lag:>8} {generation:>10}  {}", others.join("; "));
+        println!("{name:<12} {version:>7} {position:>10} {lag:>8} {parked:>7} {generation:>10}  {}", others.join("; "));
     }
     Ok(true)
 }
@@ -72,6 +72,7 @@ fn json(standing: &Standing) -> serde_json::Value {
         "live_version": standing.live_version,
         "position": standing.position,
         "lag": standing.lag,
+        "parked": standing.parked,
         "generation": standing.generation,
         "generations": others,
     })

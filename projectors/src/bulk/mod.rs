@@ -28,8 +28,11 @@ pub enum Taken {
 
 /// All that is gathered for one projection.
 pub trait Bulk: Default + Send + 'static {
-    /// Takes the next event. After an error its thing is not to be relied on here.
+    /// Takes the next event. After an error its thing is to be dropped.
     fn take(&mut self, event: &Recorded) -> Result<Taken, Error>;
+
+    /// Drops the row of a thing, whose events are late from the first on.
+    fn drop_thing(&mut self, id: Uuid);
 
     /// About how many bytes are gathered.
     fn weight(&self) -> usize;
@@ -107,9 +110,15 @@ impl<R: Row + 'static> Bulk for Rows<R> {
                 self.gathered.len() - 1
             }
         };
-        R::apply(&mut self.gathered[place], event)?;
         self.weight += event.data.len();
+        R::apply(&mut self.gathered[place], event)?;
         Ok(Taken::Gathered)
+    }
+
+    fn drop_thing(&mut self, id: Uuid) {
+        if let Some(place) = self.places.remove(&id) {
+            self.gathered[place] = None;
+        }
     }
 
     fn weight(&self) -> usize {

@@ -54,6 +54,11 @@ impl Bulk for Gathered {
         }
     }
 
+    fn drop_thing(&mut self, id: Uuid) {
+        self.specialties.drop_thing(id);
+        self.sub_specialties.drop_thing(id);
+    }
+
     fn weight(&self) -> usize {
         self.specialties.weight() + self.sub_specialties.weight()
     }

@@ -54,6 +54,11 @@ impl Bulk for Gathered {
         Ok(taken)
     }
 
+    /// Versions that are written already stay: they are as they will be made again.
+    fn drop_thing(&mut self, id: Uuid) {
+        self.prompts.drop_thing(id);
+    }
+
     fn weight(&self) -> usize {
         self.prompts.weight() + self.versions.len()
     }

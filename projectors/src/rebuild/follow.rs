@@ -7,7 +7,10 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use uuid::Uuid;
 
 use super::{Error, Live, generation, throttle::Throttle, work::Work};
-use crate::projection::{self, Projection, concerns};
+use crate::{
+    parking::Care,
+    projection::{self, Projection, is_own},
+};
 
 /// The most events of one transaction.
 const BATCH: i64 = 2000;
@@ -38,12 +41,21 @@ pub(super) async fn up_to<P: Projection>(
     until: i64,
     throttle: &mut Throttle,
 ) -> Result<(), Error> {
+    let mut care = Care::Swift;
     while at.position < until {
         work.check()?;
         throttle.begin();
         let mut connection = work.pool.acquire().await?;
         let mut tx = connection.begin().await?;
-        step::<P>(work, &mut tx, at, until).await?;
+        match step::<P>(work, &mut tx, at, until, care).await {
+            Err(Error::Projection(error)) if error.is_of_an_event() && care == Care::Swift => {
+                tx.rollback().await?;
+                care = Care::Careful;
+                continue;
+            }
+            applied => applied?,
+        }
+        care = Care::Swift;
         events::failpoint::reach("rebuild.follow");
         tx.commit().await?;
         throttle.rest().await;
@@ -57,6 +69,7 @@ pub(super) async fn step<P: Projection>(
     tx: &mut PgConnection,
     at: &mut Followed,
     until: i64,
+    care: Care,
 ) -> Result<(), Error> {
     let batch = work.store.after(at.position, usize::try_from(BATCH.min(until - at.position)).unwrap_or(0)).await?;
     let Some(last) = batch.last() else {
@@ -64,15 +77,10 @@ pub(super) async fn step<P: Projection>(
         return Err(projection::Error::NotContiguous { expected: at.position + 1, found: 0 }.into());
     };
     let (position, epoch, event_id) = (last.position, last.epoch, last.event_id);
-    let mut concerned: Vec<Arc<Recorded>> = Vec::new();
-    for event in batch {
-        if concerns::<P>(&event)? {
-            concerned.push(Arc::new(event));
-        }
-    }
+    let own: Vec<Arc<Recorded>> = batch.into_iter().filter(is_own::<P>).map(Arc::new).collect();
     generation::enter(tx, &work.generation, work.holder).await?;
-    if !concerned.is_empty() {
-        P::apply(tx, &concerned).await?;
+    if !own.is_empty() {
+        generation::apply::<P>(tx, &work.generation, &own, care).await?;
     }
     let moved = sqlx::query!(
         "update ops.generation set position = $4, epoch = $5, event_id = $6, updated_at = now()
@@ -93,7 +101,7 @@ pub(super) async fn step<P: Projection>(
     // What comes after this in the transaction is about the live rows again.
     tx.execute("set local search_path = read, public").await?;
     at.position = position;
-    at.things.extend(concerned.iter().map(|event| event.id));
+    at.things.extend(own.iter().map(|event| event.id));
     Ok(())
 }
 

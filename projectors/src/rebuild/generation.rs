@@ -1,11 +1,17 @@
 //! A generation that is not live: its schema, its row in `ops.generation`, and who may work at it.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
+use events::Recorded;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::{Error, Live};
-use crate::projection::Projection;
+use crate::{
+    parking::{self, Care},
+    projection::Projection,
+};
 
 /// How long who works at a generation is believed to live without a sign, in seconds.
 pub(super) const HELD: f64 = 10.0;
@@ -37,6 +43,8 @@ pub struct Generation {
     pub started_at: DateTime<Utc>,
     /// The last sign of whoever works at it.
     pub updated_at: DateTime<Utc>,
+    /// How many things are parked.
+    pub parked: i32,
 }
 
 impl Generation {
@@ -45,7 +53,7 @@ impl Generation {
         let generations = sqlx::query_as!(
             Self,
             r#"select projection, number, version, state, phase, target, done, position, event_id,
-                      coalesce(held_until > now(), false) as "is_held!", started_at, updated_at
+                      coalesce(held_until > now(), false) as "is_held!", started_at, updated_at, parked
                from ops.generation order by projection, number"#
         );
         generations.fetch_all(pool).await
@@ -157,6 +165,9 @@ impl Generation {
         if gone.rows_affected() == 0 {
             return Err(Error::Running { name: self.projection });
         }
+        sqlx::query!("delete from ops.parked where projection = $1 and generation = $2", self.projection, self.number)
+            .execute(&mut *tx)
+            .await?;
         tx.execute(sqlx::raw_sql(AssertSqlSafe(format!("drop schema {} cascade", self.schema())))).await?;
         tx.commit().await?;
         Ok(())
@@ -197,6 +208,32 @@ pub(super) async fn enter(tx: &mut PgConnection, generation: &Generation, holder
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Applies events in a transaction that was entered; what cannot be applied is parked, if that is done with care.
+pub(super) async fn apply<P: Projection>(
+    tx: &mut PgConnection,
+    generation: &Generation,
+    events: &[Arc<Recorded>],
+    care: Care,
+) -> Result<(), crate::Error> {
+    let (name, number) = (P::NAME, generation.number);
+    let parked =
+        sqlx::query_scalar!("select parked from ops.generation where projection = $1 and number = $2", name, number)
+            .fetch_one(&mut *tx)
+            .await?;
+    let more = parking::apply::<P>(tx, number, parked, events, care).await?;
+    if more > 0 {
+        sqlx::query!(
+            "update ops.generation set parked = parked + $3 where projection = $1 and number = $2",
+            name,
+            number,
+            more
+        )
+        .execute(tx)
+        .await?;
+    }
+    Ok(())
 }
 
 /// A second one beside the one that is building is refused by a unique index.

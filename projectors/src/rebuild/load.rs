@@ -1,7 +1,7 @@
 //! The bulk of a generation: the log is read in parts beside each other, folded in memory, and written by `COPY` into tables
 //! without indexes; the indexes come afterwards, and then what came too late for memory.
 
-use std::{pin::pin, sync::Arc};
+use std::{collections::HashSet, pin::pin, sync::Arc};
 
 use events::{Recorded, store::Span};
 use futures_util::TryStreamExt as _;
@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use super::{Error, Options, Sizes, generation, throttle::Throttle, work::Work};
 use crate::{
     bulk::{self, Bulk, Load, Taken},
+    parking::Care,
     projection::{Projection, concerns},
 };
 
@@ -66,9 +67,20 @@ async fn load<P: Projection>(work: &Work, mut part: Part, sizes: Sizes, mut thro
         let span = Span { after: at, until, streams: P::STREAMS, part: part.number, parts: part.parts };
         let mut events = pin!(work.store.span(&span));
         while let Some(event) = events.try_next().await? {
-            concerns::<P>(&event)?;
-            if gathered.take(&event)? == Taken::Late {
-                late.push(event.position);
+            match concerns::<P>(&event).and_then(|_| gathered.take(&event)) {
+                Ok(Taken::Late) => late.push(event.position),
+                Ok(Taken::Gathered | Taken::Foreign) => {}
+                Err(error) if error.is_of_an_event() => {
+                    // By the usual way it will be parked: with all its events, those here and those before this page.
+                    gathered.drop_thing(event.id);
+                    let history = work.store.stream(&event.stream, event.id).await?;
+                    let so_far = history.iter().map(|past| past.position);
+                    let written = late.iter().copied().collect::<HashSet<_>>();
+                    let unwritten = so_far.filter(|past| *past <= event.position && !written.contains(past));
+                    let unwritten: Vec<i64> = unwritten.collect();
+                    late.extend(unwritten);
+                }
+                Err(error) => return Err(error.into()),
             }
         }
         work.progress.loaded(until - at);
@@ -90,7 +102,7 @@ async fn write(work: &Work, loads: &[Load], late: &[i64], part: &mut Part, at: i
     for load in loads.iter().filter(|load| !load.rows.is_empty()) {
         copy(&mut tx, load).await?;
     }
-    let sql = format!("insert into {schema}.load_late select unnest($1::bigint[])");
+    let sql = format!("insert into {schema}.load_late select unnest($1::bigint[]) on conflict do nothing");
     sqlx::query(AssertSqlSafe(sql)).bind(late).execute(&mut *tx).await?;
     let sql = format!("update {schema}.load_part set position = $2 where part = $1");
     sqlx::query(AssertSqlSafe(sql)).bind(part.number).bind(at).execute(&mut *tx).await?;
@@ -160,6 +172,7 @@ pub(super) async fn indexes<P: Projection>(work: &Work) -> Result<(), Error> {
 pub(super) async fn late<P: Projection>(work: &Work) -> Result<(), Error> {
     let schema = work.generation.schema();
     let mut throttle = Throttle::new(work.share, 1);
+    let mut care = Care::Swift;
     loop {
         work.check()?;
         throttle.begin();
@@ -172,7 +185,15 @@ pub(super) async fn late<P: Projection>(work: &Work) -> Result<(), Error> {
         let last = events.last().map_or(0, |last| last.position);
         let mut connection = work.pool.acquire().await?;
         let mut tx = generation::transaction(&mut connection, &work.generation, work.holder).await?;
-        P::apply(&mut tx, &events).await?;
+        match generation::apply::<P>(&mut tx, &work.generation, &events, care).await {
+            Err(error) if error.is_of_an_event() && care == Care::Swift => {
+                tx.rollback().await?;
+                care = Care::Careful;
+                continue;
+            }
+            applied => applied?,
+        }
+        care = Care::Swift;
         let sql = format!("delete from {schema}.load_late where position <= $1");
         sqlx::query(AssertSqlSafe(sql)).bind(last).execute(&mut *tx).await?;
         events::failpoint::reach("rebuild.late");

@@ -15,6 +15,8 @@ pub struct Standing {
     pub position: i64,
     /// How many events they do not have yet.
     pub lag: i64,
+    /// How many things have events that cannot be applied.
+    pub parked: i32,
     /// The number of the live generation.
     pub generation: i32,
     /// The generations that are not live.
@@ -25,7 +27,7 @@ pub struct Standing {
 pub async fn standings(workshop: &Workshop) -> Result<Vec<Standing>, Error> {
     let head = workshop.store.head().await?;
     let all = Generation::all(&workshop.pool).await?;
-    let rows = sqlx::query!("select name, version, position, generation from checkpoint");
+    let rows = sqlx::query!("select name, version, position, generation, parked from checkpoint");
     let rows = rows.fetch_all(&workshop.pool).await?;
     let standings = crate::VERSIONS.iter().map(|(name, version)| {
         let row = rows.iter().find(|row| row.name == *name);
@@ -36,6 +38,7 @@ pub async fn standings(workshop: &Workshop) -> Result<Vec<Standing>, Error> {
             live_version: row.map_or(*version, |row| row.version),
             position,
             lag: (head - position).max(0),
+            parked: row.map_or(0, |row| row.parked),
             generation: row.map_or(0, |row| row.generation),
             others: all.iter().filter(|one| one.projection == *name).cloned().collect(),
         }

@@ -14,7 +14,7 @@ use super::{
     throttle::Throttle,
     work::Work,
 };
-use crate::projection::Projection;
+use crate::{parking::Care, projection::Projection};
 
 /// How many events may be left to apply while the live projection waits.
 const REST: i64 = 500;
@@ -159,7 +159,11 @@ async fn attempt<P: Projection>(
             return Ok(Attempt::Again);
         }
         while at.position < live.position {
-            follow::step::<P>(work, &mut tx, at, live.position).await?;
+            match follow::step::<P>(work, &mut tx, at, live.position, Care::Swift).await {
+                // Parked with care, while nobody waits.
+                Err(Error::Projection(error)) if error.is_of_an_event() => return Ok(Attempt::Again),
+                applied => applied?,
+            }
         }
     } else if live.position > 0 && expected.basis == Basis::Nothing {
         return Ok(Attempt::Begun);
@@ -202,6 +206,11 @@ async fn exchange_tables<P: Projection>(
         work.generation.number
     );
     let former = former.fetch_optional(&mut *tx).await?;
+    if let Some(former) = former {
+        sqlx::query!("delete from ops.parked where projection = $1 and generation = $2", P::NAME, former)
+            .execute(&mut *tx)
+            .await?;
+    }
     let mut sql =
         vec![format!("set local lock_timeout = '{QUEUE}'; lock table {live_tables} in access exclusive mode")];
     sql.extend(former.map(|former| format!("drop schema {} cascade", generation::schema(P::NAME, former))));
@@ -217,28 +226,34 @@ async fn exchange_tables<P: Projection>(
     );
     sql.push(format!("drop schema {new} cascade"));
     tx.execute(sqlx::raw_sql(AssertSqlSafe(sql.join(";")))).await?;
-    sqlx::query!(
-        "update checkpoint c
-         set version = g.version, generation = g.number, position = g.position, epoch = g.epoch, event_id = g.event_id,
-             updated_at = now()
-         from ops.generation g where g.projection = $1 and g.number = $2 and c.name = $1",
+    let new = sqlx::query!(
+        "delete from ops.generation where projection = $1 and number = $2
+         returning number, version, position, epoch, event_id, parked",
         P::NAME,
         work.generation.number
     )
+    .fetch_one(&mut *tx)
+    .await?;
+    sqlx::query!(
+        "insert into ops.generation
+             (projection, number, version, state, phase, target, done, position, epoch, event_id, parked)
+         select name, generation, version, 'previous', 'follow', position, position, position, epoch, event_id, parked
+         from checkpoint where name = $1",
+        P::NAME
+    )
     .execute(&mut *tx)
     .await?;
-    sqlx::query!("delete from ops.generation where projection = $1 and number = $2", P::NAME, work.generation.number)
-        .execute(&mut *tx)
-        .await?;
     sqlx::query!(
-        "insert into ops.generation (projection, number, version, state, phase, target, done, position, epoch, event_id)
-         values ($1, $2, $3, 'previous', 'follow', $4, $4, $4, $5, $6)",
+        "update checkpoint set generation = $2, version = $3, position = $4, epoch = $5, event_id = $6, parked = $7,
+                updated_at = now()
+         where name = $1",
         P::NAME,
-        live.generation,
-        live.version,
-        live.position,
-        live.epoch,
-        live.event_id
+        new.number,
+        new.version,
+        new.position,
+        new.epoch,
+        new.event_id,
+        new.parked
     )
     .execute(&mut *tx)
     .await?;

@@ -42,12 +42,12 @@ use crate::{
 };
 
 /// Some of everything.
-fn script(from: u8) -> Vec<(u8, u8)> {
+pub fn script(from: u8) -> Vec<(u8, u8)> {
     (0..200_u8).map(|n| (n.wrapping_mul(7), n.wrapping_mul(31).wrapping_add(from))).collect()
 }
 
 /// As fast as it can.
-fn fast() -> Options {
+pub fn fast() -> Options {
     Options { share: 64.0, ..Options::default() }
 }
 
@@ -56,7 +56,7 @@ fn workshop(database: &Database, store: &Store) -> Workshop {
 }
 
 /// Brings the live rows to the end of the log, as a projector does.
-async fn project<P: Projection>(pool: &PgPool, store: &Store) -> i64 {
+pub async fn project<P: Projection>(pool: &PgPool, store: &Store) -> i64 {
     let mut at = checkpoint::open::<P>(pool, store).await.unwrap();
     loop {
         let batch: Vec<Arc<Recorded>> =

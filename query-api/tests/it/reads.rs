@@ -33,6 +33,9 @@ async fn every_query_of_the_contract_is_there_and_needs_a_token() {
     401 /api/v1/executions
     401 /api/v1/executions/{id}
     401 /api/v1/executions/{id}/events
+    401 /api/v1/projections
+    401 /api/v1/projections/{name}/reports
+    401 /api/v1/projections/{name}/parked
     ");
 }
 

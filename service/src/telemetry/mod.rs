@@ -44,6 +44,8 @@ pub mod name {
     pub const RELAY_LAG: &str = "relay_lag_events";
     /// Gauge: events in the log that a projection has not applied yet, by `projection`.
     pub const PROJECTION_LAG: &str = "projection_lag_events";
+    /// Gauge: things whose events a projection cannot apply, by `projection`. Anything but 0 wants somebody to look.
+    pub const PROJECTION_PARKED: &str = "projection_parked_keys";
 }
 
 /// Seconds, from a query out of memory to a slow model.
@@ -116,6 +118,7 @@ fn describe() {
     describe_gauge!(name::LOG_HEAD, "The position of the last event in the log.");
     describe_gauge!(name::RELAY_LAG, "Events in the log that are not on the bus yet.");
     describe_gauge!(name::PROJECTION_LAG, "Events in the log that a projection has not applied yet.");
+    describe_gauge!(name::PROJECTION_PARKED, "Things whose events a projection cannot apply.");
 }
 
 #[cfg(test)]

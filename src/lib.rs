@@ -8,6 +8,8 @@ mod cli;
 mod drill;
 mod endpoints;
 mod front;
+mod projections;
+mod reach;
 mod roles;
 mod servers;
 pub mod system;

@@ -2,30 +2,41 @@
 //!
 //! A projection is a pure fold ([`fold`]) with set-based SQL around it; [`Runner`] brings it events in order and moves its
 //! checkpoint in the transaction of the rows. To add one: a module with a [`Projection`], and a line in the list below.
-//! Nothing here can append to the log, and a projection itself cannot even send.
+//! A projection can neither send nor append; what was decided about its rows ([`rebuild`]) is said in the log by those who
+//! decided it.
 
 pub mod board;
+pub mod bulk;
 pub mod catalog;
 pub mod checkpoint;
 pub mod execution;
 pub mod fold;
 pub mod identity;
+pub mod parking;
 mod probe;
 mod process;
 pub mod projection;
 pub mod prompt;
+pub mod rebuild;
+mod requests;
 mod runner;
 
 use events::Store;
 use nats::{Bus, feed::Feed};
-use service::{http::Probe, lifecycle::Lifecycle};
+use service::{
+    db::{self, Kind},
+    http::Probe,
+    lifecycle::Lifecycle,
+};
 use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
 
 pub use process::{Args, run};
 pub use projection::{Error, Projection};
 pub use runner::{Runner, Turn};
 
 use board::Board;
+use rebuild::{Generation, Options, Outcome, Progress, Workshop};
 
 /// Names the projections once: their names for others, and their start.
 macro_rules! projections {
@@ -33,11 +44,52 @@ macro_rules! projections {
         /// The names of all projections.
         pub const NAMES: &[&str] = &[$(<$projection as Projection>::NAME),+];
 
+        /// The names of all projections, each with its version in this code.
+        pub const VERSIONS: &[(&str, i32)] = &[$((<$projection as Projection>::NAME, <$projection as Projection>::VERSION)),+];
+
+        /// [`rebuild::run`] for the projection of this name.
+        pub async fn rebuild(
+            name: &str,
+            workshop: &Workshop,
+            options: &Options,
+            progress: &Progress,
+            stop: &CancellationToken,
+        ) -> Result<Outcome, rebuild::Error> {
+            $(if name == <$projection as Projection>::NAME {
+                return rebuild::run::<$projection>(workshop, options, progress, stop).await;
+            })+
+            Err(unknown(name))
+        }
+
+        /// [`rebuild::rollback`] for the projection of this name.
+        pub async fn rollback(
+            name: &str,
+            workshop: &Workshop,
+            options: &Options,
+            progress: &Progress,
+            stop: &CancellationToken,
+        ) -> Result<Outcome, rebuild::Error> {
+            $(if name == <$projection as Projection>::NAME {
+                return rebuild::rollback::<$projection>(workshop, options, progress, stop).await;
+            })+
+            Err(unknown(name))
+        }
+
+        /// [`rebuild::discard`] for the projection of this name.
+        pub async fn discard(name: &str, workshop: &Workshop, previous: bool) -> Result<Generation, rebuild::Error> {
+            $(if name == <$projection as Projection>::NAME {
+                return rebuild::discard::<$projection>(workshop, previous).await;
+            })+
+            Err(unknown(name))
+        }
+
         fn spawn(parts: &Parts, feed: &Feed, board: &Board, lifecycle: &Lifecycle) {
             $(
                 let Parts { store, bus, pool } = parts.clone();
                 let runner = Runner::<$projection>::new(feed.clone(), pool, store, bus, board.clone());
                 lifecycle.spawn(<$projection as Projection>::NAME, runner.run(lifecycle.soft()));
+                let Parts { store, pool, .. } = parts.clone();
+                lifecycle.spawn("parked things", parking::run::<$projection>(pool, store, lifecycle.soft()));
             )+
         }
     };
@@ -48,6 +100,15 @@ projections! {
     catalog::Catalog,
     prompt::Prompts,
     execution::Executions,
+}
+
+/// The name as this code has it, if there is such a projection.
+pub fn known(name: &str) -> Result<&'static str, rebuild::Error> {
+    NAMES.iter().find(|known| **known == name).copied().ok_or_else(|| unknown(name))
+}
+
+fn unknown(name: &str) -> rebuild::Error {
+    rebuild::Error::Unknown { name: name.to_owned(), known: NAMES.join(", ") }
 }
 
 /// What the projectors work with.
@@ -69,5 +130,8 @@ pub fn start(parts: &Parts, lifecycle: &Lifecycle) -> Probe {
     let board = Board::default();
     spawn(parts, &feed, &board, lifecycle);
     lifecycle.spawn("lag of projections", board.clone().run(parts.store.clone(), lifecycle.soft()));
+    let workshop = Workshop::new(&parts.store, db::beside(&parts.pool, Kind::Rebuild));
+    lifecycle.spawn("requests to rebuild", requests::run(workshop.clone(), feed, lifecycle.soft()));
+    lifecycle.spawn("progress of rebuilds", requests::tell(workshop, parts.bus.clone(), lifecycle.soft()));
     probe::of(board, parts)
 }

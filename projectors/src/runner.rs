@@ -8,7 +8,10 @@ use nats::{
     Bus,
     feed::{Feed, Reader},
 };
-use service::telemetry;
+use service::{
+    db::{self, Kind},
+    telemetry,
+};
 use sqlx::PgPool;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +21,7 @@ use crate::{
     board::{Board, State},
     checkpoint::{self, Checkpoint, Outcome},
     projection::{Error, Projection},
+    rebuild::{self, Generation, Progress, Workshop},
 };
 
 /// The most events in one transaction.
@@ -30,6 +34,8 @@ const LULL: Duration = Duration::from_millis(50);
 const NEW: TimeDelta = TimeDelta::minutes(1);
 /// How long a second projector waits before it looks whether the first still works.
 const SECOND: Duration = Duration::from_secs(1);
+/// How often one that has stopped looks whether it can go on.
+const LOOK: Duration = Duration::from_secs(2);
 /// The shortest and the longest pause after an error.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
@@ -80,13 +86,25 @@ impl<P: Projection> Runner<P> {
                     continue;
                 }
                 Ok(Some(Turn::Second)) => SECOND,
+                Err(Error::OtherVersion { found, .. }) if found < P::VERSION => {
+                    self.place = None;
+                    self.renew(found, &soft).await
+                }
                 Err(error) => {
                     self.place = None;
                     if !error.passes() {
-                        tracing::error!(projection = P::NAME, %error, "the projection has stopped");
-                        self.board.set(P::NAME, State::Stopped);
-                        soft.cancelled().await;
-                        return Ok(());
+                        let state = match error {
+                            Error::OtherVersion { .. } => State::Outdated,
+                            _ => State::Stopped,
+                        };
+                        if self.board.set(P::NAME, state) {
+                            tracing::error!(projection = P::NAME, %error, "the projection has stopped");
+                        }
+                        // Somebody may make its rows anew.
+                        if tokio::time::timeout(LOOK, soft.cancelled()).await.is_ok() {
+                            return Ok(());
+                        }
+                        continue;
                     }
                     tracing::warn!(projection = P::NAME, %error, "the projection tries again");
                     self.board.set(P::NAME, State::Retrying);
@@ -97,6 +115,35 @@ impl<P: Projection> Runner<P> {
             };
             if tokio::time::timeout(wait, soft.cancelled()).await.is_ok() {
                 return Ok(());
+            }
+        }
+    }
+
+    /// Makes the rows anew that an older version has left, which serve meanwhile. Returns how long to wait then.
+    async fn renew(&self, found: i32, soft: &CancellationToken) -> Duration {
+        let workshop = Workshop::new(&self.store, db::beside(&self.pool, Kind::Rebuild));
+        match Generation::previous(&workshop.pool, P::NAME).await {
+            Ok(Some(kept)) if kept.version == P::VERSION => {
+                if self.board.set(P::NAME, State::Stopped) {
+                    let (name, version) = (P::NAME, P::VERSION);
+                    tracing::error!(name, version, found, "this version was rolled back: rebuild it to try it again");
+                }
+                return LOOK;
+            }
+            _ => {}
+        }
+        self.board.set(P::NAME, State::Renewing);
+        tracing::info!(projection = P::NAME, from = found, to = P::VERSION, "the projection is made anew");
+        match rebuild::run::<P>(&workshop, &rebuild::Options::default(), &Progress::default(), soft).await {
+            Ok(rebuild::Outcome::Decided(report)) => {
+                tracing::info!(projection = P::NAME, generation = report.generation, reason = report.reason, "decided");
+                Duration::ZERO
+            }
+            Ok(rebuild::Outcome::Waits { .. })
+            | Err(rebuild::Error::Running { .. } | rebuild::Error::Interrupted { .. }) => SECOND,
+            Err(error) => {
+                tracing::warn!(projection = P::NAME, %error, "the projection could not be made anew");
+                PAUSES.1
             }
         }
     }

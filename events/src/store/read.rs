@@ -60,7 +60,7 @@ pub enum Replay {
 /// The most bytes of events that one read of the log hands out, or little more.
 pub const READ_BYTES: usize = 32 << 20;
 
-const COLUMNS: &str =
+pub(super) const COLUMNS: &str =
     "position, epoch, event_id, stream, id, version, kind, schema, scope, data::text, meta::text, recorded_at";
 
 impl Store {
@@ -164,7 +164,7 @@ impl Store {
     }
 }
 
-fn recorded(row: &PgRow) -> Result<Recorded, StoreError> {
+pub(super) fn recorded(row: &PgRow) -> Result<Recorded, StoreError> {
     let position = row.try_get(0)?;
     let meta: &str = row.try_get(10)?;
     let kind: String = row.try_get(6)?;

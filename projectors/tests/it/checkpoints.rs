@@ -118,7 +118,7 @@ async fn a_checkpoint_of_another_log_is_refused_with_what_to_do() {
     change("update checkpoint set event_id = gen_random_uuid()").await;
     let error = checkpoint::open::<Prompts>(pool, &store).await.unwrap_err();
     assert!(matches!(error, Error::OtherLog { position: 20, .. }), "{error}");
-    assert!(error.to_string().contains("truncate prompt, prompt_version; delete from checkpoint"), "{error}");
+    assert!(error.to_string().contains("projections rebuild prompt --approve"), "{error}");
     assert!(!error.passes());
 
     change("update checkpoint set position = 1000000").await;

@@ -4,4 +4,6 @@
 mod checkpoints;
 mod folds;
 mod history;
+mod parking;
+mod rebuilds;
 mod runners;

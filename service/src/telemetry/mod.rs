@@ -50,6 +50,8 @@ pub mod name {
     pub const SEAL_FAILING: &str = "seal_failing";
     /// Gauge: events in the log that a projection has not applied yet, by `projection`.
     pub const PROJECTION_LAG: &str = "projection_lag_events";
+    /// Gauge: things whose events a projection cannot apply, by `projection`. Anything but 0 wants somebody to look.
+    pub const PROJECTION_PARKED: &str = "projection_parked_keys";
 }
 
 /// Seconds, from a query out of memory to a slow model.
@@ -125,6 +127,7 @@ fn describe() {
     describe_gauge!(name::SEAL_LAG, "Events in the log that no signed head covers yet.");
     describe_gauge!(name::SEAL_FAILING, "1 while the log cannot be sealed on.");
     describe_gauge!(name::PROJECTION_LAG, "Events in the log that a projection has not applied yet.");
+    describe_gauge!(name::PROJECTION_PARKED, "Things whose events a projection cannot apply.");
 }
 
 #[cfg(test)]

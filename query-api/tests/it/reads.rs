@@ -36,6 +36,7 @@ async fn every_query_of_the_contract_is_there_and_needs_a_token() {
     401 /api/v1/projections
     401 /api/v1/projections/{name}/reports
     401 /api/v1/projections/{name}/parked
+    401 /api/v1/projections/findings
     ");
 }
 

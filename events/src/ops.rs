@@ -35,6 +35,10 @@ pub enum Command {
     },
     /// Something was decided.
     Say(Said),
+    /// A row is not what the log says.
+    Find(Mismatch),
+    /// Such a row was made right by hand.
+    Repair(Mismatch),
     /// What was requested cannot be done. Says nothing where nothing is requested.
     Fail {
         /// The projection.
@@ -92,6 +96,31 @@ pub struct Comparison {
     pub reason: String,
 }
 
+/// A row that is not what the log says. What it says instead is not told here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Mismatch {
+    /// The finding, by which a repetition is known.
+    pub finding: Uuid,
+    /// The projection.
+    pub projection: String,
+    /// The table.
+    pub relation: String,
+    /// The thing that the row is of.
+    pub thing: Uuid,
+    /// Which of its rows, where it has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub row_version: Option<i32>,
+    /// `missing`, `foreign` or `changed`.
+    pub change: String,
+    /// The columns that differ.
+    pub columns: Vec<String>,
+    /// The place of the first event after which row and fold differ.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_position: Option<i64>,
+    /// Where the rows stood when it was found.
+    pub position: i64,
+}
+
 /// What happened to a projection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", content = "data", rename_all = "snake_case")]
@@ -110,6 +139,18 @@ pub enum Event {
         /// Both generations.
         #[serde(flatten)]
         facts: Comparison,
+    },
+    /// A row is not what the log says.
+    ProjectionMismatchFound {
+        /// The row.
+        #[serde(flatten)]
+        mismatch: Mismatch,
+    },
+    /// Such a row was made right, alone, because somebody said so.
+    ProjectionRowRepaired {
+        /// The row.
+        #[serde(flatten)]
+        mismatch: Mismatch,
     },
     /// What was requested could not be done; the live rows are as they were.
     RebuildFailed {
@@ -131,6 +172,8 @@ pub enum Event {
 crate::kinds!(Event {
     RebuildRequested => "rebuild_requested",
     ProjectionSwitched => "projection_switched",
+    ProjectionMismatchFound => "projection_mismatch_found",
+    ProjectionRowRepaired => "projection_row_repaired",
     RebuildFailed => "rebuild_failed",
     RebuildStopped => "rebuild_stopped",
 });
@@ -178,8 +221,11 @@ impl Refusal for Error {
 pub struct Projection {
     /// It is to be made anew, and was not yet.
     pub is_requested: bool,
-    /// The reports that were told of.
+    /// The reports and findings that were told of.
     pub said: BTreeSet<Uuid>,
+    /// The findings whose repair was told of.
+    #[serde(default)]
+    pub repaired: BTreeSet<Uuid>,
 }
 
 impl Projection {
@@ -190,6 +236,10 @@ impl Projection {
             }
             Command::RequestRebuild { .. } if self.is_requested => Err(Error::Requested),
             Command::RequestRebuild { projection } => Ok(Some(Event::RebuildRequested { projection })),
+            Command::Find(mismatch) if self.said.contains(&mismatch.finding) => Ok(None),
+            Command::Find(mismatch) => Ok(Some(Event::ProjectionMismatchFound { mismatch })),
+            Command::Repair(mismatch) if self.repaired.contains(&mismatch.finding) => Ok(None),
+            Command::Repair(mismatch) => Ok(Some(Event::ProjectionRowRepaired { mismatch })),
             Command::Fail { .. } if !self.is_requested => Ok(None),
             Command::Fail { projection, reason } => Ok(Some(Event::RebuildFailed { projection, reason })),
             Command::Say(Said { report, .. }) if self.said.contains(&report) => Ok(None),
@@ -219,6 +269,12 @@ impl Aggregate for Projection {
         match event {
             Event::RebuildRequested { .. } => self.is_requested = true,
             Event::RebuildFailed { .. } => self.is_requested = false,
+            Event::ProjectionMismatchFound { mismatch } => {
+                self.said.insert(mismatch.finding);
+            }
+            Event::ProjectionRowRepaired { mismatch } => {
+                self.repaired.insert(mismatch.finding);
+            }
             Event::ProjectionSwitched { report, .. } | Event::RebuildStopped { report, .. } => {
                 self.is_requested = false;
                 self.said.insert(report);

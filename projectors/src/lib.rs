@@ -20,6 +20,7 @@ pub mod prompt;
 pub mod rebuild;
 mod requests;
 mod runner;
+pub mod verify;
 
 use events::Store;
 use nats::{Bus, feed::Feed};
@@ -83,9 +84,40 @@ macro_rules! projections {
             Err(unknown(name))
         }
 
+        /// [`verify::verify`] for the projection of this name, and [`verify::repair`] of what was found, if that is wanted.
+        pub async fn verify(
+            name: &str,
+            workshop: &Workshop,
+            options: verify::Options,
+            repair: bool,
+            progress: &Progress,
+            stop: &CancellationToken,
+        ) -> Result<verify::Verified, rebuild::Error> {
+            $(if name == <$projection as Projection>::NAME {
+                let verified = verify::verify::<$projection>(workshop, options, progress, stop).await?;
+                if repair {
+                    for finding in &verified.findings {
+                        verify::repair::<$projection>(workshop, finding).await?;
+                    }
+                }
+                return Ok(verified);
+            })+
+            Err(unknown(name))
+        }
+
+        fn scrub(workshop: &Workshop, cores: f64, lifecycle: &Lifecycle) {
+            // All together have the budget.
+            #[expect(clippy::cast_precision_loss, reason = "a handful")]
+            let cores = cores / NAMES.len() as f64;
+            $(
+                let scrubbing = verify::scrub::<$projection>(workshop.clone(), cores, lifecycle.soft());
+                lifecycle.spawn("scrubber", scrubbing);
+            )+
+        }
+
         fn spawn(parts: &Parts, feed: &Feed, board: &Board, lifecycle: &Lifecycle) {
             $(
-                let Parts { store, bus, pool } = parts.clone();
+                let Parts { store, bus, pool, .. } = parts.clone();
                 let runner = Runner::<$projection>::new(feed.clone(), pool, store, bus, board.clone());
                 lifecycle.spawn(<$projection as Projection>::NAME, runner.run(lifecycle.soft()));
                 let Parts { store, pool, .. } = parts.clone();
@@ -120,6 +152,8 @@ pub struct Parts {
     pub bus: Bus,
     /// Connections for the rows: [`service::db::Kind::Projectors`].
     pub pool: PgPool,
+    /// How much rows are compared with the log in the background.
+    pub scrub: verify::Scrub,
 }
 
 /// Starts all projections on the lifecycle. The probe tells whether all of them work;
@@ -131,6 +165,7 @@ pub fn start(parts: &Parts, lifecycle: &Lifecycle) -> Probe {
     spawn(parts, &feed, &board, lifecycle);
     lifecycle.spawn("lag of projections", board.clone().run(parts.store.clone(), lifecycle.soft()));
     let workshop = Workshop::new(&parts.store, db::beside(&parts.pool, Kind::Rebuild));
+    scrub(&workshop, parts.scrub.scrub, lifecycle);
     lifecycle.spawn("requests to rebuild", requests::run(workshop.clone(), feed, lifecycle.soft()));
     lifecycle.spawn("progress of rebuilds", requests::tell(workshop, parts.bus.clone(), lifecycle.soft()));
     probe::of(board, parts)

@@ -12,7 +12,10 @@ use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::rebuild::{self, Error, Generation, Options, Progress, Workshop};
+use crate::{
+    rebuild::{self, Error, Generation, Options, Progress, Workshop},
+    verify,
+};
 
 /// After an error, and while somebody else rebuilds it.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -63,6 +66,7 @@ async fn follow(workshop: &Workshop, feed: &Feed, soft: &CancellationToken) -> R
 /// Does all that is asked for now; whether something is left, because another process is at it.
 async fn look(workshop: &Workshop, soft: &CancellationToken) -> Result<bool, Error> {
     rebuild::say(workshop).await?;
+    verify::say(workshop).await?;
     let mut left = false;
     for name in PROJECTIONS {
         let Some(asked) = request(workshop, name).await? else { continue };
@@ -92,6 +96,7 @@ async fn request(workshop: &Workshop, name: &str) -> Result<Option<Recorded>, Er
             ops::Event::ProjectionSwitched { .. }
             | ops::Event::RebuildStopped { .. }
             | ops::Event::RebuildFailed { .. } => asked = None,
+            ops::Event::ProjectionMismatchFound { .. } | ops::Event::ProjectionRowRepaired { .. } => {}
         }
     }
     Ok(asked)

@@ -134,6 +134,40 @@ pub struct Waiting {
     parked_at: Time,
 }
 
+/// A row that is not what the log says.
+#[derive(Debug, Clone, PartialEq, Object, Serialize)]
+#[oai(rename = "ProjectionFinding")]
+pub struct Finding {
+    /// The finding.
+    id: Uuid,
+    /// The projection.
+    projection: String,
+    /// The table.
+    relation: String,
+    /// The thing that the row is of.
+    thing: Uuid,
+    /// Which of its rows, where it has several.
+    row_version: Option<i32>,
+    /// `missing`, `foreign` or `changed`.
+    change: String,
+    /// The columns that differ: what the row had (`live`), and what the log says (`new`).
+    columns: Value,
+    /// The place of the first event after which row and fold differ.
+    event_position: Option<i64>,
+    /// What happened there.
+    event_kind: Option<String>,
+    /// What that event has to do with it.
+    why: String,
+    /// Where the live rows stood.
+    position: i64,
+    /// When it was found.
+    found_at: Time,
+    /// When the row was right again; null while it is not.
+    closed_at: Option<Time>,
+    /// Whether it was made right because somebody said so.
+    is_repaired: bool,
+}
+
 #[OpenApi(tag = "Context::Ops")]
 impl Ops {
     /// All projections
@@ -251,6 +285,36 @@ impl Ops {
             more_than(limit)
         );
         let page = Page::of(rows.fetch_all(&self.0.pool).await?, limit, |parked| parked.position)?;
+        Ok(Read::new(&page, position, if_none_match.as_deref()))
+    }
+
+    /// Rows that are not what the log says
+    ///
+    /// Newest first, with those that are right again. Needs the role `admin`.
+    #[oai(path = "/api/v1/projections/findings", method = "get", operation_id = "projection_findings")]
+    async fn findings(
+        &self,
+        caller: Caller,
+        /// How many at most.
+        #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
+        limit: Query<Option<i64>>,
+        /// The `next_cursor` of the page before.
+        cursor: Query<Option<String>>,
+        #[oai(name = "If-None-Match")] if_none_match: Header<Option<String>>,
+    ) -> Result<Read<Page<Finding>>, Problem> {
+        caller.need_admin()?;
+        let (limit, below) = (http::limit(limit.0)?, http::place::<Uuid>(cursor.as_deref())?);
+        let rows = sqlx::query_as!(
+            Finding,
+            r#"select id, projection, relation, thing, row_version, change, columns, event_position, event_kind, why, position,
+                      found_at as "found_at: Time", closed_at as "closed_at: Time", is_repaired
+               from ops.finding where id < $1 order by id desc limit $2"#,
+            below.unwrap_or(Uuid::max()),
+            more_than(limit)
+        );
+        let rows = rows.fetch_all(&self.0.pool).await?;
+        let position = rows.iter().map(|finding| finding.position).max().unwrap_or(0);
+        let page = Page::of(rows, limit, |finding| finding.id)?;
         Ok(Read::new(&page, position, if_none_match.as_deref()))
     }
 }

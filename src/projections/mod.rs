@@ -3,6 +3,7 @@
 mod bar;
 mod list;
 mod rebuild;
+mod verify;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -39,6 +40,14 @@ pub enum Command {
   daybook projections rebuild prompt --approve      takes the candidate over, whatever differs
   daybook projections rebuild execution --until 2026-11-20T18:00:00Z")]
     Rebuild(rebuild::Settings),
+    /// Folds things again from the log, and compares them with their live rows.
+    ///
+    /// What differs is a finding: named to row, column, and the first event after which they differ, kept and told as an event.
+    #[command(after_help = "Examples:
+  daybook projections verify execution              one thing in a hundred
+  daybook projections verify execution --all
+  daybook projections verify prompt --all --repair  makes the rows that differ anew, each alone")]
+    Verify(verify::Settings),
     /// Makes the rows live again that were before the last exchange, once they have caught up.
     #[command(after_help = "Example:\n  daybook projections rollback execution")]
     Rollback(rebuild::Rollback),
@@ -64,6 +73,7 @@ pub fn main(command: Command) -> ExitCode {
     match command {
         Command::List(settings) => enter(async |_| list::run(settings).await),
         Command::Rebuild(settings) => enter(async |stop| rebuild::run(settings, stop).await),
+        Command::Verify(settings) => enter(async |stop| verify::run(settings, stop).await),
         Command::Rollback(settings) => enter(async |stop| rebuild::rollback(settings, stop).await),
         Command::Discard(settings) => enter(async |_| rebuild::discard(settings).await),
     }

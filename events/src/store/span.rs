@@ -1,6 +1,7 @@
 //! Reading much of the log at once, by streams and parts: what making a read model anew needs.
 
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
+use uuid::Uuid;
 
 use super::{
     Recorded, Store, StoreError,
@@ -34,6 +35,29 @@ impl Store {
              and ($5 = 1 or {OF_PART}) order by position"
         );
         let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(after).bind(until).bind(streams).bind(part).bind(parts);
+        rows.fetch(&self.reads).map(|row| recorded(&row?))
+    }
+
+    /// A share (0 to 1, by chance) of the things of these streams that begin after one position and up to another.
+    pub async fn begun(&self, after: i64, until: i64, streams: &[&str], share: f64) -> Result<Vec<Uuid>, StoreError> {
+        let rows = sqlx::query_scalar(
+            "select id from event
+             where position > $1 and position <= $2 and stream = any($3) and version = 1 and ($4 >= 1 or random() < $4)",
+        );
+        Ok(rows.bind(after).bind(until).bind(streams).bind(share).fetch_all(&self.reads).await?)
+    }
+
+    /// All events of these things up to a position, in order, as they come.
+    pub fn of<'a>(
+        &'a self,
+        streams: &'a [&'static str],
+        things: &'a [Uuid],
+        until: i64,
+    ) -> impl Stream<Item = Result<Recorded, StoreError>> + Send + 'a {
+        let sql = format!(
+            "select {COLUMNS} from event where stream = any($1) and id = any($2) and position <= $3 order by position"
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(streams).bind(things).bind(until);
         rows.fetch(&self.reads).map(|row| recorded(&row?))
     }
 

@@ -51,14 +51,14 @@ enum Which<'a> {
 pub(super) async fn all<P: Projection>(work: &Work, tx: &mut PgConnection) -> Result<Differences, Error> {
     let mut differences = Differences::default();
     let mut throttle = Throttle::single(work.share);
-    for pair in pairs::<P>(work, tx).await? {
+    for pair in pairs::<P>(&work.generation.schema(), tx).await? {
         let mut table = Table::default();
         let mut after = None;
         throttle.begin();
         for until in pair.bounds(tx).await?.into_iter().map(Some).chain([None]) {
             work.check()?;
             throttle.begin();
-            pair.compare(tx, Which::Range(after, until), &mut table, &mut differences.samples).await?;
+            pair.compare(tx, Which::Range(after, until), &mut table, &mut differences.samples, SAMPLES).await?;
             after = until;
             throttle.rest().await;
         }
@@ -67,17 +67,18 @@ pub(super) async fn all<P: Projection>(work: &Work, tx: &mut PgConnection) -> Re
     Ok(differences)
 }
 
-/// Compares the rows of these things alone.
-pub(super) async fn things<P: Projection>(
-    work: &Work,
+/// Compares the rows of these things alone with those in `schema`, with `most` samples of each table.
+pub(crate) async fn things<P: Projection>(
+    schema: &str,
     tx: &mut PgConnection,
     things: &[Uuid],
+    most: usize,
 ) -> Result<Differences, Error> {
     let mut differences = Differences::default();
-    for pair in pairs::<P>(work, tx).await? {
+    for pair in pairs::<P>(schema, tx).await? {
         let mut table = Table::default();
         if !things.is_empty() {
-            pair.compare(tx, Which::Things(things), &mut table, &mut differences.samples).await?;
+            pair.compare(tx, Which::Things(things), &mut table, &mut differences.samples, most).await?;
         }
         differences.tables.insert(pair.table.to_owned(), table);
     }
@@ -85,7 +86,7 @@ pub(super) async fn things<P: Projection>(
 }
 
 /// Fails where a table has other columns than its live one.
-pub(super) async fn shapes<P: Projection>(work: &Work, tx: &mut PgConnection) -> Result<(), Error> {
+pub(super) async fn shapes<P: Projection>(schema: &str, tx: &mut PgConnection) -> Result<(), Error> {
     for table in P::TABLES {
         let same: bool = sqlx::query_scalar(
             "select not exists (
@@ -97,19 +98,18 @@ pub(super) async fn shapes<P: Projection>(work: &Work, tx: &mut PgConnection) ->
                  where a.* is null or b.* is null)",
         )
         .bind(format!("read.{table}"))
-        .bind(format!("{}.{table}", work.generation.schema()))
+        .bind(format!("{schema}.{table}"))
         .fetch_one(&mut *tx)
         .await?;
         if !same {
-            let name = work.generation.projection.clone();
-            return Err(Error::OtherShape { name, table: (*table).to_owned() });
+            return Err(Error::OtherShape { name: P::NAME.to_owned(), table: (*table).to_owned() });
         }
     }
     Ok(())
 }
 
-async fn pairs<P: Projection>(work: &Work, tx: &mut PgConnection) -> Result<Vec<Pair>, Error> {
-    shapes::<P>(work, tx).await?;
+async fn pairs<P: Projection>(schema: &str, tx: &mut PgConnection) -> Result<Vec<Pair>, Error> {
+    shapes::<P>(schema, tx).await?;
     let mut pairs = Vec::new();
     for table in P::TABLES {
         let rows = sqlx::query(
@@ -134,7 +134,7 @@ async fn pairs<P: Projection>(work: &Work, tx: &mut PgConnection) -> Result<Vec<
                 columns.push(Column { name, is_text });
             }
         }
-        let (live, new) = (format!("read.{table}"), format!("{}.{table}", work.generation.schema()));
+        let (live, new) = (format!("read.{table}"), format!("{schema}.{table}"));
         pairs.push(Pair { table, live, new, key, columns });
     }
     Ok(pairs)
@@ -159,6 +159,7 @@ impl Pair {
         which: Which<'_>,
         table: &mut Table,
         samples: &mut Vec<Sample>,
+        most: usize,
     ) -> Result<(), Error> {
         let per_column: Vec<String> = self
             .columns
@@ -184,8 +185,8 @@ impl Pair {
             }
         }
         let there = samples.iter().filter(|sample| sample.table == self.table).count();
-        if added + removed + changed > 0 && there < SAMPLES {
-            samples.extend(self.samples(tx, which, SAMPLES - there).await?);
+        if added + removed + changed > 0 && there < most {
+            samples.extend(self.samples(tx, which, most - there).await?);
         }
         Ok(())
     }

@@ -4,12 +4,10 @@ use std::sync::Arc;
 
 use events::Recorded;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
-use uuid::Uuid;
 
 use super::{
-    Error,
+    Error, Workshop,
     report::{Explanation, Sample},
-    work::Work,
 };
 use crate::projection::{Projection, concerns};
 
@@ -17,18 +15,22 @@ use crate::projection::{Projection, concerns};
 const MOST: usize = 1000;
 
 /// Says for each sample which event explains it. Best effort: a history that cannot be folded is said to be so.
-pub(super) async fn all<P: Projection>(work: &Work, samples: &mut [Sample], until: i64) -> Result<(), Error> {
+pub(crate) async fn all<P: Projection>(
+    workshop: &Workshop,
+    schema: &str,
+    samples: &mut [Sample],
+    until: i64,
+) -> Result<(), Error> {
     for sample in samples {
-        work.check()?;
-        one::<P>(work, sample, until).await?;
+        one::<P>(workshop, schema, sample, until).await?;
     }
     Ok(())
 }
 
-async fn one<P: Projection>(work: &Work, sample: &mut Sample, until: i64) -> Result<(), Error> {
+async fn one<P: Projection>(workshop: &Workshop, schema: &str, sample: &mut Sample, until: i64) -> Result<(), Error> {
     let mut history: Vec<Arc<Recorded>> = Vec::new();
     for stream in P::STREAMS {
-        let events = work.store.stream(stream, sample.id).await?;
+        let events = workshop.store.stream(stream, sample.id).await?;
         history.extend(events.into_iter().filter(|event| event.position <= until).map(Arc::new));
     }
     history.sort_by_key(|event| event.position);
@@ -41,8 +43,7 @@ async fn one<P: Projection>(work: &Work, sample: &mut Sample, until: i64) -> Res
         sample.why = format!("its last of {} events, which are too many to look at each", history.len());
         return Ok(());
     }
-    let columns: Vec<&String> = sample.columns.keys().collect();
-    let (event, why) = match trace::<P>(work, &history, &sample.table, sample.id, sample.version, &columns).await? {
+    let (event, why) = match trace::<P>(workshop, schema, &history, sample).await? {
         Traced::Made(index) if sample.change == "added" => (Some(index), "it makes the row"),
         Traced::Made(index) => (Some(index), "from it on the columns are as in the new generation"),
         Traced::Never => (Some(history.len() - 1), "its last event; none of them makes the row"),
@@ -73,23 +74,21 @@ enum Traced {
 
 /// Applies the events one after the other, and looks at the row after each.
 async fn trace<P: Projection>(
-    work: &Work,
+    workshop: &Workshop,
+    schema: &str,
     history: &[Arc<Recorded>],
-    table: &str,
-    id: Uuid,
-    version: Option<i32>,
-    columns: &[&String],
+    sample: &Sample,
 ) -> Result<Traced, Error> {
+    let Sample { table, id, version, columns, .. } = sample;
     // A connection of its own: temporary tables hide the live ones from all that it is asked.
-    let options = (*work.pool.connect_options()).clone().options([("search_path", "public")]);
+    let options = (*workshop.pool.connect_options()).clone().options([("search_path", "public")]);
     let mut connection = PgConnection::connect_with(&options).await?;
     let mut tx = connection.begin().await?;
-    let schema = work.generation.schema();
     for table in P::TABLES {
         let sql = format!("create temporary table {table} (like {schema}.{table} including all) on commit drop");
         tx.execute(sqlx::raw_sql(AssertSqlSafe(sql))).await?;
     }
-    let columns: Vec<String> = columns.iter().map(|column| format!("{column}::text")).collect();
+    let columns: Vec<String> = columns.keys().map(|column| format!("{column}::text")).collect();
     let row = format!(
         "select array[{}]::text[] from {table} where id = $1 and ($2::integer is null or version = $2)",
         columns.join(", ")

@@ -112,7 +112,8 @@ async fn write(work: &Work, loads: &[Load], late: &[i64], part: &mut Part, at: i
     Ok(())
 }
 
-async fn copy(tx: &mut PgConnection, load: &Load) -> Result<(), sqlx::Error> {
+/// Writes rows of a table that the connection finds by its name.
+pub(crate) async fn copy(tx: &mut PgConnection, load: &Load) -> Result<(), sqlx::Error> {
     /// How much of the rows one message carries.
     const MESSAGE: usize = 64 << 10;
     let columns = load.columns.join(", ");

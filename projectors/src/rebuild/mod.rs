@@ -8,20 +8,20 @@
 //! Whoever is killed at any instant leaves the live rows alone, and the generation as far as it was committed: the next one
 //! goes on from there, or drops it.
 
-mod compare;
+pub(crate) mod compare;
 mod error;
-mod explain;
+pub(crate) mod explain;
 mod follow;
 mod generation;
 mod live;
-mod load;
-mod progress;
+pub(crate) mod load;
+pub(crate) mod progress;
 mod report;
 mod say;
 mod space;
 mod standing;
 mod switch;
-mod throttle;
+pub(crate) mod throttle;
 mod work;
 
 use events::{Store, clock};
@@ -339,7 +339,8 @@ async fn compared<P: Projection>(work: &Work, at: &mut Followed) -> Result<Diffe
     at.things.clear();
     let mut found = compare::all::<P>(work, &mut tx).await?;
     tx.rollback().await?;
-    explain::all::<P>(work, &mut found.samples, position).await?;
+    let workshop = Workshop { store: work.store.clone(), pool: work.pool.clone() };
+    explain::all::<P>(&workshop, &work.generation.schema(), &mut found.samples, position).await?;
     Ok(found)
 }
 

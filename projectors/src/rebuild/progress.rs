@@ -77,20 +77,20 @@ impl Progress {
         }
     }
 
-    pub(super) fn enter(&self, phase: Phase) {
+    pub(crate) fn enter(&self, phase: Phase) {
         self.0.phase.send_replace(phase);
     }
 
-    pub(super) fn aim(&self, target: i64) {
+    pub(crate) fn aim(&self, target: i64) {
         self.0.target.store(target, Ordering::Relaxed);
     }
 
-    pub(super) fn begin_load(&self, read: i64, parts: usize) {
+    pub(crate) fn begin_load(&self, read: i64, parts: usize) {
         self.0.read.store(read, Ordering::Relaxed);
         self.0.parts.store(i64::try_from(parts).unwrap_or(1), Ordering::Relaxed);
     }
 
-    pub(super) fn loaded(&self, positions: i64) {
+    pub(crate) fn loaded(&self, positions: i64) {
         self.0.read.fetch_add(positions, Ordering::Relaxed);
     }
 }

@@ -20,6 +20,8 @@ use crate::{parking::Care, projection::Projection};
 const REST: i64 = 500;
 /// How long queries may have to wait behind the exchange that waits for others, before it makes way and tries again.
 const QUEUE: &str = "50ms";
+/// The most samples of what was applied since the comparison.
+const SAMPLES: usize = 5;
 /// How long it is tried, and between two tries.
 const PATIENCE: Duration = Duration::from_mins(10);
 const PAUSE: Duration = Duration::from_millis(40);
@@ -170,12 +172,12 @@ async fn attempt<P: Projection>(
     }
     generation::enter(&mut tx, &work.generation, work.holder).await?;
     tx.execute("set local search_path = read, public").await?;
-    compare::shapes::<P>(work, &mut tx).await?;
+    compare::shapes::<P>(&work.generation.schema(), &mut tx).await?;
     report.position = at.position;
     if let Some(found) = found {
         // What both have applied since the full comparison.
         let things: Vec<_> = at.things.iter().copied().collect();
-        let since = compare::things::<P>(work, &mut tx, &things).await?;
+        let since = compare::things::<P>(&work.generation.schema(), &mut tx, &things, SAMPLES).await?;
         if since.counts().all() > 0 && found.counts().all() + since.counts().all() > allowed {
             let mut all = found.clone();
             all.add(since);

@@ -7,3 +7,4 @@ mod history;
 mod parking;
 mod rebuilds;
 mod runners;
+mod verifies;

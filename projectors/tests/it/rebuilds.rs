@@ -495,7 +495,12 @@ async fn what_an_event_asks_for_is_done_and_answered() {
     assert_eq!(projectors::NAMES, ops::PROJECTIONS);
     record(&store, &script(7)).await;
     let lifecycle = Lifecycle::new();
-    let parts = Parts { store: store.clone(), bus: nobody().await, pool: database.pool.clone() };
+    let parts = Parts {
+        store: store.clone(),
+        bus: nobody().await,
+        pool: database.pool.clone(),
+        scrub: projectors::verify::Scrub::default(),
+    };
     projectors::start(&parts, &lifecycle);
     let actor = Uuid::from_u128(3);
     for name in ["prompt", "execution"] {

@@ -141,7 +141,10 @@ async fn all_projections_follow_the_log_over_the_bus_and_tell_how_far_they_are()
         }
     })
     .await;
-    let probe = projectors::start(&Parts { store: store.clone(), bus, pool: database.pool.clone() }, &lifecycle);
+    let probe = projectors::start(
+        &Parts { store: store.clone(), bus, pool: database.pool.clone(), scrub: projectors::verify::Scrub::default() },
+        &lifecycle,
+    );
     let events = record(&store, &script(0)).await;
     let head = events.last().unwrap().position;
     let mut behind: Vec<&str> = NAMES.to_vec();
@@ -166,7 +169,12 @@ async fn read_tables_that_were_emptied_come_back_the_same() {
     let mut dumps = Vec::new();
     for _ in 0..2 {
         let lifecycle = Lifecycle::new();
-        let parts = Parts { store: store.clone(), bus: nobody().await, pool: database.pool.clone() };
+        let parts = Parts {
+            store: store.clone(),
+            bus: nobody().await,
+            pool: database.pool.clone(),
+            scrub: projectors::verify::Scrub::default(),
+        };
         projectors::start(&parts, &lifecycle);
         for name in NAMES {
             stands(&database, name, head).await;
@@ -244,7 +252,12 @@ async fn what_a_projection_does_not_know_is_parked_for_all_to_see_and_everything
     let database = testkit::database().await;
     let store = log(&database);
     let lifecycle = Lifecycle::new();
-    let parts = Parts { store: store.clone(), bus: nobody().await, pool: database.pool.clone() };
+    let parts = Parts {
+        store: store.clone(),
+        bus: nobody().await,
+        pool: database.pool.clone(),
+        scrub: projectors::verify::Scrub::default(),
+    };
     let probe = projectors::start(&parts, &lifecycle);
     let mut unknown = (*history(&[(0, 3)])[0]).clone();
     unknown.id = uuid::Uuid::from_u128(77);
@@ -271,7 +284,12 @@ async fn while_the_database_is_away_it_is_not_ready_and_then_goes_on() {
     let database = testkit::database_on(&postgres).await;
     let store = log(&database);
     let lifecycle = Lifecycle::new();
-    let parts = Parts { store: store.clone(), bus: nobody().await, pool: database.pool.clone() };
+    let parts = Parts {
+        store: store.clone(),
+        bus: nobody().await,
+        pool: database.pool.clone(),
+        scrub: projectors::verify::Scrub::default(),
+    };
     let probe = projectors::start(&parts, &lifecycle);
     let without_bus = Readiness::Degraded(vec!["nats".to_owned()]);
     says(&probe, |now| *now == without_bus).await;

@@ -121,8 +121,7 @@ impl<P: Projection> Runner<P> {
 
     /// Makes the rows anew that an older version has left, which serve meanwhile. Returns how long to wait then.
     async fn renew(&self, found: i32, soft: &CancellationToken) -> Duration {
-        let workshop = Workshop::new(&self.store, db::beside(&self.pool, Kind::Rebuild));
-        match Generation::previous(&workshop.pool, P::NAME).await {
+        match Generation::previous(&self.pool, P::NAME).await {
             Ok(Some(kept)) if kept.version == P::VERSION => {
                 if self.board.set(P::NAME, State::Stopped) {
                     let (name, version) = (P::NAME, P::VERSION);
@@ -132,6 +131,7 @@ impl<P: Projection> Runner<P> {
             }
             _ => {}
         }
+        let workshop = Workshop::new(&self.store, db::beside(&self.pool, Kind::Rebuild));
         self.board.set(P::NAME, State::Renewing);
         tracing::info!(projection = P::NAME, from = found, to = P::VERSION, "the projection is made anew");
         match rebuild::run::<P>(&workshop, &rebuild::Options::default(), &Progress::default(), soft).await {

@@ -23,7 +23,7 @@ pub struct Settings {
     #[arg(long, value_parser = until, value_name = "POSITION|TIME", conflicts_with = "dry_run")]
     until: Option<Until>,
     /// How many parts of the log are read beside each other.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16), value_name = "NUMBER")]
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=8), value_name = "NUMBER")]
     jobs: u8,
     /// How many cores it may keep busy, with what PostgreSQL does for it.
     #[arg(long, default_value_t = 0.5, value_parser = share, value_name = "CORES")]

@@ -7,6 +7,7 @@ use std::process::{Output, Stdio};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use service::testkit;
+use sqlx::{Connection as _, PgConnection};
 use tokio::process::Command;
 
 use crate::system::System;
@@ -117,6 +118,42 @@ async fn the_command_line_rebuilds_beside_a_running_system_and_is_killed_without
     assert_eq!(back[0]["decision"], "rolled_back");
     assert_eq!(system.query(&path, &admin).await, before);
     assert_eq!(system.stop().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_column_flipped_behind_the_systems_back_is_named_and_repaired_when_that_is_asked_for() {
+    let folder = testkit::folder("projections flipped");
+    let (system, admin, execution) = busy(&folder).await;
+    let path = format!("/api/v1/executions/{execution}");
+    let before = system.query(&path, &admin).await;
+    let endpoints: Value = serde_json::from_slice(&std::fs::read(folder.join("data/endpoints.json")).unwrap()).unwrap();
+    let mut database = PgConnection::connect(endpoints["database_url"].as_str().unwrap()).await.unwrap();
+    let flip = "update read.execution set result = 'Say hello to Eve.' where id = $1::text::uuid";
+    sqlx::query(flip).bind(&execution).execute(&mut database).await.unwrap();
+
+    let output = projections(&folder, &["verify", "execution", "--all", "--json"], &[]).await;
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let found: Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    assert_eq!((found["relation"].as_str(), found["thing"].as_str()), (Some("execution"), Some(execution.as_str())));
+    assert_eq!(found["columns"]["result"]["live"], "Say hello to Eve.");
+    assert_eq!(found["event_kind"], "execution_succeeded");
+    let kept = system.query("/api/v1/projections/findings", &admin).await;
+    assert_eq!(kept["items"][0]["id"], found["id"]);
+    let stopped = refused_with_report(&folder).await;
+    assert!(stopped.contains("result: ") && stopped.contains("execution_succeeded"), "{stopped}");
+
+    told(&folder, &["verify", "execution", "--all", "--json", "--repair"]).await;
+    told(&folder, &["verify", "execution", "--all", "--json"]).await;
+    assert_eq!(system.query(&path, &admin).await, before);
+    assert_eq!(system.stop().await, Some(0));
+}
+
+/// What a rebuild that is stopped prints.
+async fn refused_with_report(folder: &Path) -> String {
+    let output = projections(folder, &["rebuild", "execution", "--share", "64"], &[]).await;
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
 }
 
 #[tokio::test]

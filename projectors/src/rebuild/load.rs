@@ -37,7 +37,7 @@ pub(super) async fn parts<P: Projection>(work: &Work, options: &Options) -> Resu
     let parts: Vec<Part> = parts.collect::<Result<_, _>>()?;
     let target = work.generation.target;
     work.progress.begin_load(parts.iter().map(|part| part.position).sum(), parts.len());
-    let (jobs, sizes) = (options.jobs.max(1), options.sizes);
+    let (jobs, sizes) = (options.jobs.clamp(1, 8), options.sizes);
     let mut left = parts.into_iter().filter(|part| part.position < target).collect::<Vec<_>>().into_iter();
     let mut running = JoinSet::new();
     loop {

@@ -232,7 +232,7 @@ async fn begin<P: Projection>(
         there.discard(pool).await?;
     }
     space::check::<P>(pool).await?;
-    let parts = i32::try_from(options.jobs.clamp(1, 16)).unwrap_or(1);
+    let parts = i32::try_from(options.jobs.clamp(1, 8)).unwrap_or(1);
     Generation::begin::<P>(pool, live, target, parts, holder).await
 }
 

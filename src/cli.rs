@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use service::config::{Logs, load_env_file};
 use service::process;
 
-use crate::{drill, up};
+use crate::{drill, log, receipt, up};
 
 /// An event-driven CQRS backend for running prompts.
 ///
@@ -34,6 +34,12 @@ enum Role {
     Workers(Box<workers::Args>),
     /// The read models, kept up to date from the events.
     Projectors(projectors::Args),
+    /// The log: shows whether it is what it was.
+    #[command(subcommand)]
+    Log(log::Command),
+    /// Receipts of what is in the log.
+    #[command(subcommand)]
+    Receipt(receipt::Command),
     /// Crashes a system of its own on purpose, under load, and says whether every promise was kept.
     Drill(drill::Settings),
 }
@@ -50,6 +56,8 @@ pub fn main() -> ExitCode {
         Role::CommandApi(args) => process::main(logs, |life| command_api::run(args, life)),
         Role::QueryApi(args) => process::main(logs, |life| query_api::run(args, life)),
         Role::Workers(args) => process::main(logs, |life| workers::run(*args, life)),
+        Role::Log(command) => log::main(command),
+        Role::Receipt(command) => receipt::main(command),
         Role::Drill(settings) => drill::main(settings),
         Role::Projectors(args) => process::main(logs, |life| projectors::run(args, life)),
     }

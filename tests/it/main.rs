@@ -3,6 +3,7 @@
 
 mod deploy;
 mod providers;
+mod seal;
 mod story;
 mod system;
 mod up;

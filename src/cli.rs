@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use service::config::{Logs, load_env_file};
 use service::process;
 
-use crate::{drill, projections, up};
+use crate::{drill, log, projections, receipt, up};
 
 /// An event-driven CQRS backend for running prompts.
 ///
@@ -37,6 +37,12 @@ enum Role {
     /// The read models: shows them, makes them anew, compares and exchanges them.
     #[command(subcommand)]
     Projections(projections::Command),
+    /// The log: shows whether it is what it was.
+    #[command(subcommand)]
+    Log(log::Command),
+    /// Receipts of what is in the log.
+    #[command(subcommand)]
+    Receipt(receipt::Command),
     /// Crashes a system of its own on purpose, under load, and says whether every promise was kept.
     Drill(drill::Settings),
 }
@@ -54,6 +60,8 @@ pub fn main() -> ExitCode {
         Role::QueryApi(args) => process::main(logs, |life| query_api::run(args, life)),
         Role::Workers(args) => process::main(logs, |life| workers::run(*args, life)),
         Role::Projections(command) => projections::main(command),
+        Role::Log(command) => log::main(command),
+        Role::Receipt(command) => receipt::main(command),
         Role::Drill(settings) => drill::main(settings),
         Role::Projectors(args) => process::main(logs, |life| projectors::run(args, life)),
     }

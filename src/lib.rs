@@ -1,5 +1,5 @@
 //! Everything in one program: `daybook up` for a whole system, `daybook ROLE` for one process of it, `daybook drill` to
-//! crash one on purpose.
+//! crash one on purpose, `daybook log` and `daybook receipt` to check what is recorded.
 //!
 //! The library is there for the measurements in `benches/`, which start this very program as the processes of a system.
 
@@ -8,8 +8,11 @@ mod cli;
 mod drill;
 mod endpoints;
 mod front;
+mod log;
+mod message;
 mod projections;
 mod reach;
+mod receipt;
 mod roles;
 mod servers;
 pub mod system;

@@ -1,5 +1,7 @@
 //! How commands find the servers of a system: those that they are given, else those of a running `daybook up`.
 
+use std::path::PathBuf;
+
 use anyhow::Context as _;
 use clap::Args;
 use serde::Deserialize;
@@ -20,6 +22,7 @@ pub struct Reach {
 #[derive(Deserialize)]
 struct Endpoints {
     database_url: String,
+    nats_url: String,
 }
 
 impl Reach {
@@ -28,6 +31,25 @@ impl Reach {
         if let Some(url) = &self.database_url {
             return Ok(url.expose().to_owned());
         }
+        Ok(self.endpoints()?.database_url)
+    }
+
+    /// The URL of NATS: `given`, else that of the running `daybook up`; none where only a database is given.
+    pub fn nats_url(&self, given: Option<&Secret>) -> anyhow::Result<Option<String>> {
+        match given {
+            Some(url) => Ok(Some(url.expose().to_owned())),
+            None if self.database_url.is_some() => Ok(None),
+            None => Ok(Some(self.endpoints()?.nats_url)),
+        }
+    }
+
+    /// A file in the data folder of `daybook up`, if it is there.
+    pub fn kept(&self, name: &str) -> Option<PathBuf> {
+        let file = Folder::locate(self.data.folder.as_deref()).ok()?.join(name);
+        file.exists().then_some(file)
+    }
+
+    fn endpoints(&self) -> anyhow::Result<Endpoints> {
         let file = Folder::locate(self.data.folder.as_deref())?.join("endpoints.json");
         let text = std::fs::read_to_string(&file).with_context(|| {
             format!(
@@ -36,8 +58,6 @@ impl Reach {
                 file.display()
             )
         })?;
-        let endpoints: Endpoints =
-            serde_json::from_str(&text).with_context(|| format!("{} is damaged", file.display()))?;
-        Ok(endpoints.database_url)
+        serde_json::from_str(&text).with_context(|| format!("{} is damaged", file.display()))
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A projection is a pure fold ([`fold`]) with set-based SQL around it; [`Runner`] brings it events in order and moves its
 //! checkpoint in the transaction of the rows. To add one: a module with a [`Projection`], and a line in the list below.
-//! A projection can neither send nor append; what was decided about its rows ([`rebuild`]) is said in the log by those who
+//! A projection can neither send nor append; what was decided about its rows ([`mod@rebuild`]) is said in the log by those who
 //! decided it.
 
 pub mod board;

@@ -4,6 +4,7 @@
 mod deploy;
 mod projections;
 mod providers;
+mod seal;
 mod story;
 mod system;
 mod up;

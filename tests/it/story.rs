@@ -15,7 +15,7 @@ const OPENAI_KEY: &str = "sk-planted-openai-key";
 const ANTHROPIC_KEY: &str = "sk-planted-anthropic-key";
 
 /// A client as the URL in endpoints.json says.
-async fn reader(url: &str) -> async_nats::Client {
+pub async fn reader(url: &str) -> async_nats::Client {
     let address: async_nats::ServerAddr = url.parse().unwrap();
     let (user, password) = (address.username().unwrap().to_owned(), address.password().unwrap().to_owned());
     async_nats::ConnectOptions::with_user_and_password(user, password).connect(address).await.unwrap()

@@ -1,9 +1,9 @@
 //! A projection's rows made anew while the old ones serve: built beside them, compared with them, and exchanged for them.
 //!
 //! A generation has a schema of its own. The bulk of the log is folded in memory and loaded into tables without indexes
-//! ([`load`]); what remains is applied by the projection's usual way, and so is what the live projection does meanwhile
-//! ([`follow`]). Then both stand at one position in one snapshot, and are compared ([`compare`]). The tables change places in
-//! one transaction with the checkpoint ([`switch`]): it moves nowhere, so no query ever sees an earlier position.
+//! (`load`); what remains is applied by the projection's usual way, and so is what the live projection does meanwhile
+//! (`follow`). Then both stand at one position in one snapshot, and are compared (`compare`). The tables change places in
+//! one transaction with the checkpoint (`switch`): it moves nowhere, so no query ever sees an earlier position.
 //!
 //! Whoever is killed at any instant leaves the live rows alone, and the generation as far as it was committed: the next one
 //! goes on from there, or drops it.

@@ -2,11 +2,8 @@
 
 use futures_util::StreamExt as _;
 
-use super::{
-    Finding, Promise, Scene, live,
-    message::{Bus, Expected},
-    subscribers,
-};
+use super::{Finding, Promise, Scene, live, subscribers};
+use crate::message::{Bus, Expected};
 
 pub(super) const PROMISE: Promise = (
     "I3",

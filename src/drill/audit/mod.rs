@@ -12,7 +12,6 @@ mod folds;
 mod history;
 mod live;
 mod log;
-mod message;
 mod needles;
 mod outcomes;
 mod privacy;
@@ -32,6 +31,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use tokio::time::{sleep, timeout};
 
 use super::record::{Record, Target};
+use crate::message;
 
 pub use verdict::{Finding, Verdict};
 
@@ -56,10 +56,7 @@ impl Scene<'_> {
 
     /// The bus, as a reader.
     async fn bus(&self) -> anyhow::Result<async_nats::Client> {
-        let address: async_nats::ServerAddr = self.target.nats_url.parse().context("the URL of NATS")?;
-        let (user, password) = (address.username().unwrap_or_default(), address.password().unwrap_or_default());
-        let options = async_nats::ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned());
-        options.connect(&address).await.context("connecting to NATS")
+        message::connect(&self.target.nats_url).await
     }
 }
 

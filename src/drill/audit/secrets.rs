@@ -7,8 +7,9 @@ use base64::prelude::{BASE64_STANDARD_NO_PAD, Engine as _};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::{Finding, Promise, Scene, message::Bus, needles::Needles};
+use super::{Finding, Promise, Scene, needles::Needles};
 use crate::drill::record::Secret;
+use crate::message::Bus;
 
 pub(super) const PROMISE: Promise =
     ("I7", "no password, token or key is in an event, a message, a log line or a row; password hashes are apart");

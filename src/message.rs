@@ -1,4 +1,5 @@
-//! What the bus must carry of an event, by the contract, and reading it from the stream.
+//! What the bus must carry of an event, by the contract, and reading it from the stream: for those who check the product, and
+//! so without its code.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use async_nats::jetstream::{
 use futures_util::{Stream, StreamExt as _};
 use serde::Deserialize;
 use sqlx::postgres::PgRow;
-use sqlx::{PgConnection, Row as _};
+use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
 /// The subjects of all events.
 const EVENTS: &str = "events.>";
@@ -20,18 +21,17 @@ const BATCH: usize = 2000;
 /// How long the next message may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Events of the log after a position, in order, as [`Expected`] reads them.
-const LOG: &str = r#"
-    select position, 'events.' || coalesce(scope::text, 'public') || '.' || stream || '.' || id || '.' || kind as subject,
+/// The columns that [`Expected`] reads.
+pub const MESSAGE: &str = r#"
+    position, 'events.' || coalesce(scope::text, 'public') || '.' || stream || '.' || id || '.' || kind as subject,
            data::text as data, event_id::text as "ce-id", position::text as "ce-position",
            version::text as "ce-streamversion", epoch::text as "ce-epoch", id::text as "ce-subject",
            'daybook.' || stream || '.' || kind || '.v' || schema as "ce-type",
            to_char(recorded_at at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as "ce-time",
            meta ->> 'actor' as "ce-actor", meta ->> 'correlation_id' as "ce-correlationid",
-           meta ->> 'causation_id' as "ce-causationid", meta ->> 'traceparent' as traceparent
-    from event where position > $1 order by position limit $2"#;
+           meta ->> 'causation_id' as "ce-causationid", meta ->> 'traceparent' as traceparent"#;
 
-/// The headers that come from columns of [`LOG`].
+/// The headers that come from columns of [`MESSAGE`].
 const FROM_LOG: [&str; 11] = [
     "ce-id",
     "ce-position",
@@ -61,11 +61,13 @@ pub struct Expected {
 impl Expected {
     /// At most `limit` events after the position `after`.
     pub async fn after(database: &mut PgConnection, after: u64, limit: i64) -> anyhow::Result<Vec<Self>> {
-        let rows = sqlx::query(LOG).bind(i64::try_from(after)?).bind(limit).fetch_all(database).await?;
+        let sql = format!("select {MESSAGE} from event where position > $1 order by position limit $2");
+        let rows = sqlx::query(AssertSqlSafe(sql)).bind(i64::try_from(after)?).bind(limit).fetch_all(database).await?;
         rows.iter().map(Self::read).collect()
     }
 
-    fn read(row: &PgRow) -> anyhow::Result<Self> {
+    /// The same of a row that has the columns of [`MESSAGE`] among others.
+    pub fn read(row: &PgRow) -> anyhow::Result<Self> {
         let mut headers: BTreeMap<String, String> =
             FIXED.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         for name in FROM_LOG {
@@ -104,6 +106,18 @@ impl Expected {
 /// have the server drop messages.
 fn is_ours(name: &str) -> bool {
     !name.starts_with("Nats-") || name == "Nats-Msg-Id"
+}
+
+/// Connects to the server at `url`, as whoever it names.
+pub async fn connect(url: &str) -> anyhow::Result<async_nats::Client> {
+    let address: async_nats::ServerAddr = url.parse().context("the URL of NATS")?;
+    let (user, password) = (address.username().unwrap_or_default(), address.password().unwrap_or_default());
+    let mut options = async_nats::ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned());
+    // Those hear answers under names of their own alone.
+    if ["relay", "worker"].contains(&user) {
+        options = options.custom_inbox_prefix(format!("_INBOX_{user}"));
+    }
+    options.connect(&address).await.context("connecting to NATS")
 }
 
 /// A message as the stream has it.

@@ -1,0 +1,67 @@
+//! How far the pass has come: a line that is rewritten on a terminal, lines now and then elsewhere.
+
+use std::io::{IsTerminal as _, Write as _, stderr};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use tokio::time::{Instant, interval_at};
+
+/// How often it is told on a terminal, and elsewhere.
+const FRAME: Duration = Duration::from_millis(200);
+const LINE: Duration = Duration::from_secs(5);
+
+/// Where it is.
+#[derive(Debug, Default)]
+pub struct Progress {
+    at: AtomicI64,
+    end: AtomicI64,
+}
+
+impl Progress {
+    /// So many there are.
+    pub fn begin(&self, end: i64) {
+        self.end.store(end, Ordering::Relaxed);
+    }
+
+    /// So far it is.
+    pub fn at(&self, position: i64) {
+        self.at.store(position, Ordering::Relaxed);
+    }
+
+    /// Tells of it on standard error until `work` is done.
+    pub async fn shown<T>(&self, work: impl Future<Output = T>) -> T {
+        let is_terminal = stderr().is_terminal();
+        let begun = Instant::now();
+        let every = if is_terminal { FRAME } else { LINE };
+        let showing = async {
+            let mut every = interval_at(begun + every, every);
+            loop {
+                every.tick().await;
+                let line = self.line(begun.elapsed());
+                if is_terminal {
+                    eprint!("\r\x1b[2K{line}");
+                    let _ = stderr().flush();
+                } else {
+                    eprintln!("{line}");
+                }
+            }
+        };
+        let done = tokio::select! {
+            done = work => done,
+            never = showing => never,
+        };
+        if is_terminal {
+            eprint!("\r\x1b[2K");
+        }
+        done
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "it is shown")]
+    fn line(&self, elapsed: Duration) -> String {
+        let (at, end) = (self.at.load(Ordering::Relaxed), self.end.load(Ordering::Relaxed));
+        let rate = at as f64 / elapsed.as_secs_f64().max(0.001);
+        let share = 100.0 * at as f64 / end.max(1) as f64;
+        let left = if at > 0 { format!(", {:.0} s left", (end - at) as f64 / rate) } else { String::new() };
+        format!("{share:3.0} %, {at} of {end} events, {rate:.0}/s{left}")
+    }
+}

@@ -1,7 +1,7 @@
 //! The seal of the log: a Merkle tree over it (RFC 6962), whose signed heads show later that nothing before them was changed.
 //!
 //! [`tree`] and [`proof`] are the arithmetic, [`head`] and [`key`] what is signed and by what, [`receipt`] what is handed out;
-//! none of these needs a database. [`file`] keeps the heads outside of it, [`table`] within. When heads are made is up to
+//! none of these needs a database. [`mod@file`] keeps the heads outside of it, [`table`] within. When heads are made is up to
 //! who seals. docs/audit.md has the formats for programs that share no code with this one.
 
 pub mod error;

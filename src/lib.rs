@@ -10,6 +10,7 @@ mod endpoints;
 mod front;
 mod log;
 mod message;
+mod projections;
 mod reach;
 mod receipt;
 mod roles;

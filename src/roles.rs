@@ -62,7 +62,12 @@ pub async fn start(
     if !(connected && until(PATIENCE_WITH_NATS, async || relay.has_events().await).await) {
         tracing::warn!("NATS is not there yet: events stay in the log until it is");
     }
-    let parts = projectors::Parts { store: store.through(batches.clone()), bus: worker.clone(), pool: batches };
+    let parts = projectors::Parts {
+        store: store.through(batches.clone()),
+        bus: worker.clone(),
+        pool: batches,
+        scrub: projectors::verify::Scrub::default(),
+    };
     let projectors = projectors::start(&parts, lifecycle);
     let parts = query_api::Parts { store: store.through(reads.clone()), bus: reader, pool: reads };
     let queries = query_api::api(parts, lifecycle);

@@ -12,4 +12,5 @@ pub mod load;
 pub mod memory;
 pub mod project;
 pub mod query;
+pub mod rebuild;
 pub mod relay;

@@ -10,7 +10,7 @@
 //! that this takes. What else is in the log (users, a catalogue, prompts: 95 events) it leaves out.
 
 mod bare;
-mod peer;
+pub(crate) mod peer;
 
 use std::{
     collections::BTreeMap,

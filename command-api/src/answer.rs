@@ -86,7 +86,12 @@ impl Created {
 impl Accepted {
     /// The thing that `receipt` is about, in the collection at `path`.
     pub fn within(path: &str, receipt: Receipt) -> Self {
-        let location = format!("{path}/{}", receipt.id);
+        let id = receipt.id;
+        Self::at(format!("{path}/{id}"), receipt)
+    }
+
+    /// The thing that `receipt` is about, to be seen at `location`.
+    pub fn at(location: String, receipt: Receipt) -> Self {
         let (recorded, replayed) = told(receipt);
         Self::Accepted(recorded, location, replayed)
     }
@@ -112,4 +117,6 @@ pub enum Context {
     Prompt,
     /// Runs of prompts.
     Execution,
+    /// The system itself.
+    Ops,
 }

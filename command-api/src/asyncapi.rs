@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use events::{catalog, execution, identity, prompt};
+use events::{catalog, execution, identity, ops, prompt};
 use nats::subject;
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
@@ -24,6 +24,7 @@ pub fn document() -> Value {
     events.add::<catalog::SubSpecialtyEvent>("sub_specialty");
     events.add::<prompt::Event>("prompt");
     events.add::<execution::Event>("execution");
+    events.add::<ops::Event>("ops");
     events.document()
 }
 
@@ -88,7 +89,7 @@ impl Events {
             },
             "defaultContentType": "application/json",
             "servers": { "nats": { "host": "127.0.0.1:4222", "protocol": "nats", "description": "As `daybook up` starts it" } },
-            "channels": { "events": {
+            "channels": { "projections": projections(), "events": {
                 "address": "events.{scope}.{stream}.{id}.{kind}",
                 "title": "Events",
                 "description": "`events.*.execution.>` is every execution, `events.{me}.>` is all of mine.",
@@ -115,10 +116,48 @@ impl Events {
                 "summary": "The sealer tells of each head that it has signed.",
                 "channel": { "$ref": "#/channels/log_head" },
                 "messages": [{ "$ref": "#/channels/log_head/messages/log_head" }],
+            }, "progress": {
+                "action": "send",
+                "summary": "Projectors tell how far read models and their rebuilds are.",
+                "channel": { "$ref": "#/channels/projections" },
             }},
             "components": { "messages": messages, "schemas": schemas },
         })
     }
+}
+
+/// How far projections are: on core NATS, for whoever listens at the time.
+fn projections() -> Value {
+    let number = json!({ "type": "integer", "minimum": 0 });
+    json!({
+        "address": "ops.projection.{name}",
+        "title": "Progress of projections",
+        "description": "On core NATS, at most once, and not in the stream.",
+        "parameters": { "name": { "description": "The projection.", "enum": ops::PROJECTIONS } },
+        "messages": {
+            "position": {
+                "summary": "The live rows have come to this position.",
+                "contentType": "text/plain",
+                "payload": { "type": "string", "pattern": "^[0-9]+$" },
+            },
+            "rebuild": {
+                "summary": "Once a second while rows are made anew: so many of the events are loaded.",
+                "contentType": "application/json",
+                "payload": {
+                    "type": "object",
+                    "properties": {
+                        "projection": { "type": "string" },
+                        "generation": number,
+                        "version": number,
+                        "phase": { "enum": ["load", "index", "late", "follow", "compare", "switch"] },
+                        "done": number,
+                        "target": number,
+                    },
+                    "required": ["projection", "generation", "version", "phase", "done", "target"],
+                },
+            },
+        },
+    })
 }
 
 /// The headers of every message: `CloudEvents` 1.0 in binary mode, and W3C Trace Context.
@@ -185,6 +224,7 @@ mod tests {
             catalog::SubSpecialtyEvent::KINDS,
             prompt::Event::KINDS,
             execution::Event::KINDS,
+            ops::Event::KINDS,
         ];
         let kinds: BTreeSet<&str> = kinds.concat().into_iter().collect();
         let document = document();

@@ -12,6 +12,7 @@ mod envelope;
 mod execution;
 mod identity;
 mod keys;
+mod ops;
 mod passwords;
 mod probe;
 mod process;
@@ -32,7 +33,9 @@ pub use process::{Args, PORT, run};
 pub use relay::Relaying;
 pub use seal::Sealing;
 
-use crate::{catalog::Catalog, dispatch::Dispatcher, execution::Executions, identity::Identity, prompt::Prompts};
+use crate::{
+    catalog::Catalog, dispatch::Dispatcher, execution::Executions, identity::Identity, ops::Ops, prompt::Prompts,
+};
 
 const DESCRIPTION: &str = "Commands. Each answers with the place of its last event in the log (`position`), from which on \
 queries know of it (`?min_position=`). With an `Idempotency-Key`, unique per caller, method and path, a command may be \
@@ -79,7 +82,8 @@ pub fn api(parts: Parts, lifecycle: &Lifecycle) -> CommandApi {
         Identity(Arc::clone(&dispatcher)),
         Catalog(Arc::clone(&dispatcher)),
         Prompts(Arc::clone(&dispatcher)),
-        Executions(dispatcher),
+        Executions(Arc::clone(&dispatcher)),
+        Ops(dispatcher),
     );
     let service = OpenApiService::new(contexts, "Daybook", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
     let spec = service.spec();

@@ -74,7 +74,7 @@ pub enum Error<R: fmt::Debug + fmt::Display> {
     Store(#[from] StoreError),
 }
 
-/// Runs `command` on the thing `id`: loads it, decides, appends; decides again when it has changed meanwhile, at most
+/// Runs `command` on the thing `id`: loads it, or takes it as this process has left it lately, decides, appends; decides again when it has changed meanwhile, at most
 /// five times. A command that changes nothing answers with the thing's last event.
 ///
 /// Answers within five seconds: [`StoreError::Unavailable`] when the log is not there. What was handed to the writer by
@@ -115,15 +115,20 @@ async fn attempt<A: Stream>(
     {
         return Ok(receipt);
     }
-    let new = || Loaded { aggregate: A::default(), version: 0, position: 0 };
-    let done = decided::<A>(store, id, call.fresh.then(new), command, &call).await;
+    let guess = if call.fresh { Some(Loaded::nothing()) } else { store.recent(id) };
+    let done = decided::<A>(store, id, guess, command, &call).await;
     // What refuses it may be what its own first request, in another process, has done meanwhile.
     if let (Err(Error::Refused(_) | Error::Stale { .. }), Some(key)) = (&done, &call.key)
         && let Some(receipt) = replay(store, key).await?
     {
         return Ok(receipt);
     }
-    done.map(|(receipt, _)| receipt)
+    let (receipt, state) = done?;
+    // What a replayed command was about is another thing, or a state that nobody knows here.
+    if !receipt.replayed {
+        store.keep(id, state);
+    }
+    Ok(receipt)
 }
 
 /// The first try is on what is `known`, if anything is.
@@ -138,13 +143,16 @@ async fn decided<A: Stream>(
         let guess = known.take();
         // Of what is new there is nothing to be read.
         let may_be_old = guess.as_ref().is_some_and(|guess| guess.version > 0);
-        let Loaded { mut aggregate, version, position } = match guess {
+        let Loaded { mut aggregate, version, position, weight } = match guess {
             Some(guess) => guess,
             None => store.load::<A>(id).await?,
         };
         if let Some(expected) = call.expected
             && expected != version
         {
+            if may_be_old {
+                continue;
+            }
             // A thing that does not exist is for its context to refuse.
             if version > 0 {
                 return Err(Error::Stale { expected, actual: version });
@@ -158,15 +166,17 @@ async fn decided<A: Stream>(
         };
         if events.is_empty() {
             let receipt = Receipt { id, version, position, replayed: false };
-            return Ok((receipt, Loaded { aggregate, version, position }));
+            return Ok((receipt, Loaded { aggregate, version, position, weight }));
         }
         let claims: Vec<Claim> = events.iter().flat_map(crate::Fact::claims).collect();
+        let events: Vec<New> = events.iter().map(|event| New::of(event, clock::id())).collect::<Result<_, _>>()?;
+        let weight = weight + events.iter().map(|event| event.data.len()).sum::<usize>();
         let append = Append {
             stream: A::TYPE,
             id,
             expected: version,
             scope: aggregate.scope(id),
-            events: events.iter().map(|event| New::of(event, clock::id())).collect::<Result<_, _>>()?,
+            events,
             meta: call.meta.clone(),
             claims: claims.clone(),
             secrets: call.secrets.clone(),
@@ -175,7 +185,7 @@ async fn decided<A: Stream>(
         match store.append(append).await? {
             Ok(at) => {
                 let receipt = Receipt { id, version: at.version, position: at.position, replayed: false };
-                return Ok((receipt, Loaded { aggregate, version: at.version, position: at.position }));
+                return Ok((receipt, Loaded { aggregate, version: at.version, position: at.position, weight }));
             }
             Err(Refused::Version) => {}
             Err(Refused::Claim) => {
@@ -187,7 +197,7 @@ async fn decided<A: Stream>(
                 if let Some(key) = &call.key
                     && let Some(receipt) = replay(store, key).await?
                 {
-                    let known = Loaded { aggregate, version: receipt.version, position: receipt.position };
+                    let known = Loaded { aggregate, version: receipt.version, position: receipt.position, weight };
                     return Ok((receipt, known));
                 }
             }

@@ -12,6 +12,7 @@ pub mod fact;
 pub mod failpoint;
 pub mod identity;
 pub mod model;
+pub mod ops;
 pub mod plant;
 pub mod prompt;
 pub mod refusal;

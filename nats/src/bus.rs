@@ -86,6 +86,12 @@ impl Bus {
         self.tell(format!("ops.projection.{projection}"), position.to_string()).await;
     }
 
+    /// Tells who listens how far a rebuild of a projection has come, as a JSON object on the same subject: those who wait for
+    /// a position pass it over. Best effort, too.
+    pub async fn publish_rebuild(&self, projection: &str, json: String) {
+        self.tell(format!("ops.projection.{projection}"), json).await;
+    }
+
     /// Tells who listens of a new signed head of the log, as JSON. Best effort, likewise.
     pub async fn publish_head(&self, json: String) {
         self.tell(subject::HEAD.to_owned(), json).await;
@@ -102,7 +108,7 @@ impl Bus {
         }
     }
 
-    /// The progress of all projections as it is told, by name. What was told before is not heard, nor what is told while
+    /// The positions of all projections as they are told, by name. What was told before is not heard, nor what is told while
     /// the server is away.
     pub async fn progress(&self) -> Result<impl Stream<Item = (String, i64)> + Send + Unpin + use<>, Error> {
         let told = self.client.subscribe("ops.projection.*").await.map_err(Error::bus("subscribing"))?;

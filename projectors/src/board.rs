@@ -22,6 +22,10 @@ pub enum State {
     Working,
     /// It tries again what did not work out.
     Retrying,
+    /// Its rows are of an older version, serve, and are made anew.
+    Renewing,
+    /// Its rows are of a newer version, which another process keeps.
+    Outdated,
     /// It has met what it cannot pass, at this position at the latest.
     Stopped,
 }
@@ -31,9 +35,14 @@ pub enum State {
 pub struct Board(Arc<Mutex<BTreeMap<&'static str, (State, i64)>>>);
 
 impl Board {
-    /// Notes how `projection` does.
-    pub fn set(&self, projection: &'static str, state: State) {
-        self.entry(projection, |entry| entry.0 = state);
+    /// Notes how `projection` does; whether that is another state than before.
+    pub fn set(&self, projection: &'static str, state: State) -> bool {
+        let mut is_other = false;
+        self.entry(projection, |entry| {
+            is_other = entry.0 != state;
+            entry.0 = state;
+        });
+        is_other
     }
 
     /// Notes how far `projection` is.
@@ -50,6 +59,10 @@ impl Board {
                 State::Working => None,
                 State::Starting => Some(format!("projection {projection} is starting")),
                 State::Retrying => Some(format!("projection {projection} is trying again after position {position}")),
+                State::Renewing => Some(format!(
+                    "projection {projection} is made anew for a new version; the rows of the old one stand at {position}"
+                )),
+                State::Outdated => Some(format!("projection {projection} has rows of a newer version than this program's")),
                 State::Stopped => Some(format!("projection {projection} has stopped after position {position}")),
             })
             .collect();

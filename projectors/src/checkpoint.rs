@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use events::{Recorded, Store, plant};
-use sqlx::{PgConnection, PgPool};
+use events::{Recorded, Store, plant, store::Connections};
+use sqlx::{Connection as _, PgConnection, PgPool};
 use uuid::Uuid;
 
-use crate::projection::{Error, Projection, concerns};
+use crate::{
+    parking::{self, Care},
+    projection::{Error, Projection, is_own},
+};
 
 /// A place in the log, with the identity of the event that stands there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,13 +34,12 @@ pub async fn open<P: Projection>(pool: &PgPool, store: &Store) -> Result<Checkpo
         .fetch_one(pool)
         .await?;
     if row.version != P::VERSION {
-        let tables = P::TABLES.join(", ");
-        return Err(Error::OtherVersion { name: P::NAME, found: row.version, expected: P::VERSION, tables });
+        return Err(Error::OtherVersion { name: P::NAME, found: row.version, expected: P::VERSION });
     }
     if row.position > 0 {
         let there = store.identity(row.position).await?.map(|identity| identity.event_id);
         if there.is_none() || there != row.event_id {
-            return Err(Error::OtherLog { name: P::NAME, position: row.position, tables: P::TABLES.join(", ") });
+            return Err(Error::OtherLog { name: P::NAME, position: row.position });
         }
     }
     Ok(Checkpoint { position: row.position, event_id: row.event_id })
@@ -55,56 +57,85 @@ pub enum Outcome {
 /// Applies `batch`, which follows on `from` without a gap, and moves the checkpoint, in one transaction.
 ///
 /// The checkpoint's row is moved first, and locked with that, so that of two projectors of one name one waits, then finds
-/// that the other was there.
-pub async fn apply<P: Projection>(pool: &PgPool, from: Checkpoint, batch: &[Arc<Recorded>]) -> Result<Outcome, Error> {
+/// that the other was there. A thing whose event cannot be applied is parked.
+pub async fn apply<P: Projection>(
+    connections: &Connections,
+    from: Checkpoint,
+    batch: &[Arc<Recorded>],
+) -> Result<Outcome, Error> {
     let Some(to) = follow(from, batch)? else { return Ok(Outcome::Applied(from)) };
-    let mut concerned = Vec::with_capacity(batch.len());
-    for event in batch {
-        if concerns::<P>(event)? {
-            concerned.push(Arc::clone(event));
-        }
-    }
+    let own: Vec<_> = batch.iter().filter(|event| is_own::<P>(event)).cloned().collect();
     let epoch = batch.last().map_or(0, |last| last.epoch);
-    if concerned.is_empty() {
-        let moved = advance(&mut *pool.acquire().await?, P::NAME, from, to, epoch).await?;
-        return Ok(if moved { Outcome::Applied(to) } else { Outcome::Superseded });
+    if own.is_empty() {
+        let mut connection = connections.lend().await?;
+        let moved = advance::<P>(&mut connection, from, to, epoch).await?;
+        connection.give_back();
+        return Ok(moved.map_or(Outcome::Superseded, |_| Outcome::Applied(to)));
     }
-    let mut tx = pool.begin().await?;
-    if !advance(&mut tx, P::NAME, from, to, epoch).await? {
-        return Ok(Outcome::Superseded);
+    match attempt::<P>(connections, from, to, epoch, &own, Care::Swift).await {
+        Err(error) if error.is_of_an_event() => {
+            tracing::debug!(projection = P::NAME, %error, "the batch is applied again, each thing by itself");
+            attempt::<P>(connections, from, to, epoch, &own, Care::Careful).await
+        }
+        done => done,
     }
-    if plant::planted(plant::CHECKPOINT) {
-        tx.commit().await?;
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        tx = pool.begin().await?;
-    }
-    P::apply(&mut tx, &concerned).await?;
-    tx.commit().await?;
-    Ok(Outcome::Applied(to))
 }
 
-/// Moves the checkpoint and locks its row to the end of the transaction; false, and nothing is moved, if it is not where it
-/// was read to be.
-async fn advance(
-    tx: &mut PgConnection,
-    name: &str,
+async fn attempt<P: Projection>(
+    connections: &Connections,
     from: Checkpoint,
     to: Checkpoint,
     epoch: i32,
-) -> Result<bool, Error> {
-    let moved = sqlx::query!(
+    own: &[Arc<Recorded>],
+    care: Care,
+) -> Result<Outcome, Error> {
+    let mut connection = connections.lend().await?;
+    let mut tx = connection.begin().await?;
+    let Some(rows) = advance::<P>(&mut tx, from, to, epoch).await? else { return Ok(Outcome::Superseded) };
+    if plant::planted(plant::CHECKPOINT) {
+        tx.commit().await?;
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        tx = connection.begin().await?;
+    }
+    let more = parking::apply::<P>(&mut tx, rows.generation, rows.parked, own, care).await?;
+    if more > 0 {
+        sqlx::query!("update checkpoint set parked = parked + $2 where name = $1", P::NAME, more)
+            .execute(&mut *tx)
+            .await?;
+    }
+    tx.commit().await?;
+    connection.give_back();
+    Ok(Outcome::Applied(to))
+}
+
+/// Which rows a checkpoint is of.
+struct Rows {
+    generation: i32,
+    parked: i32,
+}
+
+/// Moves the checkpoint and locks its row to the end of the transaction; nothing, and nothing is moved, if it is not where it
+/// was read to be, or if the rows are of another version by now.
+async fn advance<P: Projection>(
+    tx: &mut PgConnection,
+    from: Checkpoint,
+    to: Checkpoint,
+    epoch: i32,
+) -> Result<Option<Rows>, Error> {
+    let moved = sqlx::query_as!(
+        Rows,
         "update checkpoint set position = $3, epoch = $4, event_id = $5, updated_at = now()
-         where name = $1 and position = $2 and event_id is not distinct from $6",
-        name,
+         where name = $1 and position = $2 and event_id is not distinct from $6 and version = $7
+         returning generation, parked",
+        P::NAME,
         from.position,
         to.position,
         epoch,
         to.event_id,
-        from.event_id
-    )
-    .execute(tx)
-    .await?;
-    Ok(moved.rows_affected() == 1)
+        from.event_id,
+        P::VERSION
+    );
+    Ok(moved.fetch_optional(tx).await?)
 }
 
 /// Where `batch` leads from `from`; nowhere if it is empty.

@@ -25,6 +25,9 @@ pub struct Args {
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would replace the help of the command")]
     pub listen: Listen,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would replace the help of the command")]
+    pub scrub: crate::verify::Scrub,
 }
 
 /// Starts the projectors of a process of their own, with health and metrics.
@@ -34,7 +37,7 @@ pub async fn run(args: Args, lifecycle: Lifecycle) -> anyhow::Result<()> {
     let pool = db::pool(url, Kind::Projectors).context("DATABASE_URL")?;
     let store = process::open_store_on(&pool, &lifecycle);
     let bus = nats::Bus::connect(args.servers.nats_url.expose(), "projectors").await.context("NATS_URL")?;
-    let probe = start(&Parts { store, bus, pool }, &lifecycle);
+    let probe = start(&Parts { store, bus, pool, scrub: args.scrub }, &lifecycle);
     let chassis = Chassis {
         document: None,
         secret: None,

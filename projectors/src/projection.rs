@@ -6,29 +6,39 @@ use events::{Recorded, store::StoreError};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::bulk::Bulk;
+
 /// Read tables that are exactly a fold of the log.
 ///
 /// It is given a connection within a transaction and nothing else: it can neither send, nor call out, nor append.
 pub trait Projection: Send + Sync + 'static {
     /// The name of its checkpoint, by which it is spoken of everywhere.
     const NAME: &'static str;
-    /// Raised when the same events would give other rows; what an older version wrote is then not gone on with.
+    /// Raised when the same events would give other rows: those of an older version then serve until new ones are made
+    /// beside them.
     const VERSION: i32;
     /// The streams that it reads.
     const STREAMS: &'static [&'static str];
-    /// The kinds of event that it understands. One of its streams with another kind stops it.
+    /// The kinds of event that it understands. One of its streams with another kind parks its thing.
     const KINDS: &'static [&'static [&'static str]];
-    /// The tables that it alone writes.
+    /// The tables that it alone writes. Each has the columns `id`, `version` and `position`.
     const TABLES: &'static [&'static str];
+    /// Makes the same rows in memory, for a rebuild.
+    type Bulk: Bulk;
 
     /// Applies `batch`, in order, to the tables: a few statements for all of it. What is not of its streams it passes over.
     /// The same batch once more changes nothing.
     fn apply(tx: &mut PgConnection, batch: &[Arc<Recorded>]) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
+/// Whether `event` is of a stream that `P` reads.
+pub(crate) fn is_own<P: Projection>(event: &Recorded) -> bool {
+    P::STREAMS.contains(&event.stream.as_str())
+}
+
 /// Whether `event` is for `P`; an event of its streams that it does not know is an error, never skipped.
 pub(crate) fn concerns<P: Projection>(event: &Recorded) -> Result<bool, Error> {
-    if !P::STREAMS.contains(&event.stream.as_str()) {
+    if !is_own::<P>(event) {
         return Ok(false);
     }
     if P::KINDS.iter().any(|kinds| kinds.contains(&event.kind.as_str())) {
@@ -100,22 +110,16 @@ pub enum Error {
     /// The checkpoint is of another log than this.
     #[error(
         "projection {name} stands at position {position}, where the log has another event or none: the log was restored or \
-         replaced. Begin it anew while no projector runs: begin; truncate {tables}; delete from checkpoint where name = \
-         '{name}'; commit;"
+         replaced. Make it anew: daybook projections rebuild {name} --approve"
     )]
     OtherLog {
         /// The projection.
         name: &'static str,
         /// Where it stands.
         position: i64,
-        /// Its tables.
-        tables: String,
     },
     /// The rows were written by code with another idea of them.
-    #[error(
-        "the rows of projection {name} are of version {found}, and this is version {expected}. If that is newer, begin it \
-         anew while no projector runs: begin; truncate {tables}; delete from checkpoint where name = '{name}'; commit;"
-    )]
+    #[error("the rows of projection {name} are of version {found}, and this is version {expected}")]
     OtherVersion {
         /// The projection.
         name: &'static str,
@@ -123,12 +127,28 @@ pub enum Error {
         found: i32,
         /// The version of this code.
         expected: i32,
-        /// Its tables.
-        tables: String,
     },
 }
 
 impl Error {
+    /// Whether an event is at fault, and with it its thing alone: it is not known, does not fit, or gives what the tables do
+    /// not take.
+    pub fn is_of_an_event(&self) -> bool {
+        match self {
+            Self::UnknownKind { .. } | Self::Gap { .. } | Self::OutOfPlace { .. } => true,
+            Self::Log(error) => matches!(error, StoreError::Undecodable { .. }),
+            // Classes 22 and 23: data exceptions and violated constraints.
+            Self::Database(sqlx::Error::Database(error)) => {
+                error.code().is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
+            }
+            Self::Database(_)
+            | Self::Feed(_)
+            | Self::NotContiguous { .. }
+            | Self::OtherLog { .. }
+            | Self::OtherVersion { .. } => false,
+        }
+    }
+
     /// Whether to try again can help. What the log says does not change by itself.
     pub fn passes(&self) -> bool {
         match self {

@@ -3,12 +3,15 @@
 use std::{marker::PhantomData, sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
-use events::{Recorded, Store, clock};
+use events::{Recorded, Store, clock, store::Connections};
 use nats::{
     Bus,
     feed::{Feed, Reader},
 };
-use service::telemetry;
+use service::{
+    db::{self, Kind},
+    telemetry,
+};
 use sqlx::PgPool;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +21,7 @@ use crate::{
     board::{Board, State},
     checkpoint::{self, Checkpoint, Outcome},
     projection::{Error, Projection},
+    rebuild::{self, Generation, Progress, Workshop},
 };
 
 /// The most events in one transaction.
@@ -30,6 +34,8 @@ const LULL: Duration = Duration::from_millis(50);
 const NEW: TimeDelta = TimeDelta::minutes(1);
 /// How long a second projector waits before it looks whether the first still works.
 const SECOND: Duration = Duration::from_secs(1);
+/// How often one that has stopped looks whether it can go on.
+const LOOK: Duration = Duration::from_secs(2);
 /// The shortest and the longest pause after an error.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
@@ -37,6 +43,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 pub struct Runner<P> {
     feed: Feed,
     pool: PgPool,
+    connections: Connections,
     store: Store,
     bus: Bus,
     board: Board,
@@ -63,7 +70,8 @@ impl<P: Projection> Runner<P> {
     /// A runner that has not begun. `pool` is for the rows, `bus` to tell how far they are, `board` to tell how it does.
     pub fn new(feed: Feed, pool: PgPool, store: Store, bus: Bus, board: Board) -> Self {
         board.set(P::NAME, State::Starting);
-        Self { feed, pool, store, bus, board, place: None, projection: PhantomData }
+        let connections = Connections::like(pool.clone());
+        Self { feed, pool, connections, store, bus, board, place: None, projection: PhantomData }
     }
 
     /// Runs until `soft`, whatever happens. What may pass is tried again; before what cannot pass it stops, visibly, and
@@ -78,13 +86,25 @@ impl<P: Projection> Runner<P> {
                     continue;
                 }
                 Ok(Some(Turn::Second)) => SECOND,
+                Err(Error::OtherVersion { found, .. }) if found < P::VERSION => {
+                    self.place = None;
+                    self.renew(found, &soft).await
+                }
                 Err(error) => {
                     self.place = None;
                     if !error.passes() {
-                        tracing::error!(projection = P::NAME, %error, "the projection has stopped");
-                        self.board.set(P::NAME, State::Stopped);
-                        soft.cancelled().await;
-                        return Ok(());
+                        let state = match error {
+                            Error::OtherVersion { .. } => State::Outdated,
+                            _ => State::Stopped,
+                        };
+                        if self.board.set(P::NAME, state) {
+                            tracing::error!(projection = P::NAME, %error, "the projection has stopped");
+                        }
+                        // Somebody may make its rows anew.
+                        if tokio::time::timeout(LOOK, soft.cancelled()).await.is_ok() {
+                            return Ok(());
+                        }
+                        continue;
                     }
                     tracing::warn!(projection = P::NAME, %error, "the projection tries again");
                     self.board.set(P::NAME, State::Retrying);
@@ -95,6 +115,35 @@ impl<P: Projection> Runner<P> {
             };
             if tokio::time::timeout(wait, soft.cancelled()).await.is_ok() {
                 return Ok(());
+            }
+        }
+    }
+
+    /// Makes the rows anew that an older version has left, which serve meanwhile. Returns how long to wait then.
+    async fn renew(&self, found: i32, soft: &CancellationToken) -> Duration {
+        match Generation::previous(&self.pool, P::NAME).await {
+            Ok(Some(kept)) if kept.version == P::VERSION => {
+                if self.board.set(P::NAME, State::Stopped) {
+                    let (name, version) = (P::NAME, P::VERSION);
+                    tracing::error!(name, version, found, "this version was rolled back: rebuild it to try it again");
+                }
+                return LOOK;
+            }
+            _ => {}
+        }
+        let workshop = Workshop::new(&self.store, db::beside(&self.pool, Kind::Rebuild));
+        self.board.set(P::NAME, State::Renewing);
+        tracing::info!(projection = P::NAME, from = found, to = P::VERSION, "the projection is made anew");
+        match rebuild::run::<P>(&workshop, &rebuild::Options::default(), &Progress::default(), soft).await {
+            Ok(rebuild::Outcome::Decided(report)) => {
+                tracing::info!(projection = P::NAME, generation = report.generation, reason = report.reason, "decided");
+                Duration::ZERO
+            }
+            Ok(rebuild::Outcome::Waits { .. })
+            | Err(rebuild::Error::Running { .. } | rebuild::Error::Interrupted { .. }) => SECOND,
+            Err(error) => {
+                tracing::warn!(projection = P::NAME, %error, "the projection could not be made anew");
+                PAUSES.1
             }
         }
     }
@@ -144,7 +193,7 @@ impl<P: Projection> Runner<P> {
         while !batch.is_empty() {
             let (now, later) = batch.split_at(portion(batch));
             let spans = spans::<P>(now);
-            match checkpoint::apply::<P>(&self.pool, place.at, now).await? {
+            match checkpoint::apply::<P>(&self.connections, place.at, now).await? {
                 Outcome::Applied(at) => place.at = at,
                 Outcome::Superseded => {
                     tracing::debug!(projection = P::NAME, "another projector of this name is at work");

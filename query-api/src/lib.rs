@@ -8,6 +8,7 @@ mod deadline;
 mod execution;
 mod identity;
 mod log;
+mod ops;
 mod probe;
 mod process;
 mod prompt;
@@ -25,7 +26,7 @@ use sqlx::PgPool;
 pub use process::{Args, PORT, run};
 
 use crate::{
-    catalog::Catalog, execution::Executions, identity::Identity, log::Log, prompt::Prompts, reading::Reading,
+    catalog::Catalog, execution::Executions, identity::Identity, log::Log, ops::Ops, prompt::Prompts, reading::Reading,
     waiters::Waiters,
 };
 
@@ -45,6 +46,8 @@ enum Context {
     Execution,
     /// The log itself, and its seal.
     Log,
+    /// The system itself.
+    Ops,
 }
 
 /// What the role works with.
@@ -79,7 +82,8 @@ pub fn api(parts: Parts, lifecycle: &Lifecycle) -> QueryApi {
         Catalog(reading.clone()),
         Prompts(reading.clone()),
         Log(reading.clone()),
-        Executions::new(reading),
+        Executions::new(reading.clone()),
+        Ops(reading),
     );
     let service = OpenApiService::new(contexts, "Daybook", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
     let spec = service.spec();

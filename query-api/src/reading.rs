@@ -64,8 +64,13 @@ impl Reading {
 
     /// How far `projection` is; 0 before it has begun.
     async fn position(&self, projection: &str) -> Result<i64, Problem> {
+        Ok(self.stands(projection).await?.unwrap_or(0))
+    }
+
+    /// The same; none for what has not begun, or is no projection.
+    pub async fn stands(&self, projection: &str) -> Result<Option<i64>, Problem> {
         let position = sqlx::query_scalar!("select position from checkpoint where name = $1", projection);
-        Ok(position.fetch_optional(&self.pool).await?.unwrap_or(0))
+        Ok(position.fetch_optional(&self.pool).await?)
     }
 }
 

@@ -169,41 +169,44 @@ impl Waiters {
             Some(connection) => connection,
             none => none.insert(self.0.pool.acquire().await?),
         };
-        let rows = sqlx::query!("select name, position from checkpoint").fetch_all(&mut **connection).await?;
-        let mut executions = *checked;
-        for row in rows {
-            if row.name == execution::PROJECTION {
-                executions = row.position;
-            }
-            if let Some(position) = self.0.positions.get(row.name.as_str()) {
-                position.send_if_modified(|told| std::mem::replace(told, row.position) != row.position);
-            }
-        }
         if let Some(seal) = self.0.positions.get(log::SEAL).filter(|seal| seal.receiver_count() > 0) {
             let size = sqlx::query_scalar!("select size from seal_head order by size desc limit 1");
             let size = size.fetch_optional(&mut **connection).await?.unwrap_or(0);
             seal.send_if_modified(|told| std::mem::replace(told, size) != size);
         }
-        if executions == *checked {
-            return Ok(());
-        }
         let ids: Vec<Uuid> = self.executions().keys().copied().collect();
-        if !ids.is_empty() {
-            let rows = sqlx::query!(
-                r#"select id, user_id, version, finished_at is not null as "ended!" from execution where id = any($1)"#,
-                &ids
-            )
-            .fetch_all(&mut **connection)
-            .await?;
-            let waiting = self.executions();
-            for row in rows {
-                let now = Seen { owner: row.user_id, version: row.version, ended: row.ended };
-                if let Some(seen) = waiting.get(&row.id) {
-                    seen.send_if_modified(|seen| std::mem::replace(seen, now) != now);
+        // One round trip, one snapshot: the checkpoints, and the executions if theirs has moved.
+        let rows = sqlx::query!(
+            r#"select name as "name?", position as "position?", null::uuid as id, null::uuid as owner,
+                      null::integer as version, null::boolean as ended
+               from checkpoint
+               union all
+               select null, null, id, user_id, version, finished_at is not null
+               from execution
+               where id = any($1) and exists (select from checkpoint where name = $2 and position <> $3)"#,
+            &ids,
+            execution::PROJECTION,
+            *checked
+        )
+        .fetch_all(&mut **connection)
+        .await?;
+        let waiting = self.executions();
+        for row in rows {
+            if let (Some(name), Some(position)) = (row.name, row.position) {
+                if name == execution::PROJECTION {
+                    *checked = position;
+                }
+                if let Some(told) = self.0.positions.get(name.as_str()) {
+                    told.send_if_modified(|told| std::mem::replace(told, position) != position);
                 }
             }
+            if let (Some(id), Some(owner), Some(version), Some(ended)) = (row.id, row.owner, row.version, row.ended)
+                && let Some(seen) = waiting.get(&id)
+            {
+                let now = Seen { owner, version, ended };
+                seen.send_if_modified(|seen| std::mem::replace(seen, now) != now);
+            }
         }
-        *checked = executions;
         Ok(())
     }
 

@@ -20,6 +20,8 @@ pub enum Kind {
     Workers,
     /// The batches of the projectors.
     Projectors,
+    /// A read model that is made anew: statements may take long, and a snapshot may be kept.
+    Rebuild,
     /// The relay from the log to the bus.
     Relay,
     /// Sealing the log.
@@ -36,6 +38,7 @@ impl Kind {
             Self::Commands => "daybook commands",
             Self::Workers => "daybook workers",
             Self::Projectors => "daybook projectors",
+            Self::Rebuild => "daybook rebuild",
             Self::Relay => "daybook relay",
             Self::Seal => "daybook seal",
             Self::Health => "daybook health",
@@ -47,7 +50,7 @@ impl Kind {
         match self {
             Self::Reads => 24,
             Self::Commands | Self::Workers => 16,
-            Self::Projectors => 12,
+            Self::Projectors | Self::Rebuild => 12,
             Self::Relay => 3,
             Self::Seal | Self::Health => 2,
         }
@@ -58,13 +61,28 @@ impl Kind {
         match self {
             Self::Reads | Self::Commands => "5s",
             Self::Workers | Self::Projectors | Self::Relay | Self::Seal => "30s",
+            Self::Rebuild => "0",
             Self::Health => "2s",
+        }
+    }
+
+    /// Whether all its statements go by a key. The plan of one that was made while its table was empty is kept, and would read
+    /// all of the table long after: until its statistics are gathered next.
+    fn goes_by_keys(self) -> bool {
+        matches!(self, Self::Reads | Self::Projectors)
+    }
+
+    /// How long a transaction may wait for its process between two statements.
+    fn idle_timeout(self) -> &'static str {
+        match self {
+            Self::Rebuild => "10min",
+            _ => "10s",
         }
     }
 
     /// Whether transactions are begun on its connections; the others are only asked single statements.
     fn has_transactions(self) -> bool {
-        matches!(self, Self::Workers | Self::Projectors)
+        matches!(self, Self::Workers | Self::Projectors | Self::Rebuild)
     }
 
     /// How long to wait for a connection, a new one or one that is in use.
@@ -80,15 +98,29 @@ impl Kind {
 /// `client_min_messages` keeps the server from warning each time that there was nothing to roll back. (sqlx asks every
 /// connection that comes back whether it lives, so one whose query was cancelled is not handed out half used.)
 pub fn pool(url: &str, kind: Kind) -> Result<PgPool, sqlx::Error> {
-    let options: PgConnectOptions = url.parse()?;
+    Ok(with(url.parse()?, kind))
+}
+
+/// A pool for another use on the server of `pool`.
+pub fn beside(pool: &PgPool, kind: Kind) -> PgPool {
+    with((*pool.connect_options()).clone(), kind)
+}
+
+fn with(options: PgConnectOptions, kind: Kind) -> PgPool {
     let options = options.application_name(kind.application_name()).options([
         ("search_path", "read,public"),
         ("statement_timeout", kind.statement_timeout()),
         ("lock_timeout", "2s"),
-        ("idle_in_transaction_session_timeout", "10s"),
+        ("idle_in_transaction_session_timeout", kind.idle_timeout()),
         ("client_min_messages", "error"),
+        // Compiling a plan is for queries that take seconds; where one is said to be dear (see above), it would take longer
+        // than the query.
+        ("jit", "off"),
+        ("enable_seqscan", if kind.goes_by_keys() { "off" } else { "on" }),
+        // Rows and checkpoint come from the log: after a crash of the server both are where they were a moment before.
+        ("synchronous_commit", if kind == Kind::Projectors { "off" } else { "on" }),
     ]);
-    let pool = PgPoolOptions::new()
+    PgPoolOptions::new()
         .max_connections(kind.size())
         .acquire_timeout(kind.acquire_timeout())
         .idle_timeout(Duration::from_mins(5))
@@ -110,8 +142,7 @@ pub fn pool(url: &str, kind: Kind) -> Result<PgPool, sqlx::Error> {
                 Ok(true)
             })
         })
-        .connect_lazy_with(options);
-    Ok(pool)
+        .connect_lazy_with(options)
 }
 
 /// Brings the schema of the database of `pool` up to date. Several processes may do it at once: one does the work, under

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc, missing_docs, reason = "tests")]
 
 mod deploy;
+mod projections;
 mod providers;
 mod seal;
 mod story;

@@ -77,7 +77,7 @@ impl View<Execution> for Summary {
 }
 
 /// Events of whole executions, of which each round replays another part.
-pub(super) struct Sample {
+pub(crate) struct Sample {
     pool: Pool<Postgres>,
     /// The executions of each round, with the number of their events.
     parts: Vec<(Vec<String>, usize)>,
@@ -86,7 +86,7 @@ pub(super) struct Sample {
 
 impl Sample {
     /// Puts `count` events into tables of its own, for so many rounds.
-    pub(super) async fn prepare(url: &str, count: usize, rounds: usize) -> anyhow::Result<Self> {
+    pub(crate) async fn prepare(url: &str, count: usize, rounds: usize) -> anyhow::Result<Self> {
         let pool = default_postgress_pool(url).await;
         pool.execute(POSTGRES_ES).await?;
         pool.execute(VIEW).await?;
@@ -100,7 +100,7 @@ impl Sample {
     }
 
     /// Events per second.
-    pub(super) async fn replay(&self) -> anyhow::Result<f64> {
+    pub(crate) async fn replay(&self) -> anyhow::Result<f64> {
         let (ids, count) =
             self.parts.get(self.round.fetch_add(1, Ordering::Relaxed)).context("a part for each round")?;
         let views = PostgresViewRepository::<Summary, Execution>::new("execution_view", self.pool.clone());

@@ -38,6 +38,7 @@ async fn every_command_is_documented_with_its_limits_and_headers() {
     post /api/v1/execute-prompt/{prompt_id} 202 bearer idempotency-key, prompt_id
     post /api/v1/executions/{id}/cancel 202 bearer idempotency-key, if-match, id
     post /api/v1/executions/{id}/retry 202 bearer idempotency-key, id
+    post /api/v1/projections/{name}/rebuild 202 bearer idempotency-key, name
     ");
     let schemas = &document["components"]["schemas"];
     assert_eq!(schemas["Registration"]["properties"]["email"]["maxLength"], 254);

@@ -10,14 +10,14 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{PgPool, Row as _, postgres::PgRow};
+use sqlx::{PgConnection, PgPool, Row as _, postgres::PgRow};
 use tokio::{
     sync::{Semaphore, oneshot},
     time::timeout,
 };
 use uuid::Uuid;
 
-use super::StoreError;
+use super::{Connections, StoreError};
 
 /// Statements at a time.
 const TURNS: usize = 2;
@@ -37,7 +37,7 @@ pub(super) struct Past {
 /// The callers who want to load something through one pool.
 #[derive(Clone)]
 pub(super) struct Loads {
-    pool: PgPool,
+    connections: Connections,
     waiting: Arc<Mutex<VecDeque<Wanted>>>,
     turns: Arc<Semaphore>,
 }
@@ -50,7 +50,7 @@ struct Wanted {
 
 impl Loads {
     pub(super) fn through(pool: PgPool) -> Self {
-        Self { pool, waiting: Arc::default(), turns: Arc::new(Semaphore::new(TURNS)) }
+        Self { connections: Connections::like(pool), waiting: Arc::default(), turns: Arc::new(Semaphore::new(TURNS)) }
     }
 
     /// All events of one thing, oldest first.
@@ -78,13 +78,13 @@ impl Loads {
         match answered {
             Ok(past) => past,
             // Whoever read for us has gone, or met an error that need not be about us: by itself, then.
-            Err(_) => Ok(read(&self.pool, &[(stream, id)]).await?.pop().unwrap_or_default()),
+            Err(_) => Ok(self.read(&[(stream, id)]).await?.pop().unwrap_or_default()),
         }
     }
 
     async fn read_for(&self, group: Vec<Wanted>) {
         let things: Vec<_> = group.iter().map(|wanted| (wanted.stream, wanted.id)).collect();
-        let answers: Vec<_> = match read(&self.pool, &things).await {
+        let answers: Vec<_> = match self.read(&things).await {
             Ok(found) => found.into_iter().map(Ok).collect(),
             // Nobody has to find that out again; one of them is told why.
             Err(StoreError::Unavailable(mut why)) => {
@@ -95,6 +95,13 @@ impl Loads {
         for (wanted, answer) in group.into_iter().zip(answers) {
             let _ = wanted.answer.send(answer);
         }
+    }
+
+    async fn read(&self, things: &[(&'static str, Uuid)]) -> Result<Vec<Vec<Past>>, StoreError> {
+        let mut connection = self.connections.lend().await?;
+        let found = read(&mut connection, things).await?;
+        connection.give_back();
+        Ok(found)
     }
 
     fn take(&self) -> Vec<Wanted> {
@@ -116,14 +123,14 @@ impl Loads {
 }
 
 /// The events of each of `things`, oldest first, in one statement.
-async fn read(pool: &PgPool, things: &[(&'static str, Uuid)]) -> Result<Vec<Vec<Past>>, StoreError> {
+async fn read(connection: &mut PgConnection, things: &[(&'static str, Uuid)]) -> Result<Vec<Vec<Past>>, StoreError> {
     if let [(stream, id)] = things {
         let rows = sqlx::query(
             "select position, version, kind, data::text from event where stream = $1 and id = $2 order by version",
         )
         .bind(stream)
         .bind(id)
-        .fetch_all(pool)
+        .fetch_all(connection)
         .await?;
         return Ok(vec![rows.iter().map(past).collect::<Result<_, _>>()?]);
     }
@@ -137,7 +144,7 @@ async fn read(pool: &PgPool, things: &[(&'static str, Uuid)]) -> Result<Vec<Vec<
     )
     .bind(streams)
     .bind(ids)
-    .fetch_all(pool)
+    .fetch_all(connection)
     .await?;
     let mut found: Vec<Vec<Past>> = std::iter::repeat_with(Vec::new).take(things.len()).collect();
     for row in &rows {

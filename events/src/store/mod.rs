@@ -6,6 +6,7 @@
 mod append;
 #[cfg(test)]
 mod carriable;
+mod connections;
 mod framework;
 mod group;
 mod hash;
@@ -14,7 +15,9 @@ mod ledger;
 mod lines;
 mod load;
 mod read;
+mod recent;
 mod recorded;
+mod span;
 mod writer;
 
 use std::{sync::Arc, time::Duration};
@@ -23,6 +26,7 @@ use sqlx::{PgPool, postgres::PgConnectOptions};
 use tokio::{sync::watch, task::JoinSet};
 
 pub use append::{Append, Appended, Key, New, Refused, Secret};
+pub use connections::{Connections, Lent};
 pub use framework::Context;
 pub(crate) use framework::decide;
 pub use hash::hash;
@@ -30,6 +34,7 @@ pub use lead::Lead;
 pub use ledger::Identity;
 pub use read::{Loaded, READ_BYTES, Replay};
 pub use recorded::{Meta, Recorded};
+pub use span::Span;
 
 /// The most that the `data` of one event may weigh, in bytes. With its headers (of which `meta` makes up to
 /// [`MAX_META_BYTES`]) it stays below the bus's `max_payload` of 1 MiB; what is larger is refused before the commit,
@@ -111,7 +116,9 @@ impl From<sqlx::Error> for StoreError {
 #[derive(Clone)]
 pub struct Store {
     reads: PgPool,
+    pages: Connections,
     loads: load::Loads,
+    recent: recent::Recent,
     writer: writer::Queue,
     head: Arc<watch::Sender<i64>>,
 }
@@ -127,8 +134,8 @@ impl Store {
     pub fn open(reads: PgPool, connect: PgConnectOptions, options: &Options) -> (Self, Writer) {
         let head = Arc::new(watch::Sender::new(0));
         let (writer, tasks) = writer::start(connect, options, &head);
-        let loads = load::Loads::through(reads.clone());
-        (Self { reads, loads, writer, head }, tasks)
+        let (pages, loads) = (Connections::like(reads.clone()), load::Loads::through(reads.clone()));
+        (Self { reads, pages, loads, recent: recent::Recent::new(), writer, head }, tasks)
     }
 
     /// Appends one command's events, all or none. The append goes on when its caller vanishes.
@@ -147,7 +154,8 @@ impl Store {
     /// The same log, with the same writer, read through another pool: no part of a process starves another of connections.
     #[must_use]
     pub fn through(&self, reads: PgPool) -> Self {
-        Self { loads: load::Loads::through(reads.clone()), reads, ..self.clone() }
+        let (pages, loads) = (Connections::like(reads.clone()), load::Loads::through(reads.clone()));
+        Self { reads, pages, loads, ..self.clone() }
     }
 
     /// The pool that reads go through.

@@ -16,6 +16,15 @@ pub struct Loaded<A> {
     pub version: i32,
     /// The position of the last of them; 0 likewise.
     pub position: i64,
+    /// What the data of its events weighs, in bytes.
+    pub(crate) weight: usize,
+}
+
+impl<A: Default> Loaded<A> {
+    /// A thing of which nothing has happened.
+    pub(crate) fn nothing() -> Self {
+        Self { aggregate: A::default(), version: 0, position: 0, weight: 0 }
+    }
 }
 
 impl<A: Stream> Loaded<A> {
@@ -23,7 +32,7 @@ impl<A: Stream> Loaded<A> {
     pub fn begun(recorded: &Recorded, event: A::Event) -> Self {
         let mut aggregate = A::default();
         aggregate.apply(event);
-        Self { aggregate, version: recorded.version, position: recorded.position }
+        Self { aggregate, version: recorded.version, position: recorded.position, weight: recorded.data.len() }
     }
 }
 
@@ -51,19 +60,30 @@ pub enum Replay {
 /// The most bytes of events that one read of the log hands out, or little more.
 pub const READ_BYTES: usize = 32 << 20;
 
-const COLUMNS: &str =
+pub(super) const COLUMNS: &str =
     "position, epoch, event_id, stream, id, version, kind, schema, scope, data::text, meta::text, recorded_at";
 
 impl Store {
     /// The aggregate `id`, folded from its events.
     pub async fn load<A: Stream>(&self, id: Uuid) -> Result<Loaded<A>, StoreError> {
-        let mut loaded = Loaded { aggregate: A::default(), version: 0, position: 0 };
+        let mut loaded = Loaded::<A>::nothing();
         for past in self.loads.load(A::TYPE, id).await? {
             loaded.aggregate.apply(decode(past.position, &past.kind, &past.data)?);
             loaded.version = past.version;
             loaded.position = past.position;
+            loaded.weight += past.data.len();
         }
         Ok(loaded)
+    }
+
+    /// The aggregate `id` as a command of this process has left it lately, and not here any more. It may be old.
+    pub(crate) fn recent<A: Stream>(&self, id: Uuid) -> Option<Loaded<A>> {
+        self.recent.take(id)
+    }
+
+    /// Keeps the aggregate `id` for the next command on it.
+    pub(crate) fn keep<A: Stream>(&self, id: Uuid, loaded: Loaded<A>) {
+        self.recent.put(id, loaded);
     }
 
     /// All events of one thing, oldest first.
@@ -77,11 +97,15 @@ impl Store {
     pub async fn after(&self, position: i64, limit: usize) -> Result<Vec<Recorded>, StoreError> {
         let sql = format!("select {COLUMNS} from event where position > $1 and position <= $2 order by position");
         let last = position.saturating_add(i64::try_from(limit).unwrap_or(i64::MAX));
-        let mut rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(position).bind(last).fetch(&self.reads);
+        let mut connection = self.pages.lend().await?;
+        let mut rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(position).bind(last).fetch(&mut *connection);
         let (mut events, mut bytes) = (Vec::new(), 0);
-        while bytes < READ_BYTES
-            && let Some(row) = rows.try_next().await?
-        {
+        while bytes < READ_BYTES {
+            let Some(row) = rows.try_next().await? else {
+                drop(rows);
+                connection.give_back();
+                break;
+            };
             let event = recorded(&row)?;
             bytes += event.weight();
             events.push(event);
@@ -140,7 +164,7 @@ impl Store {
     }
 }
 
-fn recorded(row: &PgRow) -> Result<Recorded, StoreError> {
+pub(super) fn recorded(row: &PgRow) -> Result<Recorded, StoreError> {
     let position = row.try_get(0)?;
     let meta: &str = row.try_get(10)?;
     let kind: String = row.try_get(6)?;

@@ -4,12 +4,19 @@
 //! (connections) take turns at the queue: while one waits for its commit, the next fills its group. The ledger's row lock
 //! orders them, as it orders the writers of other processes.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
 use sqlx::{ConnectOptions as _, PgConnection, Row as _, postgres::PgConnectOptions};
 use tokio::{
-    sync::{Mutex, mpsc, oneshot, watch},
+    sync::{Mutex, Notify, mpsc, oneshot, watch},
     task::JoinSet,
     time::{Instant, timeout, timeout_at},
 };
@@ -22,6 +29,9 @@ use super::{
     lines::{Answer, Lines},
 };
 use crate::{clock, failpoint};
+
+/// So many commands are worth a transaction of their own while another lane's is under way.
+const MANY: usize = 64;
 
 type Outcome = Result<Result<Appended, Refused>, StoreError>;
 
@@ -61,8 +71,35 @@ struct Intake {
     deferred: VecDeque<Job>,
 }
 
+/// After another process has appended it is taken to go on with that for so many groups.
+const COMPANY: usize = 64;
+
+/// The lanes that have a group under way.
+#[derive(Default)]
+struct Flights {
+    count: AtomicUsize,
+    landed: Notify,
+    /// For so many groups more it is taken that other processes append as well.
+    company: AtomicUsize,
+}
+
+impl Flights {
+    /// Whether a group of so many commands goes now. While another is under way, few wait for its end, and all do where other
+    /// processes append: they would only wait for the ledger instead, in a group that nobody can join any more.
+    fn may_go(&self, commands: usize) -> bool {
+        self.count.load(Ordering::Relaxed) == 0 || (commands >= MANY && self.company.load(Ordering::Relaxed) == 0)
+    }
+
+    /// A group of ours is in the log, and whether `others` have appended since the one before.
+    fn saw(&self, others: bool) {
+        let company = self.company.load(Ordering::Relaxed);
+        self.company.store(if others { COMPANY } else { company.saturating_sub(1) }, Ordering::Relaxed);
+    }
+}
+
 struct Lane {
     intake: Arc<Mutex<Intake>>,
+    flights: Arc<Flights>,
     connect: PgConnectOptions,
     connection: Option<PgConnection>,
     options: Options,
@@ -87,10 +124,12 @@ pub(super) fn start(
         // What append() relies on, whatever the database's default is.
         ("default_transaction_isolation", "read committed"),
     ]);
+    let flights = Arc::new(Flights::default());
     let mut lanes = JoinSet::new();
     for _ in 0..options.lanes.max(1) {
         let lane = Lane {
             intake: intake.clone(),
+            flights: flights.clone(),
             connect: connect.clone(),
             connection: None,
             options: options.clone(),
@@ -112,6 +151,8 @@ impl Lane {
         let Some(group) = self.gather().await else { return false };
         failpoint::reach("append.gathered");
         self.settle(group, false).await;
+        self.flights.count.fetch_sub(1, Ordering::Relaxed);
+        self.flights.landed.notify_one();
         true
     }
 
@@ -134,6 +175,14 @@ impl Lane {
             {
                 group.take(job, &mut intake.deferred);
             }
+            if !group.is_full() && !self.flights.may_go(group.jobs.len()) {
+                tokio::select! {
+                    biased;
+                    Some(job) = intake.receiver.recv() => group.take(job, &mut intake.deferred),
+                    () = self.flights.landed.notified() => {}
+                }
+                continue;
+            }
             // tokio's timer counts in milliseconds; a linger of a fraction of one gives way to the callers instead.
             if group.is_full() || group.jobs.len() >= self.company || Instant::now() >= until {
                 break;
@@ -141,6 +190,7 @@ impl Lane {
             tokio::task::yield_now().await;
         }
         self.company = group.jobs.len();
+        self.flights.count.fetch_add(1, Ordering::Relaxed);
         Some(group.jobs)
     }
 
@@ -232,8 +282,12 @@ impl Lane {
     }
 
     async fn answer(&mut self, group: Vec<Job>, answer: &Answer, uncertain: bool) {
+        let accepted = group.iter().zip(&answer.refused).filter(|(_, refused)| **refused == 0);
+        let own = accepted.map(|(job, _)| job.append.events.len()).sum::<usize>();
+        let before = answer.head - i64::try_from(own).unwrap_or(i64::MAX);
         // Before the callers: who waits for the head must not see them first and the head later.
         self.head.send_if_modified(|head| {
+            self.flights.saw(before > *head);
             let ahead = answer.head > *head;
             *head = answer.head.max(*head);
             ahead

@@ -146,8 +146,9 @@ fn kinds() -> Vec<String> {
 
 /// Every form that was ever shipped.
 fn golden() -> &'static [Value] {
-    static LINES: LazyLock<Vec<Value>> =
-        LazyLock::new(|| ["identity", "catalog", "prompt", "execution"].into_iter().flat_map(golden::lines).collect());
+    static LINES: LazyLock<Vec<Value>> = LazyLock::new(|| {
+        ["identity", "catalog", "prompt", "execution", "ops"].into_iter().flat_map(golden::lines).collect()
+    });
     &LINES
 }
 

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use events::{Fact, catalog, execution, identity, prompt};
+use events::{Fact, catalog, execution, identity, ops, prompt};
 use serde_json::Value;
 
 pub fn lines(context: &str) -> Vec<Value> {
@@ -56,6 +56,11 @@ fn catalog() {
 #[test]
 fn prompt() {
     complete("prompt", decode::<prompt::Event>("prompt", prompt::Event::KINDS));
+}
+
+#[test]
+fn ops() {
+    complete("ops", decode::<ops::Event>("ops", ops::Event::KINDS));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::rig::{meta, open};
 
-fn request() -> Command {
+pub fn request() -> Command {
     Command::Request(Box::new(Request {
         user_id: Uuid::from_u128(1),
         prompt_id: Uuid::from_u128(2),
@@ -25,11 +25,11 @@ fn request() -> Command {
     }))
 }
 
-fn start(worker: &str) -> Command {
+pub fn start(worker: &str) -> Command {
     Command::Start { worker: worker.to_owned() }
 }
 
-fn succeed(attempt: u32) -> Command {
+pub fn succeed(attempt: u32) -> Command {
     Command::Succeed { attempt, answer: Answer::default(), bill: Bill::default() }
 }
 

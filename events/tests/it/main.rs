@@ -3,6 +3,7 @@
 
 mod arbitrary;
 mod callers;
+mod connections;
 mod forms;
 mod framework;
 mod golden;
@@ -14,5 +15,6 @@ mod lost_answers;
 mod model;
 mod outages;
 mod processes;
+mod recent;
 mod refusals;
 mod rig;

@@ -148,7 +148,7 @@ impl Relay {
             let pause = async {
                 match self.tell(stepped) {
                     Some(true) => {}
-                    Some(false) => wake.wait().await,
+                    Some(false) => wake.wait(self.session.as_ref().map_or(0, |s| s.publisher.acknowledged())).await,
                     None => sleep(self.options.poll).await,
                 }
             };

@@ -76,14 +76,17 @@ impl Publisher {
     /// Publishes what the log has after the last acknowledged position, and waits until all of it is acknowledged. Whether
     /// there was more, for which the time was too short.
     pub(super) async fn stretch(&mut self, store: &Store, options: &Options) -> Result<bool, Error> {
+        let mut pages = Pages::new();
+        // Mostly this is all, and goes at once.
+        let (mut waiting, mut more) = page(store, &mut pages, self.acknowledged, self.last).await?;
         let (sender, mut batches) = mpsc::channel(2);
-        // Reading and encoding go beside publishing; the task ends with this set.
+        // Where it is not, reading and encoding go beside publishing; the task ends with this set.
         let mut reading = JoinSet::new();
-        reading.spawn(read(store.clone(), self.acknowledged, self.last, sender));
-        let mut waiting: VecDeque<Ready> = VecDeque::new();
+        if more && let Some(end) = waiting.back() {
+            reading.spawn(read(store.clone(), pages, end.position, end.identity, sender));
+        }
         let mut flight: VecDeque<(usize, Identity)> = VecDeque::new();
         let mut weight = 0;
-        let mut more = true;
         loop {
             while flight.len() < options.in_flight
                 && (weight < options.in_flight_bytes)
@@ -164,24 +167,35 @@ fn expect(headers: &mut HeaderMap, stream: &str, last: i64) {
     headers.insert(header::NATS_EXPECTED_STREAM, stream);
 }
 
+/// What the log has after a position, as messages; whether there may be more.
+async fn page(
+    store: &Store,
+    pages: &mut Pages,
+    after: i64,
+    last: Option<Identity>,
+) -> Result<(VecDeque<Ready>, bool), Error> {
+    let (events, more) = pages.next(store, after, last, usize::MAX).await?;
+    Ok((events.into_iter().map(Ready::new).collect(), more))
+}
+
 /// Reads the log after a position and hands it on as messages, until its end or for about as long as a stretch;
 /// whether there is more.
 async fn read(
     store: Store,
+    mut pages: Pages,
     mut after: i64,
-    mut last: Option<Identity>,
+    mut last: Identity,
     batches: mpsc::Sender<Result<VecDeque<Ready>, Error>>,
 ) -> bool {
     let until = Instant::now() + STRETCH;
-    let mut pages = Pages::new();
     loop {
-        let (batch, more) = match pages.next(&store, after, last, usize::MAX).await {
-            Ok((events, more)) => (Ok(events.into_iter().map(Ready::new).collect::<VecDeque<_>>()), more),
+        let (batch, more) = match page(&store, &mut pages, after, Some(last)).await {
+            Ok((batch, more)) => (Ok(batch), more),
             Err(error) => (Err(error), false),
         };
         if let Ok(Some(ready)) = batch.as_ref().map(VecDeque::back) {
             after = ready.position;
-            last = Some(ready.identity);
+            last = ready.identity;
         }
         // The publisher has given up when nobody takes it.
         if batches.send(batch).await.is_err() || !more || Instant::now() >= until {

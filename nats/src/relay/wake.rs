@@ -1,46 +1,49 @@
 //! What wakes the relay: this process's writer, the NOTIFY of other processes' writers, and a poll in case both are missed.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use events::Store;
 use sqlx::postgres::PgListener;
-use tokio::{
-    sync::{Notify, watch},
-    task::JoinSet,
-    time::sleep,
-};
+use tokio::{sync::watch, task::JoinSet, time::sleep};
 
 /// The channel on which every append notifies, once a group.
 const CHANNEL: &str = "log";
 
 pub(super) struct Wake {
     appended: watch::Receiver<i64>,
-    notified: Arc<Notify>,
+    notified: watch::Receiver<i64>,
     poll: Duration,
     _listening: JoinSet<()>,
 }
 
 impl Wake {
     pub(super) fn new(store: &Store, poll: Duration) -> Self {
-        let notified = Arc::new(Notify::new());
+        let (sender, notified) = watch::channel(0);
         let mut listening = JoinSet::new();
-        listening.spawn(listen(store.clone(), notified.clone()));
+        listening.spawn(listen(store.clone(), sender));
         Self { appended: store.appended(), notified, poll, _listening: listening }
     }
 
-    /// Waits until there may be something new.
-    pub(super) async fn wait(&mut self) {
-        tokio::select! {
-            // The sender lives as long as the store, which the relay holds.
-            _ = self.appended.changed() => {}
-            () = self.notified.notified() => {}
-            () = sleep(self.poll) => {}
+    /// Waits until there may be something after the position `relayed`. (What this process has appended is told twice.)
+    pub(super) async fn wait(&mut self, relayed: i64) {
+        let poll = sleep(self.poll);
+        tokio::pin!(poll);
+        loop {
+            let head = tokio::select! {
+                // The senders live as long as the store, which the relay holds, and as the task that listens.
+                _ = self.appended.changed() => *self.appended.borrow_and_update(),
+                _ = self.notified.changed() => *self.notified.borrow_and_update(),
+                () = &mut poll => return,
+            };
+            if head > relayed {
+                return;
+            }
         }
     }
 }
 
 /// Listens for ever. Notifications are lost in silence while the connection is down, so each time it comes back counts as one.
-async fn listen(store: Store, notified: Arc<Notify>) {
+async fn listen(store: Store, notified: watch::Sender<i64>) {
     loop {
         if let Err(error) = listen_once(&store, &notified).await {
             tracing::debug!(%error, "notifications of the log cannot be heard");
@@ -49,12 +52,14 @@ async fn listen(store: Store, notified: Arc<Notify>) {
     }
 }
 
-async fn listen_once(store: &Store, notified: &Notify) -> Result<(), sqlx::Error> {
+async fn listen_once(store: &Store, notified: &watch::Sender<i64>) -> Result<(), sqlx::Error> {
     let mut listener = PgListener::connect_with(store.reads()).await?;
     listener.listen(CHANNEL).await?;
+    // Whatever was appended before is not told.
+    notified.send_replace(i64::MAX);
     loop {
-        notified.notify_one();
         // None says that the connection was lost and is back.
-        let _ = listener.try_recv().await?;
+        let told = listener.try_recv().await?;
+        notified.send_replace(told.and_then(|told| told.payload().parse().ok()).unwrap_or(i64::MAX));
     }
 }

@@ -14,6 +14,7 @@ use uuid::Uuid;
 pub use row::{Specialty, SubSpecialty};
 
 use crate::{
+    bulk::{Bulk, Load, Rows, Taken},
     fold::{self, column},
     projection::{Error, Projection},
 };
@@ -28,12 +29,42 @@ impl Projection for Catalog {
     const STREAMS: &'static [&'static str] = &["specialty", "sub_specialty"];
     const KINDS: &'static [&'static [&'static str]] = &[SpecialtyEvent::KINDS, SubSpecialtyEvent::KINDS];
     const TABLES: &'static [&'static str] = &["specialty", "sub_specialty"];
+    type Bulk = Gathered;
 
     async fn apply(tx: &mut PgConnection, batch: &[Arc<Recorded>]) -> Result<(), Error> {
         let there = specialties(tx, &fold::begun::<Specialty>(batch)).await?;
         store_specialties(tx, &fold::rows(there, batch)?).await?;
         let there = sub_specialties(tx, &fold::begun::<SubSpecialty>(batch)).await?;
         store_sub_specialties(tx, &fold::rows(there, batch)?).await
+    }
+}
+
+/// Both tables, gathered.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    specialties: Rows<Specialty>,
+    sub_specialties: Rows<SubSpecialty>,
+}
+
+impl Bulk for Gathered {
+    fn take(&mut self, event: &Recorded) -> Result<Taken, Error> {
+        match self.specialties.take(event)? {
+            Taken::Foreign => self.sub_specialties.take(event),
+            taken => Ok(taken),
+        }
+    }
+
+    fn drop_thing(&mut self, id: Uuid) {
+        self.specialties.drop_thing(id);
+        self.sub_specialties.drop_thing(id);
+    }
+
+    fn weight(&self) -> usize {
+        self.specialties.weight() + self.sub_specialties.weight()
+    }
+
+    fn hand_out(&mut self) -> Vec<Load> {
+        vec![self.specialties.load(), self.sub_specialties.load()]
     }
 }
 

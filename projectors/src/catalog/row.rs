@@ -8,6 +8,7 @@ use events::{
 use uuid::Uuid;
 
 use crate::{
+    bulk::{Line, Row},
     fold::{Fold, out_of_place},
     projection::Error,
 };
@@ -93,5 +94,39 @@ impl Fold for SubSpecialty {
             }),
             (SubSpecialtyEvent::SubSpecialtyCreated { .. }, Some(_)) => Err(out_of_place(event)),
         }
+    }
+}
+
+impl Row for Specialty {
+    const TABLE: &'static str = "specialty";
+    const COLUMNS: &'static [&'static str] =
+        &["id", "name", "description", "icon_url", "created_at", "updated_at", "version", "position"];
+
+    fn write(&self, line: &mut Line<'_>) {
+        line.uuid(self.id)
+            .text(&self.name)
+            .text(&self.description)
+            .maybe_text(self.icon_url.as_deref())
+            .time(self.created_at)
+            .time(self.updated_at)
+            .int(self.version)
+            .long(self.position);
+    }
+}
+
+impl Row for SubSpecialty {
+    const TABLE: &'static str = "sub_specialty";
+    const COLUMNS: &'static [&'static str] =
+        &["id", "specialty_id", "name", "description", "created_at", "updated_at", "version", "position"];
+
+    fn write(&self, line: &mut Line<'_>) {
+        line.uuid(self.id)
+            .uuid(self.specialty_id)
+            .text(&self.name)
+            .text(&self.description)
+            .time(self.created_at)
+            .time(self.updated_at)
+            .int(self.version)
+            .long(self.position);
     }
 }

@@ -12,6 +12,7 @@ use uuid::Uuid;
 pub use row::Execution;
 
 use crate::{
+    bulk::Rows,
     fold::{self, column},
     projection::{Error, Projection},
 };
@@ -26,6 +27,7 @@ impl Projection for Executions {
     const STREAMS: &'static [&'static str] = &["execution"];
     const KINDS: &'static [&'static [&'static str]] = &[Event::KINDS];
     const TABLES: &'static [&'static str] = &["execution"];
+    type Bulk = Rows<Execution>;
 
     async fn apply(tx: &mut PgConnection, batch: &[Arc<Recorded>]) -> Result<(), Error> {
         let there = load(tx, &fold::begun::<Execution>(batch)).await?;

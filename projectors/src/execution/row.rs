@@ -9,6 +9,7 @@ use rust_decimal::Decimal;
 use uuid::Uuid;
 
 use crate::{
+    bulk::{Line, Row},
     fold::{Fold, out_of_place},
     projection::Error,
 };
@@ -160,5 +161,70 @@ impl Fold for Execution {
         row.version = event.version;
         row.position = event.position;
         Ok(row)
+    }
+}
+
+impl Row for Execution {
+    const TABLE: &'static str = "execution";
+    const COLUMNS: &'static [&'static str] = &[
+        "id",
+        "prompt_id",
+        "prompt_version",
+        "user_id",
+        "variables",
+        "llm_provider",
+        "model",
+        "status",
+        "result",
+        "input_tokens",
+        "output_tokens",
+        "cached_input_tokens",
+        "reasoning_tokens",
+        "cost",
+        "price_table",
+        "duration_ms",
+        "response_id",
+        "finish_reason",
+        "attempts",
+        "error_code",
+        "error_detail",
+        "retry_of",
+        "cancel_requested",
+        "created_at",
+        "started_at",
+        "finished_at",
+        "version",
+        "position",
+    ];
+
+    fn write(&self, line: &mut Line<'_>) {
+        line.uuid(self.id)
+            .uuid(self.prompt_id)
+            .int(self.prompt_version)
+            .uuid(self.user_id)
+            .text(&self.variables)
+            .text(&self.llm_provider)
+            .text(&self.model)
+            .text(&self.status)
+            .maybe_text(self.result.as_deref())
+            .maybe_long(self.input_tokens)
+            .maybe_long(self.output_tokens)
+            .maybe_long(self.cached_input_tokens)
+            .maybe_long(self.reasoning_tokens)
+            .maybe_numeric(self.cost)
+            .maybe_text(self.price_table.as_deref())
+            .maybe_long(self.duration_ms)
+            .maybe_text(self.response_id.as_deref())
+            .maybe_text(self.finish_reason.as_deref())
+            .int(self.attempts)
+            .maybe_text(self.error_code.as_deref())
+            .maybe_text(self.error_detail.as_deref())
+            .maybe_uuid(self.retry_of)
+            .bool(self.cancel_requested)
+            .time(self.created_at)
+            .maybe_time(self.started_at)
+            .maybe_time(self.finished_at)
+            .int(self.version)
+            .long(self.position);
     }
 }

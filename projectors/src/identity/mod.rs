@@ -11,6 +11,7 @@ use uuid::Uuid;
 pub use row::User;
 
 use crate::{
+    bulk::Rows,
     fold::{self, column},
     projection::{Error, Projection},
 };
@@ -25,6 +26,7 @@ impl Projection for Identity {
     const STREAMS: &'static [&'static str] = &["user"];
     const KINDS: &'static [&'static [&'static str]] = &[events::identity::Event::KINDS];
     const TABLES: &'static [&'static str] = &["user_account"];
+    type Bulk = Rows<User>;
 
     async fn apply(tx: &mut PgConnection, batch: &[Arc<Recorded>]) -> Result<(), Error> {
         let there = load(tx, &fold::begun::<User>(batch)).await?;

@@ -11,6 +11,7 @@ use uuid::Uuid;
 pub use row::Prompt;
 
 use crate::{
+    bulk::{Bulk, Copy, Load, Rows, Taken},
     fold::{self, column},
     projection::{Error, Projection},
 };
@@ -25,12 +26,46 @@ impl Projection for Prompts {
     const STREAMS: &'static [&'static str] = &["prompt"];
     const KINDS: &'static [&'static [&'static str]] = &[events::prompt::Event::KINDS];
     const TABLES: &'static [&'static str] = &["prompt", "prompt_version"];
+    type Bulk = Gathered;
 
     async fn apply(tx: &mut PgConnection, batch: &[Arc<Recorded>]) -> Result<(), Error> {
         let there = load(tx, &fold::begun::<Prompt>(batch)).await?;
         store(tx, &fold::rows(there, batch)?).await?;
         let versions: Vec<Prompt> = fold::of::<Prompt>(batch).map(Prompt::version_of).collect::<Result<_, _>>()?;
         store_versions(tx, &versions).await
+    }
+}
+
+/// Both tables, gathered.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    prompts: Rows<Prompt>,
+    versions: Copy,
+}
+
+impl Bulk for Gathered {
+    fn take(&mut self, event: &Recorded) -> Result<Taken, Error> {
+        let taken = self.prompts.take(event)?;
+        if taken == Taken::Gathered
+            && let Some(prompt) = self.prompts.get(event.id)
+        {
+            prompt.write_version(&mut self.versions.row(Prompt::VERSION_COLUMNS.len()));
+        }
+        Ok(taken)
+    }
+
+    /// Versions that are written already stay: they are as they will be made again.
+    fn drop_thing(&mut self, id: Uuid) {
+        self.prompts.drop_thing(id);
+    }
+
+    fn weight(&self) -> usize {
+        self.prompts.weight() + self.versions.len()
+    }
+
+    fn hand_out(&mut self) -> Vec<Load> {
+        let versions = Load { table: "prompt_version", columns: Prompt::VERSION_COLUMNS, rows: self.versions.take() };
+        vec![self.prompts.load(), versions]
     }
 }
 

@@ -9,6 +9,7 @@ use events::{
 use uuid::Uuid;
 
 use crate::{
+    bulk::{Line, Row},
     fold::{Fold, out_of_place},
     projection::Error,
 };
@@ -84,5 +85,66 @@ impl Fold for Prompt {
             ("prompt_revised", Some(row)) => Ok(Self { created_at: row.created_at, ..newest }),
             _ => Err(out_of_place(event)),
         }
+    }
+}
+
+impl Row for Prompt {
+    const TABLE: &'static str = "prompt";
+    const COLUMNS: &'static [&'static str] = &[
+        "id",
+        "user_id",
+        "sub_specialty_id",
+        "title",
+        "content",
+        "variables",
+        "llm_provider",
+        "model",
+        "parameters",
+        "is_public",
+        "created_at",
+        "updated_at",
+        "version",
+        "position",
+    ];
+
+    fn write(&self, line: &mut Line<'_>) {
+        self.begin(line).time(self.created_at).time(self.updated_at).int(self.version).long(self.position);
+    }
+}
+
+impl Prompt {
+    /// The columns of a row of `prompt_version`, in the order in which they are written.
+    pub(super) const VERSION_COLUMNS: &'static [&'static str] = &[
+        "id",
+        "user_id",
+        "sub_specialty_id",
+        "title",
+        "content",
+        "variables",
+        "llm_provider",
+        "model",
+        "parameters",
+        "is_public",
+        "created_at",
+        "version",
+        "position",
+    ];
+
+    /// Writes the newest version as a row of `prompt_version`: as [`Self::version_of`] the last event.
+    pub(super) fn write_version(&self, line: &mut Line<'_>) {
+        self.begin(line).time(self.updated_at).int(self.version).long(self.position);
+    }
+
+    fn begin<'a, 'b>(&self, line: &'a mut Line<'b>) -> &'a mut Line<'b> {
+        line.uuid(self.id)
+            .uuid(self.user_id)
+            .uuid(self.sub_specialty_id)
+            .text(&self.title)
+            .text(&self.content)
+            .text(&self.variables)
+            .text(&self.llm_provider)
+            .text(&self.model)
+            .text(&self.parameters)
+            .bool(self.is_public)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{pin::pin, task::Poll};
 
+use events::store::Connections;
 use projectors::{
     Projection,
     checkpoint::{self, Outcome},
@@ -26,19 +27,20 @@ fn script() -> Vec<(u8, u8)> {
 async fn it_moves_only_to_the_contiguous_next_and_also_past_what_is_for_others() {
     let database = service::testkit::database().await;
     let (pool, store) = (&database.pool, log(&database));
+    let connections = &Connections::like(pool.clone());
     let events = history(&script());
     let start = checkpoint::open::<Identity>(pool, &store).await.unwrap();
     assert_eq!((start.position, start.event_id), (0, None));
 
-    let error = checkpoint::apply::<Identity>(pool, start, &events[1..]).await.unwrap_err();
+    let error = checkpoint::apply::<Identity>(connections, start, &events[1..]).await.unwrap_err();
     assert!(matches!(error, Error::NotContiguous { expected: 1, found: 2 }), "{error}");
     let holed: Vec<_> = events.iter().filter(|event| event.position != 5).cloned().collect();
-    let error = checkpoint::apply::<Identity>(pool, start, &holed).await.unwrap_err();
+    let error = checkpoint::apply::<Identity>(connections, start, &holed).await.unwrap_err();
     assert!(matches!(error, Error::NotContiguous { expected: 5, found: 6 }), "{error}");
     assert_eq!(checkpoint::open::<Identity>(pool, &store).await.unwrap(), start);
 
     let strangers: Vec<_> = history(&[(0, 3), (0, 3), (0, 3)]);
-    let outcome = checkpoint::apply::<Identity>(pool, start, &strangers).await.unwrap();
+    let outcome = checkpoint::apply::<Identity>(connections, start, &strangers).await.unwrap();
     assert!(matches!(outcome, Outcome::Applied(at) if at.position == 3 && at.event_id == Some(strangers[2].event_id)));
 }
 
@@ -46,12 +48,13 @@ async fn it_moves_only_to_the_contiguous_next_and_also_past_what_is_for_others()
 async fn of_two_at_once_one_applies_and_the_other_finds_that_it_was_there() {
     let database = service::testkit::database().await;
     let (pool, store) = (&database.pool, log(&database));
+    let connections = &Connections::like(pool.clone());
     let events = record(&store, &script()).await;
     let mut at = checkpoint::open::<Executions>(pool, &store).await.unwrap();
     for batch in events.chunks(10) {
         let (one, other) = tokio::join!(
-            checkpoint::apply::<Executions>(pool, at, batch),
-            checkpoint::apply::<Executions>(pool, at, batch)
+            checkpoint::apply::<Executions>(connections, at, batch),
+            checkpoint::apply::<Executions>(connections, at, batch)
         );
         at = match (one.unwrap(), other.unwrap()) {
             (Outcome::Applied(at), Outcome::Superseded) | (Outcome::Superseded, Outcome::Applied(at)) => at,
@@ -80,13 +83,14 @@ async fn cut_off(apply: impl Future, polls: usize) -> bool {
 async fn a_projector_that_ends_anywhere_loses_nothing_and_repeats_nothing() {
     let database = service::testkit::database().await;
     let (pool, store) = (&database.pool, log(&database));
+    let connections = &Connections::like(pool.clone());
     let events = record(&store, &script()).await;
     let mut cuts = 0;
     for polls in (1..40).cycle() {
         let at = checkpoint::open::<Prompts>(pool, &store).await.unwrap();
         let rest = &events[usize::try_from(at.position).unwrap()..];
         let Some(batch) = rest.chunks(12).next() else { break };
-        if !cut_off(checkpoint::apply::<Prompts>(pool, at, batch), polls).await {
+        if !cut_off(checkpoint::apply::<Prompts>(connections, at, batch), polls).await {
             cuts += 1;
         }
     }
@@ -105,15 +109,16 @@ async fn a_projector_that_ends_anywhere_loses_nothing_and_repeats_nothing() {
 async fn a_checkpoint_of_another_log_is_refused_with_what_to_do() {
     let database = service::testkit::database().await;
     let (pool, store) = (&database.pool, log(&database));
+    let connections = &Connections::like(pool.clone());
     let events = record(&store, &script()).await;
     let at = checkpoint::open::<Prompts>(pool, &store).await.unwrap();
-    checkpoint::apply::<Prompts>(pool, at, &events[..20]).await.unwrap();
+    checkpoint::apply::<Prompts>(connections, at, &events[..20]).await.unwrap();
 
     let change = |sql: &'static str| async move { sqlx::query(sql).execute(pool).await.unwrap() };
     change("update checkpoint set event_id = gen_random_uuid()").await;
     let error = checkpoint::open::<Prompts>(pool, &store).await.unwrap_err();
     assert!(matches!(error, Error::OtherLog { position: 20, .. }), "{error}");
-    assert!(error.to_string().contains("truncate prompt, prompt_version; delete from checkpoint"), "{error}");
+    assert!(error.to_string().contains("projections rebuild prompt --approve"), "{error}");
     assert!(!error.passes());
 
     change("update checkpoint set position = 1000000").await;

@@ -81,7 +81,15 @@ pub fn history(script: &[(u8, u8)]) -> Vec<Arc<Recorded>> {
 
 /// Puts a history by a script into a real log, and reads it from there.
 pub async fn record(store: &Store, script: &[(u8, u8)]) -> Vec<Arc<Recorded>> {
+    record_others(store, script, 0).await
+}
+
+/// The same about other things, which are numbered from `first` on.
+pub async fn record_others(store: &Store, script: &[(u8, u8)], first: u128) -> Vec<Arc<Recorded>> {
     for event in history(script) {
+        let mut event = (*event).clone();
+        event.id = Uuid::from_u128(event.id.as_u128() + first);
+        event.event_id = Uuid::from_u128(event.event_id.as_u128() + first);
         let kinds = [
             identity::Event::KINDS,
             SpecialtyEvent::KINDS,

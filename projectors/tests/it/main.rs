@@ -4,4 +4,7 @@
 mod checkpoints;
 mod folds;
 mod history;
+mod parking;
+mod rebuilds;
 mod runners;
+mod verifies;

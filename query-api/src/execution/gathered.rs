@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use events::store::Connections;
 use service::http::Problem;
 use sqlx::PgPool;
 use tokio::{
@@ -28,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Those who want to read an execution.
 pub(super) struct Gathered {
-    pool: PgPool,
+    connections: Connections,
     waiting: Mutex<Vec<Wanted>>,
     turns: Semaphore,
 }
@@ -42,7 +43,7 @@ struct Wanted {
 
 impl Gathered {
     pub(super) fn new(pool: PgPool) -> Self {
-        Self { pool, waiting: Mutex::default(), turns: Semaphore::new(TURNS) }
+        Self { connections: Connections::like(pool), waiting: Mutex::default(), turns: Semaphore::new(TURNS) }
     }
 
     /// The execution `id`, whoever owns it.
@@ -86,7 +87,10 @@ impl Gathered {
     }
 
     async fn read(&self, ids: &[Uuid]) -> Result<Vec<Execution>, sqlx::Error> {
-        execution!("id = any($1)", ids).fetch_all(&self.pool).await
+        let mut connection = self.connections.lend().await?;
+        let rows = execution!("id = any($1)", ids).fetch_all(&mut *connection).await?;
+        connection.give_back();
+        Ok(rows)
     }
 
     fn take(&self) -> Vec<Wanted> {

@@ -4,6 +4,7 @@
 
 mod events;
 mod lists;
+mod ops;
 mod pages;
 mod reads;
 mod seal;

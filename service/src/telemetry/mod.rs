@@ -50,6 +50,12 @@ pub mod name {
     pub const SEAL_FAILING: &str = "seal_failing";
     /// Gauge: events in the log that a projection has not applied yet, by `projection`.
     pub const PROJECTION_LAG: &str = "projection_lag_events";
+    /// Gauge: things whose events a projection cannot apply, by `projection`. Anything but 0 wants somebody to look.
+    pub const PROJECTION_PARKED: &str = "projection_parked_keys";
+    /// Gauge: rows that are not what the log says, by `projection`. Anything but 0 wants somebody to look.
+    pub const PROJECTION_FINDINGS: &str = "projection_findings_open";
+    /// Gauge, 0 to 1: the share of a projection's things that were compared with the log in the last 30 days, by `projection`.
+    pub const SCRUB_COVERAGE: &str = "projection_scrub_coverage_ratio";
 }
 
 /// Seconds, from a query out of memory to a slow model.
@@ -125,6 +131,9 @@ fn describe() {
     describe_gauge!(name::SEAL_LAG, "Events in the log that no signed head covers yet.");
     describe_gauge!(name::SEAL_FAILING, "1 while the log cannot be sealed on.");
     describe_gauge!(name::PROJECTION_LAG, "Events in the log that a projection has not applied yet.");
+    describe_gauge!(name::PROJECTION_PARKED, "Things whose events a projection cannot apply.");
+    describe_gauge!(name::PROJECTION_FINDINGS, "Rows that are not what the log says.");
+    describe_gauge!(name::SCRUB_COVERAGE, "Things compared with the log in the last 30 days, of all.");
 }
 
 #[cfg(test)]

@@ -63,10 +63,12 @@ impl Scene<'_> {
 /// Checks every invariant. What may still come true is waited for until `deadline`.
 pub async fn run(record: &Record, target: &Target, deadline: Instant) -> anyhow::Result<Verdict> {
     let options: PgConnectOptions = target.database_url.parse().context("the database's URL")?;
-    let options = options.options([("search_path", "public"), ("statement_timeout", "60s")]);
+    let options = options.options([("search_path", "public"), ("statement_timeout", "60s"), ("jit", "off")]);
     let pool = PgPoolOptions::new().max_connections(4).connect_lazy_with(options);
     let http = reqwest::Client::builder().timeout(Duration::from_secs(10)).build()?;
     let scene = Scene { record, target, pool, http };
+    // After a crash PostgreSQL has forgotten how large its tables are, and would fold the log by plans for small ones.
+    sqlx::raw_sql("analyze").execute(&scene.pool).await.context("gathering statistics")?;
     // Nothing is waited for where a promise was broken for good.
     let deadline = if is_lost(&scene).await { Instant::now() } else { deadline };
     // First what the rest waits for: nothing moves any more once all processes are back and every execution has ended.

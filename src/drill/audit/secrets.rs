@@ -70,7 +70,7 @@ impl<'a> Wanted<'a> {
 async fn rows(scene: &Scene<'_>, wanted: &Wanted<'_>, found: &mut Finding) -> anyhow::Result<usize> {
     let tables = sqlx::query(
         "select format('%I.%I', table_schema, table_name) from information_schema.tables
-         where table_schema in ('public', 'read') and (table_schema, table_name) <> ('public', 'secret')
+         where (table_schema in ('public', 'read', 'ops') or starts_with(table_schema, 'gen_')) and (table_schema, table_name) <> ('public', 'secret')
            and table_type = 'BASE TABLE'",
     );
     let mut count = 0;

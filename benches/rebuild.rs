@@ -1,0 +1,5 @@
+//! Read models made anew.
+
+fn main() -> std::process::ExitCode {
+    benches::rebuild::main()
+}

@@ -1,0 +1,108 @@
+//! Parked things once more: after a fix their events can be applied.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use events::{Recorded, Store};
+use service::telemetry::name;
+use sqlx::{Connection as _, PgPool};
+use tokio::time::interval;
+use tokio_util::sync::CancellationToken;
+
+use super::attempt;
+use crate::projection::{Error, Projection};
+
+/// How often parked things are counted.
+const COUNT: Duration = Duration::from_secs(5);
+/// How often they are tried again, in counts.
+const TRY: u32 = 12;
+/// The most things that are tried in one transaction, in which the projection waits.
+const AT_ONCE: i64 = 50;
+
+/// Counts the parked things of `P`, for the metric, and tries them again from time to time, until `soft`.
+pub async fn run<P: Projection>(pool: PgPool, store: Store, soft: CancellationToken) -> Result<(), Infallible> {
+    let mut every = interval(COUNT);
+    let mut count: u32 = 0;
+    loop {
+        tokio::select! {
+            () = soft.cancelled() => return Ok(()),
+            _ = every.tick() => {}
+        }
+        let parked = sqlx::query_scalar!("select parked from checkpoint where name = $1", P::NAME);
+        // Where the database is away, others tell.
+        let Ok(Some(parked)) = parked.fetch_optional(&pool).await else { continue };
+        metrics::gauge!(name::PROJECTION_PARKED, "projection" => P::NAME).set(f64::from(parked));
+        if parked > 0 && count.is_multiple_of(TRY) {
+            match replay::<P>(&pool, &store).await {
+                Ok(0) => {}
+                Ok(done) => tracing::info!(projection = P::NAME, done, "parked things are applied"),
+                Err(error) => tracing::warn!(projection = P::NAME, %error, "parked things could not be tried again"),
+            }
+        }
+        count = count.wrapping_add(1);
+    }
+}
+
+/// Tries all parked things of the live rows of `P` once; how many are parked no more.
+pub async fn replay<P: Projection>(pool: &PgPool, store: &Store) -> Result<usize, Error> {
+    let (mut done, mut after) = (0, 0);
+    loop {
+        let mut connection = pool.acquire().await?;
+        let mut tx = connection.begin().await?;
+        let live = sqlx::query!(
+            "select position, generation from checkpoint where name = $1 and version = $2 for update",
+            P::NAME,
+            P::VERSION
+        );
+        // The rows of another version are for its code to mend.
+        let Some(live) = live.fetch_optional(&mut *tx).await? else { return Ok(done) };
+        let parked = sqlx::query!(
+            "select stream, id, version, position from ops.parked
+             where projection = $1 and generation = $2 and position > $3 order by position limit $4",
+            P::NAME,
+            live.generation,
+            after,
+            AT_ONCE
+        );
+        let parked = parked.fetch_all(&mut *tx).await?;
+        let Some(last) = parked.last() else { return Ok(done) };
+        after = last.position;
+        let mut freed = 0;
+        for thing in parked {
+            let history = store.stream(&thing.stream, thing.id).await?;
+            let waits = |event: &Recorded| event.version >= thing.version && event.position <= live.position;
+            let events: Vec<_> = history.into_iter().filter(waits).map(Arc::new).collect();
+            match attempt::<P>(&mut tx, &events).await? {
+                None => {
+                    freed += 1;
+                    sqlx::query!(
+                        "delete from ops.parked where projection = $1 and generation = $2 and stream = $3 and id = $4",
+                        P::NAME,
+                        live.generation,
+                        thing.stream,
+                        thing.id
+                    )
+                    .execute(&mut *tx)
+                    .await?;
+                }
+                Some(error) => {
+                    sqlx::query!(
+                        "update ops.parked set tries = tries + 1, error = $5
+                         where projection = $1 and generation = $2 and stream = $3 and id = $4",
+                        P::NAME,
+                        live.generation,
+                        thing.stream,
+                        thing.id,
+                        error.to_string()
+                    )
+                    .execute(&mut *tx)
+                    .await?;
+                }
+            }
+        }
+        sqlx::query!("update checkpoint set parked = parked - $2 where name = $1", P::NAME, freed)
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        done += usize::try_from(freed).unwrap_or(0);
+    }
+}

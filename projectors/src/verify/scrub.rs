@@ -1,0 +1,131 @@
+//! Verifying, always on: a little at a time, within a budget, round and round.
+
+use std::{convert::Infallible, time::Duration};
+
+use clap::Args;
+use events::clock;
+use service::telemetry::name;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{Scratch, finding};
+use crate::{
+    projection::Projection,
+    rebuild::{Error, Workshop, throttle::Throttle},
+};
+
+/// How many positions are walked through at a time: a fraction of a second of work.
+const STRETCH: i64 = 500;
+/// The pause where there is nothing to do, and after an error.
+const PAUSE: Duration = Duration::from_secs(30);
+/// For how long who scrubs is believed to be at it, in seconds: longer than any rest.
+const LEASE: f64 = 120.0;
+/// The days for which coverage is counted.
+const DAYS: f64 = 30.0;
+
+/// How much of the machine verifying may take in the background.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Scrub {
+    /// Cores that comparing rows with the log in the background may keep busy, all projections together; 0 for none.
+    #[arg(long, env = "DAYBOOK_SCRUB", default_value_t = 0.01, value_name = "CORES")]
+    pub scrub: f64,
+}
+
+impl Default for Scrub {
+    fn default() -> Self {
+        Self { scrub: 0.01 }
+    }
+}
+
+/// Scrubs `P` within so many cores until `soft`, if no other process does.
+pub async fn run<P: Projection>(workshop: Workshop, cores: f64, soft: CancellationToken) -> Result<(), Infallible> {
+    let scrubbing = async {
+        let holder = clock::id();
+        loop {
+            if let Err(error) = turns::<P>(&workshop, cores, holder).await {
+                tracing::warn!(projection = P::NAME, %error, "scrubbing begins again later");
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    if cores <= 0.0 {
+        soft.cancelled().await;
+        return Ok(());
+    }
+    tokio::select! {
+        () = soft.cancelled() => Ok(()),
+        never = scrubbing => never,
+    }
+}
+
+/// Stretch after stretch, until an error, or until there is nothing to be done.
+async fn turns<P: Projection>(workshop: &Workshop, cores: f64, holder: Uuid) -> Result<(), Error> {
+    let mut scratch = Scratch::open::<P>(workshop).await?;
+    let mut throttle = Throttle::new(cores, 1);
+    loop {
+        if !workshop.store.lease(&format!("scrub {}", P::NAME), holder, LEASE).await? {
+            return Ok(());
+        }
+        throttle.begin();
+        if !step::<P>(workshop, &mut scratch).await? {
+            return Ok(());
+        }
+        throttle.rest().await;
+    }
+}
+
+/// The next stretch; false where the log is empty.
+async fn step<P: Projection>(workshop: &Workshop, scratch: &mut Scratch) -> Result<bool, Error> {
+    let live = sqlx::query_scalar!("select position from checkpoint where name = $1", P::NAME);
+    let live = live.fetch_optional(&workshop.pool).await?.unwrap_or(0);
+    if live == 0 {
+        return Ok(false);
+    }
+    let last = sqlx::query_scalar!(
+        "select until from ops.scrubbed where projection = $1 order by at desc, until desc limit 1",
+        P::NAME
+    );
+    let last = last.fetch_optional(&workshop.pool).await?.unwrap_or(0);
+    let after = if last < live { last } else { 0 };
+    let until = live.min(after + STRETCH);
+    let stretch = scratch.stretch::<P>(workshop, after, until, 1.0).await?;
+    for found in &stretch.findings {
+        let (projection, relation, thing, why) = (P::NAME, &found.relation, found.thing, &found.why);
+        tracing::error!(projection, relation, %thing, event = found.event_position, why, "a row is not what the log says");
+    }
+    if after == 0 {
+        scratch.foreign::<P>(workshop).await?;
+    }
+    finding::say(workshop).await?;
+    sqlx::query!(
+        "with old as (delete from ops.scrubbed where projection = $1 and at < now() - make_interval(secs => $4))
+         insert into ops.scrubbed (projection, after, until) values ($1, $2, $3)",
+        P::NAME,
+        after,
+        until,
+        DAYS * 86_400.0
+    )
+    .execute(&workshop.pool)
+    .await?;
+    measure::<P>(workshop, live).await?;
+    Ok(true)
+}
+
+/// Tells how much of the log was compared lately, and how many findings are open.
+async fn measure<P: Projection>(workshop: &Workshop, live: i64) -> Result<(), Error> {
+    let row = sqlx::query!(
+        r#"select (select count(distinct g) from ops.scrubbed s, generate_series(s.after / $2, (s.until - 1) / $2) g
+                   where s.projection = $1) as "stretches!",
+                  (select count(*) from ops.finding f where f.projection = $1 and f.closed_at is null) as "open!""#,
+        P::NAME,
+        STRETCH
+    )
+    .fetch_one(&workshop.pool)
+    .await?;
+    let all = (live - 1) / STRETCH + 1;
+    #[expect(clippy::cast_precision_loss, reason = "a share, and a gauge is a float")]
+    let (covered, open) = ((row.stretches as f64 / all as f64).min(1.0), row.open as f64);
+    metrics::gauge!(name::SCRUB_COVERAGE, "projection" => P::NAME).set(covered);
+    metrics::gauge!(name::PROJECTION_FINDINGS, "projection" => P::NAME).set(open);
+    Ok(())
+}

@@ -1,0 +1,165 @@
+//! What cannot be applied stops its thing and nothing else, keeps its order, and comes right after a fix.
+
+use std::sync::Arc;
+
+use events::{Recorded, store::Connections};
+use projectors::{
+    Error, Projection,
+    checkpoint::{self, Outcome},
+    execution::Executions,
+    parking::replay,
+    prompt::Prompts,
+    rebuild::{self, Decision, Progress, Workshop},
+};
+use service::{
+    db::{self, Kind},
+    testkit,
+};
+use sqlx::{PgConnection, PgPool};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{
+    folds::dump,
+    history::{append, history, record},
+    rebuilds::{fast, project, script},
+    runners::log,
+};
+
+/// The parked things of the live rows: id, position, events, tries.
+async fn parked<P: Projection>(pool: &PgPool) -> Vec<(Uuid, i64, i32, i32)> {
+    let rows = sqlx::query_as(
+        "select p.id, p.position, p.events, p.tries from ops.parked p join checkpoint c on c.name = p.projection
+         and c.generation = p.generation where p.projection = $1 order by p.position",
+    );
+    let rows: Vec<(Uuid, i64, i32, i32)> = rows.bind(P::NAME).fetch_all(pool).await.unwrap();
+    let count: i32 = sqlx::query_scalar("select parked from checkpoint where name = $1")
+        .bind(P::NAME)
+        .fetch_one(pool)
+        .await
+        .unwrap();
+    assert_eq!(usize::try_from(count).unwrap(), rows.len());
+    rows
+}
+
+/// What all but the things `without` come to.
+async fn expected<P: Projection>(events: &[Arc<Recorded>], without: &[Uuid]) -> String {
+    let database = testkit::database().await;
+    let rest: Vec<_> = events.iter().filter(|event| !without.contains(&event.id)).cloned().collect();
+    let mut tx = database.pool.begin().await.unwrap();
+    P::apply(&mut tx, &rest).await.unwrap();
+    tx.commit().await.unwrap();
+    dump::<P>(&database.pool).await
+}
+
+/// Prompts as code has them that knows one kind more.
+struct Mended;
+
+impl Projection for Mended {
+    const NAME: &'static str = Prompts::NAME;
+    const VERSION: i32 = Prompts::VERSION;
+    const STREAMS: &'static [&'static str] = Prompts::STREAMS;
+    const KINDS: &'static [&'static [&'static str]] = &[events::prompt::Event::KINDS, &["prompt_archived"]];
+    const TABLES: &'static [&'static str] = Prompts::TABLES;
+    type Bulk = <Prompts as Projection>::Bulk;
+
+    async fn apply(tx: &mut PgConnection, batch: &[Arc<Recorded>]) -> Result<(), Error> {
+        // Archived is as revised.
+        let known = batch.iter().map(|event| {
+            let mut event = (**event).clone();
+            if event.kind == "prompt_archived" {
+                "prompt_revised".clone_into(&mut event.kind);
+            }
+            Arc::new(event)
+        });
+        Prompts::apply(tx, &known.collect::<Vec<_>>()).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unknown_event_parks_its_thing_alone_until_code_knows_it() {
+    let database = testkit::database().await;
+    let (pool, store) = (&database.pool, log(&database));
+    record(&store, &script(11)).await;
+    // A prompt that is made, archived, and revised twice after that.
+    let thing = Uuid::from_u128(1 << 70);
+    let kinds = ["prompt_created", "prompt_archived", "prompt_revised", "prompt_revised"];
+    for (event, kind) in history(&[(0, 3), (0, 9), (0, 9), (0, 9)]).iter().zip(kinds) {
+        let mut event = (**event).clone();
+        event.id = thing;
+        event.event_id = Uuid::from_u128(event.event_id.as_u128() + (1 << 70));
+        append(&store, "prompt", &event, kind).await;
+    }
+    let head = project::<Prompts>(pool, &store).await;
+    assert_eq!(head, store.head().await.unwrap(), "the projection goes on");
+    let events: Vec<_> = store.after(0, 10_000).await.unwrap().into_iter().map(Arc::new).collect();
+    let first = events.iter().find(|event| event.kind == "prompt_archived").unwrap().position;
+    assert_eq!(parked::<Prompts>(pool).await, [(thing, first, 3, 0)]);
+    let before = expected::<Prompts>(&events[..usize::try_from(first).unwrap() - 1], &[]).await;
+    assert_eq!(dump::<Prompts>(pool).await, before, "the thing as it was, and all others");
+
+    // Made anew by the same code it is the same, parked and all.
+    let workshop = Workshop::new(&store, db::beside(pool, Kind::Rebuild));
+    let stop = CancellationToken::new();
+    let outcome = rebuild::run::<Prompts>(&workshop, &fast(), &Progress::default(), &stop).await.unwrap();
+    assert!(matches!(outcome, rebuild::Outcome::Decided(report)
+        if report.decision == Decision::Switched && report.counts.all() == 0));
+    assert_eq!(parked::<Prompts>(pool).await, [(thing, first, 3, 0)]);
+
+    assert_eq!(replay::<Prompts>(pool, &store).await.unwrap(), 0);
+    assert_eq!(parked::<Prompts>(pool).await, [(thing, first, 3, 1)]);
+    assert_eq!(replay::<Mended>(pool, &store).await.unwrap(), 1);
+    assert_eq!(parked::<Prompts>(pool).await, []);
+    assert_eq!(dump::<Prompts>(pool).await, expected::<Mended>(&events, &[]).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_was_lost_parks_what_follows_on_it_and_in_order_it_comes_right() {
+    let database = testkit::database().await;
+    let (pool, store) = (&database.pool, log(&database));
+    let events = record(&store, &script(12)).await;
+    let longest = |stream: &str| {
+        let last = events.iter().filter(|event| event.stream == stream).max_by_key(|event| event.version);
+        last.unwrap().id
+    };
+    let thing = longest("execution");
+    let (first, second): (Vec<_>, Vec<_>) = events.iter().cloned().partition(|event| event.position <= 100);
+    let of_thing = |events: &[Arc<Recorded>]| events.iter().filter(|event| event.id == thing).count();
+    let start = checkpoint::open::<Executions>(pool, &store).await.unwrap();
+    let outcome = checkpoint::apply::<Executions>(&Connections::like(pool.clone()), start, &first).await.unwrap();
+    assert!(matches!(outcome, Outcome::Applied(_)));
+    let applied = of_thing(&first);
+    assert!(applied > 0 && of_thing(&second) > 1, "{applied} of the thing's events are in the first half");
+    sqlx::raw_sql("create table kept as select * from execution").execute(pool).await.unwrap();
+    sqlx::query("delete from execution where id = $1").bind(thing).execute(pool).await.unwrap();
+    for batch in second.chunks(20) {
+        let at = checkpoint::open::<Executions>(pool, &store).await.unwrap();
+        checkpoint::apply::<Executions>(&Connections::like(pool.clone()), at, batch).await.unwrap();
+    }
+    let waiting = parked::<Executions>(pool).await;
+    assert_eq!((waiting.len(), waiting[0].0), (1, thing));
+    assert_eq!(usize::try_from(waiting[0].2).unwrap(), of_thing(&second));
+    assert_eq!(dump::<Executions>(pool).await, expected::<Executions>(&events, &[thing]).await);
+    assert_eq!(replay::<Executions>(pool, &store).await.unwrap(), 0);
+
+    sqlx::query("insert into execution select * from kept where id = $1").bind(thing).execute(pool).await.unwrap();
+    assert_eq!(replay::<Executions>(pool, &store).await.unwrap(), 1);
+    assert_eq!(dump::<Executions>(pool).await, expected::<Executions>(&events, &[]).await);
+    assert_eq!(parked::<Executions>(pool).await, []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_table_does_not_take_parks_its_thing_alone() {
+    let database = testkit::database().await;
+    let (pool, store) = (&database.pool, log(&database));
+    let events = record(&store, &script(13)).await;
+    let thing = events.iter().rfind(|event| event.stream == "prompt").unwrap().id;
+    let refuse = format!("alter table read.prompt add constraint no check (id <> '{thing}')");
+    sqlx::query(sqlx::AssertSqlSafe(refuse)).execute(pool).await.unwrap();
+    project::<Prompts>(pool, &store).await;
+    assert_eq!(parked::<Prompts>(pool).await.iter().map(|one| one.0).collect::<Vec<_>>(), [thing]);
+    assert_eq!(dump::<Prompts>(pool).await, expected::<Prompts>(&events, &[thing]).await);
+    sqlx::query("alter table read.prompt drop constraint no").execute(pool).await.unwrap();
+    assert_eq!(replay::<Prompts>(pool, &store).await.unwrap(), 1);
+    assert_eq!(dump::<Prompts>(pool).await, expected::<Prompts>(&events, &[]).await);
+}

@@ -34,15 +34,15 @@ enum Role {
     Workers(Box<workers::Args>),
     /// The read models, kept up to date from the events.
     Projectors(projectors::Args),
-    /// The read models: shows them, makes them anew, compares and exchanges them.
-    #[command(subcommand)]
-    Projections(projections::Command),
     /// The log: shows whether it is what it was.
     #[command(subcommand)]
     Log(log::Command),
     /// Receipts of what is in the log.
     #[command(subcommand)]
     Receipt(receipt::Command),
+    /// The read models: shows them, makes them anew, compares and exchanges them.
+    #[command(subcommand)]
+    Projections(projections::Command),
     /// Crashes a system of its own on purpose, under load, and says whether every promise was kept.
     Drill(drill::Settings),
 }
@@ -59,9 +59,9 @@ pub fn main() -> ExitCode {
         Role::CommandApi(args) => process::main(logs, |life| command_api::run(args, life)),
         Role::QueryApi(args) => process::main(logs, |life| query_api::run(args, life)),
         Role::Workers(args) => process::main(logs, |life| workers::run(*args, life)),
-        Role::Projections(command) => projections::main(command),
         Role::Log(command) => log::main(command),
         Role::Receipt(command) => receipt::main(command),
+        Role::Projections(command) => projections::main(command),
         Role::Drill(settings) => drill::main(settings),
         Role::Projectors(args) => process::main(logs, |life| projectors::run(args, life)),
     }

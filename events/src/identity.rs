@@ -1,6 +1,8 @@
 //! Who the users are. A password is never part of an event: its hash goes into the log's private table, in the
 //! transaction of the event (see [`crate::Call::secrets`]).
 
+pub mod row;
+
 use cqrs_es::{Aggregate, event_sink::EventSink};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -10,6 +10,7 @@ pub mod execute;
 pub mod execution;
 pub mod fact;
 pub mod failpoint;
+pub mod fold;
 pub mod identity;
 pub mod model;
 pub mod ops;
@@ -21,5 +22,6 @@ pub mod store;
 
 pub use execute::{Call, Error, Receipt, execute, execute_on};
 pub use fact::{Claim, Fact, Stream};
+pub use fold::Fold;
 pub use refusal::{Class, Refusal};
 pub use store::{Key, Meta, Recorded, Secret, Store};

@@ -1,58 +1,10 @@
-//! The pure part of a projection: what an event makes of a row. No SQL and no I/O, so that the same code serves to project,
-//! to rebuild, to compare, and to tell how things were.
+//! The rows of a batch. What an event makes of a row is in `events`, for all who ask.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use events::Recorded;
+pub use events::Fold;
+use events::{Recorded, fold::Error};
 use uuid::Uuid;
-
-use crate::projection::Error;
-
-/// A row that is the fold of one thing's events.
-pub trait Fold: Sized {
-    /// The stream that the things are of.
-    const STREAM: &'static str;
-
-    /// The thing.
-    fn id(&self) -> Uuid;
-
-    /// The version of the last event that is in the row.
-    fn version(&self) -> i32;
-
-    /// What `event`, the next of this thing, makes of the row (none before the first). Also sets version and position.
-    fn next(row: Option<Self>, event: &Recorded) -> Result<Self, Error>;
-
-    /// Applies `event` unless the row has it already; a version left out is an error. Returns whether the row changed.
-    /// After an error the row is gone.
-    fn apply(row: &mut Option<Self>, event: &Recorded) -> Result<bool, Error> {
-        let expected = row.as_ref().map_or(0, Self::version) + 1;
-        if event.version < expected {
-            return Ok(false);
-        }
-        if event.version > expected {
-            return Err(Error::Gap {
-                position: event.position,
-                stream: event.stream.clone(),
-                id: event.id,
-                expected,
-                found: event.version,
-            });
-        }
-        *row = Some(Self::next(row.take(), event)?);
-        Ok(true)
-    }
-}
-
-/// The refusal of an event that cannot follow on the row as it is.
-pub(crate) fn out_of_place(event: &Recorded) -> Error {
-    Error::OutOfPlace {
-        position: event.position,
-        stream: event.stream.clone(),
-        id: event.id,
-        kind: event.kind.clone(),
-        version: event.version,
-    }
-}
 
 /// The events of a batch that concern rows of `R`.
 pub(crate) fn of<R: Fold>(batch: &[Arc<Recorded>]) -> impl Iterator<Item = &Recorded> {

@@ -2,9 +2,8 @@
 
 use std::{future::Future, sync::Arc};
 
-use events::{Recorded, store::StoreError};
+use events::{Recorded, fold, store::StoreError};
 use sqlx::PgConnection;
-use uuid::Uuid;
 
 use crate::bulk::Bulk;
 
@@ -71,34 +70,9 @@ pub enum Error {
         /// Its kind.
         kind: String,
     },
-    /// A thing's events do not follow each other.
-    #[error("event {position} is version {found} of {stream} {id}, whose row is at version {expected} - 1")]
-    Gap {
-        /// Where the event stands.
-        position: i64,
-        /// Its stream.
-        stream: String,
-        /// The thing.
-        id: Uuid,
-        /// The version that would be next.
-        expected: i32,
-        /// The version that came.
-        found: i32,
-    },
-    /// An event that no thing's history begins or goes on with.
-    #[error("event {position}, {kind}, cannot be version {version} of {stream} {id}")]
-    OutOfPlace {
-        /// Where it stands.
-        position: i64,
-        /// Its stream.
-        stream: String,
-        /// The thing.
-        id: Uuid,
-        /// Its kind.
-        kind: String,
-        /// Its version.
-        version: i32,
-    },
+    /// An event that cannot follow on its thing's row.
+    #[error(transparent)]
+    Fold(#[from] fold::Error),
     /// The feed left positions out.
     #[error("position {found} came where {expected} was next")]
     NotContiguous {
@@ -135,7 +109,7 @@ impl Error {
     /// not take.
     pub fn is_of_an_event(&self) -> bool {
         match self {
-            Self::UnknownKind { .. } | Self::Gap { .. } | Self::OutOfPlace { .. } => true,
+            Self::UnknownKind { .. } | Self::Fold(_) => true,
             Self::Log(error) => matches!(error, StoreError::Undecodable { .. }),
             // Classes 22 and 23: data exceptions and violated constraints.
             Self::Database(sqlx::Error::Database(error)) => {
@@ -155,11 +129,7 @@ impl Error {
             // After a position left out the checkpoint is read again, and the feed begins after it.
             Self::Database(_) | Self::Feed(_) | Self::NotContiguous { .. } => true,
             Self::Log(error) => !matches!(error, StoreError::Undecodable { .. }),
-            Self::UnknownKind { .. }
-            | Self::Gap { .. }
-            | Self::OutOfPlace { .. }
-            | Self::OtherLog { .. }
-            | Self::OtherVersion { .. } => false,
+            Self::UnknownKind { .. } | Self::Fold(_) | Self::OtherLog { .. } | Self::OtherVersion { .. } => false,
         }
     }
 }

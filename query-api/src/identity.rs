@@ -1,5 +1,6 @@
 //! Who calls.
 
+use events::identity::row;
 use poem_openapi::{
     Object, OpenApi,
     param::{Header, Query},
@@ -9,7 +10,7 @@ use service::http::{Caller, Problem, Read};
 use uuid::Uuid;
 
 use crate::{
-    Context,
+    Context, as_of,
     reading::{Placed, Reading, one},
     time::Time,
 };
@@ -58,8 +59,16 @@ impl Identity {
         caller: Caller,
         /// Waits until the read model has reached this position.
         min_position: Query<Option<i64>>,
+        /// How it was at this position of the log, or at this time (RFC 3339): folded from the log at once. Nothing is waited
+        /// for then.
+        as_of: Query<Option<String>>,
         #[oai(name = "If-None-Match")] if_none_match: Header<Option<String>>,
     ) -> Result<Read<User>, Problem> {
+        if let Some(as_of) = &as_of.0 {
+            let position = as_of::position(&self.0, as_of).await?;
+            let row = as_of::row(&self.0, caller.id, position).await?;
+            return one(row.map(|row| User::of(row, position)), 0, if_none_match.as_deref());
+        }
         let floor = self.0.reach(PROJECTION, min_position.0).await?;
         let mut row = self.user(caller.id).await?;
         if row.is_none() {
@@ -69,6 +78,22 @@ impl Identity {
             row = self.user(caller.id).await?;
         }
         one(row, floor, if_none_match.as_deref())
+    }
+}
+
+impl User {
+    /// As the row of the read model would be answered at `position`.
+    fn of(row: row::User, position: i64) -> Self {
+        Self {
+            at: position,
+            id: row.id,
+            email: row.email,
+            username: row.username,
+            roles: row.roles,
+            is_active: row.is_active,
+            created_at: Time(row.created_at),
+            updated_at: Time(row.updated_at),
+        }
     }
 }
 

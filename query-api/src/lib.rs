@@ -3,6 +3,7 @@
 //! A row is what is answered: its type is the response's type, and its SQL stands beside it. Nothing here decides or writes.
 //! Who waits for what is not there yet waits in [`waiters`].
 
+mod as_of;
 mod catalog;
 mod deadline;
 mod execution;

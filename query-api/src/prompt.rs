@@ -1,5 +1,6 @@
 //! Prompts and their versions: a caller's own and the public ones; an admin's are all.
 
+use events::prompt::row;
 use poem_openapi::{
     Object, OpenApi,
     param::{Header, Path, Query},
@@ -10,7 +11,7 @@ use service::http::{self, Caller, Page, Problem, Read};
 use uuid::Uuid;
 
 use crate::{
-    Context,
+    Context, as_of,
     reading::{Placed, Reading, more_than, one},
     time::Time,
 };
@@ -190,8 +191,16 @@ impl Prompts {
         id: Path<Uuid>,
         /// Waits until the read model has reached this position.
         min_position: Query<Option<i64>>,
+        /// How it was at this position of the log, or at this time (RFC 3339): folded from the log at once. Nothing is waited
+        /// for then.
+        as_of: Query<Option<String>>,
         #[oai(name = "If-None-Match")] if_none_match: Header<Option<String>>,
     ) -> Result<Read<Prompt>, Problem> {
+        if let Some(as_of) = &as_of.0 {
+            let position = as_of::position(&self.0, as_of).await?;
+            let row = self.past(id.0, position, &caller).await?;
+            return one(row, 0, if_none_match.as_deref());
+        }
         let floor = self.0.reach(PROJECTION, min_position.0).await?;
         let row = prompt!("id = $1 and ($3 or user_id = $2 or is_public)", id.0, caller.id, caller.is_admin());
         one(row.fetch_optional(&self.0.pool).await?, floor, if_none_match.as_deref())
@@ -259,6 +268,44 @@ fn containing(text: &str) -> String {
     }
     pattern.push('%');
     pattern
+}
+
+impl Prompts {
+    /// A prompt as it was, if the caller may see that: somebody else's must be public now, and have been public then.
+    async fn past(&self, id: Uuid, position: i64, caller: &Caller) -> Result<Option<Prompt>, Problem> {
+        let Some(row) = as_of::row::<row::Prompt>(&self.0, id, position).await? else { return Ok(None) };
+        if !caller.is_admin() && row.user_id != caller.id {
+            let now = as_of::row::<row::Prompt>(&self.0, id, i64::MAX).await?;
+            if !row.is_public || !now.is_some_and(|now| now.is_public) {
+                return Ok(None);
+            }
+        }
+        Prompt::of(row, position).map(Some)
+    }
+}
+
+impl Prompt {
+    /// As the row of the read model would be answered at `position`.
+    fn of(row: row::Prompt, position: i64) -> Result<Self, Problem> {
+        let json = |text: &str| serde_json::from_str(text).map_err(Problem::internal);
+        Ok(Self {
+            at: position,
+            id: row.id,
+            user_id: row.user_id,
+            sub_specialty_id: row.sub_specialty_id,
+            title: row.title,
+            content: row.content,
+            variables: json(&row.variables)?,
+            llm_provider: row.llm_provider,
+            model: row.model,
+            parameters: json(&row.parameters)?,
+            is_public: row.is_public,
+            created_at: Time(row.created_at),
+            updated_at: Time(row.updated_at),
+            version: row.version,
+            position: row.position,
+        })
+    }
 }
 
 #[cfg(test)]

@@ -50,6 +50,17 @@ async fn what_was_recorded_can_be_proven_and_what_was_rewritten_is_found() {
     let execution = system.execute(&ada, &prompt, "Ada").await;
     system.outcome(&ada, &execution).await;
 
+    // How it was, and that the last of it is what the read model says, which came another way.
+    let path = format!("/api/v1/executions/{execution}");
+    let now = system.query(&path, &ada).await;
+    let position = now["position"].as_i64().unwrap();
+    assert_eq!(system.query(&format!("{path}?as_of={position}"), &ada).await, now);
+    let requested = system.query(&format!("{path}?as_of={}", now["created_at"].as_str().unwrap()), &ada).await;
+    assert_eq!((&requested["status"], &requested["version"]), (&json!("queued"), &json!(1)));
+    for path in [format!("/api/v1/expert-prompts/{prompt}"), "/api/v1/auth/me".to_owned()] {
+        assert_eq!(system.query(&format!("{path}?as_of={position}"), &ada).await, system.query(&path, &ada).await);
+    }
+
     // The receipt, on a machine that has nothing else.
     let receipt = system.query(&format!("/api/v1/executions/{execution}/receipt"), &ada).await;
     let pem = reqwest::get(format!("{}/api/v1/log/key", system.http)).await.unwrap().text().await.unwrap();

@@ -1,5 +1,6 @@
 //! The shared catalogue: specialties, and the sub-specialties in them. Two kinds of things, so two streams.
 
+pub mod row;
 mod specialty;
 mod sub_specialty;
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod aggregate;
 mod command;
 mod error;
 mod event;
+pub mod row;
 
 pub use aggregate::{Execution, MAX_ATTEMPTS, Status};
 pub use command::Command;

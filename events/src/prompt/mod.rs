@@ -4,6 +4,7 @@ mod aggregate;
 mod filters;
 mod growth;
 mod rendering;
+pub mod row;
 mod schema_cost;
 mod template;
 

@@ -11,7 +11,7 @@ use events::{
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-pub use row::{Specialty, SubSpecialty};
+pub use events::catalog::row::{Specialty, SubSpecialty};
 
 use crate::{
     bulk::{Bulk, Load, Rows, Taken},

@@ -9,7 +9,7 @@ use events::{Recorded, execution::Event};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-pub use row::Execution;
+pub use events::execution::row::Execution;
 
 use crate::{
     bulk::Rows,

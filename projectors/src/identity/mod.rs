@@ -8,7 +8,7 @@ use events::Recorded;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-pub use row::User;
+pub use events::identity::row::User;
 
 use crate::{
     bulk::Rows,

@@ -1,58 +1,8 @@
-//! A user, folded.
+//! A user, as `COPY` writes it.
 
-use chrono::{DateTime, Utc};
-use events::{Recorded, identity::Event};
-use uuid::Uuid;
+use events::identity::row::User;
 
-use crate::{
-    bulk::{Line, Row},
-    fold::{Fold, out_of_place},
-    projection::Error,
-};
-
-/// A row of `user_account`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the columns of the table")]
-pub struct User {
-    pub id: Uuid,
-    pub email: String,
-    pub username: String,
-    pub roles: Vec<String>,
-    pub is_active: bool,
-    pub created_at: DateTime<Utc>,
-    pub updated_at: DateTime<Utc>,
-    pub version: i32,
-    pub position: i64,
-}
-
-impl Fold for User {
-    const STREAM: &'static str = "user";
-
-    fn id(&self) -> Uuid {
-        self.id
-    }
-
-    fn version(&self) -> i32 {
-        self.version
-    }
-
-    fn next(row: Option<Self>, event: &Recorded) -> Result<Self, Error> {
-        match (event.decode()?, row) {
-            (Event::UserRegistered { email, username, roles }, None) => Ok(Self {
-                id: event.id,
-                email,
-                username,
-                roles,
-                is_active: true,
-                created_at: event.recorded_at,
-                updated_at: event.recorded_at,
-                version: event.version,
-                position: event.position,
-            }),
-            (Event::UserRegistered { .. }, Some(_)) => Err(out_of_place(event)),
-        }
-    }
-}
+use crate::bulk::{Line, Row};
 
 impl Row for User {
     const TABLE: &'static str = "user_account";

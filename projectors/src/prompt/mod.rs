@@ -8,7 +8,7 @@ use events::Recorded;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-pub use row::Prompt;
+pub use events::prompt::row::Prompt;
 
 use crate::{
     bulk::{Bulk, Copy, Load, Rows, Taken},
@@ -49,7 +49,7 @@ impl Bulk for Gathered {
         if taken == Taken::Gathered
             && let Some(prompt) = self.prompts.get(event.id)
         {
-            prompt.write_version(&mut self.versions.row(Prompt::VERSION_COLUMNS.len()));
+            row::write_version(prompt, &mut self.versions.row(row::VERSION_COLUMNS.len()));
         }
         Ok(taken)
     }
@@ -64,7 +64,7 @@ impl Bulk for Gathered {
     }
 
     fn hand_out(&mut self) -> Vec<Load> {
-        let versions = Load { table: "prompt_version", columns: Prompt::VERSION_COLUMNS, rows: self.versions.take() };
+        let versions = Load { table: "prompt_version", columns: row::VERSION_COLUMNS, rows: self.versions.take() };
         vec![self.prompts.load(), versions]
     }
 }

@@ -1,92 +1,8 @@
-//! A prompt, folded.
+//! A prompt and its versions, as `COPY` writes them.
 
-use chrono::{DateTime, Utc};
-use events::{
-    Recorded,
-    prompt::{Event, Revision},
-    store::StoreError,
-};
-use uuid::Uuid;
+use events::prompt::row::Prompt;
 
-use crate::{
-    bulk::{Line, Row},
-    fold::{Fold, out_of_place},
-    projection::Error,
-};
-
-/// A row of `prompt`; as made by one event alone, also a row of `prompt_version`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the columns of the table")]
-pub struct Prompt {
-    pub id: Uuid,
-    pub user_id: Uuid,
-    pub sub_specialty_id: Uuid,
-    pub title: String,
-    pub content: String,
-    /// JSON text, which stays byte for byte as it was first written.
-    pub variables: String,
-    pub llm_provider: String,
-    pub model: String,
-    /// JSON text.
-    pub parameters: String,
-    pub is_public: bool,
-    pub created_at: DateTime<Utc>,
-    pub updated_at: DateTime<Utc>,
-    pub version: i32,
-    pub position: i64,
-}
-
-impl Prompt {
-    /// The version that `event` made: each event of a prompt carries the whole of it.
-    pub fn version_of(event: &Recorded) -> Result<Self, Error> {
-        let (Event::PromptCreated { user_id, revision } | Event::PromptRevised { user_id, revision }) =
-            event.decode()?;
-        let Revision { sub_specialty_id, title, content, variables, llm_provider, model, parameters, is_public } =
-            *revision;
-        let parameters = serde_json::to_string(&parameters).map_err(|source| StoreError::Undecodable {
-            position: event.position,
-            kind: event.kind.clone(),
-            source,
-        })?;
-        Ok(Self {
-            id: event.id,
-            user_id,
-            sub_specialty_id,
-            title,
-            content,
-            variables: variables.to_string(),
-            llm_provider,
-            model,
-            parameters,
-            is_public,
-            created_at: event.recorded_at,
-            updated_at: event.recorded_at,
-            version: event.version,
-            position: event.position,
-        })
-    }
-}
-
-impl Fold for Prompt {
-    const STREAM: &'static str = "prompt";
-
-    fn id(&self) -> Uuid {
-        self.id
-    }
-
-    fn version(&self) -> i32 {
-        self.version
-    }
-
-    fn next(row: Option<Self>, event: &Recorded) -> Result<Self, Error> {
-        let newest = Self::version_of(event)?;
-        match (event.kind.as_str(), row) {
-            ("prompt_created", None) => Ok(newest),
-            ("prompt_revised", Some(row)) => Ok(Self { created_at: row.created_at, ..newest }),
-            _ => Err(out_of_place(event)),
-        }
-    }
-}
+use crate::bulk::{Line, Row};
 
 impl Row for Prompt {
     const TABLE: &'static str = "prompt";
@@ -108,43 +24,41 @@ impl Row for Prompt {
     ];
 
     fn write(&self, line: &mut Line<'_>) {
-        self.begin(line).time(self.created_at).time(self.updated_at).int(self.version).long(self.position);
+        begin(self, line).time(self.created_at).time(self.updated_at).int(self.version).long(self.position);
     }
 }
 
-impl Prompt {
-    /// The columns of a row of `prompt_version`, in the order in which they are written.
-    pub(super) const VERSION_COLUMNS: &'static [&'static str] = &[
-        "id",
-        "user_id",
-        "sub_specialty_id",
-        "title",
-        "content",
-        "variables",
-        "llm_provider",
-        "model",
-        "parameters",
-        "is_public",
-        "created_at",
-        "version",
-        "position",
-    ];
+/// The columns of a row of `prompt_version`, in the order in which they are written.
+pub(super) const VERSION_COLUMNS: &[&str] = &[
+    "id",
+    "user_id",
+    "sub_specialty_id",
+    "title",
+    "content",
+    "variables",
+    "llm_provider",
+    "model",
+    "parameters",
+    "is_public",
+    "created_at",
+    "version",
+    "position",
+];
 
-    /// Writes the newest version as a row of `prompt_version`: as [`Self::version_of`] the last event.
-    pub(super) fn write_version(&self, line: &mut Line<'_>) {
-        self.begin(line).time(self.updated_at).int(self.version).long(self.position);
-    }
+/// Writes the newest version as a row of `prompt_version`: as [`Prompt::version_of`] the last event.
+pub(super) fn write_version(prompt: &Prompt, line: &mut Line<'_>) {
+    begin(prompt, line).time(prompt.updated_at).int(prompt.version).long(prompt.position);
+}
 
-    fn begin<'a, 'b>(&self, line: &'a mut Line<'b>) -> &'a mut Line<'b> {
-        line.uuid(self.id)
-            .uuid(self.user_id)
-            .uuid(self.sub_specialty_id)
-            .text(&self.title)
-            .text(&self.content)
-            .text(&self.variables)
-            .text(&self.llm_provider)
-            .text(&self.model)
-            .text(&self.parameters)
-            .bool(self.is_public)
-    }
+fn begin<'a, 'b>(prompt: &Prompt, line: &'a mut Line<'b>) -> &'a mut Line<'b> {
+    line.uuid(prompt.id)
+        .uuid(prompt.user_id)
+        .uuid(prompt.sub_specialty_id)
+        .text(&prompt.title)
+        .text(&prompt.content)
+        .text(&prompt.variables)
+        .text(&prompt.llm_provider)
+        .text(&prompt.model)
+        .text(&prompt.parameters)
+        .bool(prompt.is_public)
 }

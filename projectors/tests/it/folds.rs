@@ -156,7 +156,10 @@ async fn a_version_that_was_left_out_is_an_error_and_changes_nothing() {
     let mut tx = database.pool.begin().await.unwrap();
     prompt::Prompts::apply(&mut tx, &events[..1]).await.unwrap();
     let error = prompt::Prompts::apply(&mut tx, &events[2..]).await.unwrap_err();
-    assert!(matches!(error, Error::Gap { expected: 2, found: 3, position: 3, .. }), "{error}");
+    assert!(
+        matches!(error, Error::Fold(events::fold::Error::Gap { expected: 2, found: 3, position: 3, .. })),
+        "{error}"
+    );
     assert!(!error.passes());
 }
 

@@ -17,7 +17,7 @@ use service::http::{self, Caller, Page, Problem, Read};
 use uuid::Uuid;
 
 use crate::{
-    Context,
+    Context, as_of,
     reading::{Reading, more_than, one},
     time::Time,
 };
@@ -117,8 +117,18 @@ impl Executions {
         prefer: Header<Option<String>>,
         /// Waits until the read model has reached this position.
         min_position: Query<Option<i64>>,
+        /// How it was at this position of the log, or at this time (RFC 3339): folded from the log at once. Nothing is waited
+        /// for then.
+        as_of: Query<Option<String>>,
         #[oai(name = "If-None-Match")] if_none_match: Header<Option<String>>,
     ) -> Result<Response<Read<Execution>>, Problem> {
+        if let Some(as_of) = &as_of.0 {
+            let position = as_of::position(&self.reading, as_of).await?;
+            let row = as_of::row::<events::execution::row::Execution>(&self.reading, id.0, position).await?;
+            let row = row.filter(|row| caller.is_admin() || row.user_id == caller.id);
+            let row = row.map(|row| Execution::of(row, position)).transpose()?;
+            return Ok(Response::new(one(row, 0, if_none_match.as_deref())?));
+        }
         let wait = http::prefer_wait(prefer.as_deref());
         let floor = self.reading.reach(PROJECTION, min_position.0).await?;
         let row = match wait {

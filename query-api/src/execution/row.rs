@@ -3,6 +3,7 @@
 use poem_openapi::{Enum, Object};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use service::http::Problem;
 use sqlx::{Database, Decode, Postgres, Type, error::BoxDynError, types::Json};
 use uuid::Uuid;
 
@@ -113,6 +114,45 @@ pub struct Execution {
     pub(super) version: i32,
     /// The place of its last event in the log.
     pub(super) position: i64,
+}
+
+impl Execution {
+    /// As the row of the read model would be answered at `position`.
+    pub(super) fn of(row: events::execution::row::Execution, position: i64) -> Result<Self, Problem> {
+        let used = row.input_tokens.is_some() || row.output_tokens.is_some();
+        let failure = |code| Failure { code, detail: row.error_detail.clone().unwrap_or_default() };
+        Ok(Self {
+            at: position,
+            id: row.id,
+            prompt_id: row.prompt_id,
+            prompt_version: row.prompt_version,
+            user_id: row.user_id,
+            variables: serde_json::from_str(&row.variables).map_err(Problem::internal)?,
+            llm_provider: row.llm_provider,
+            model: row.model,
+            status: row.status,
+            result: row.result,
+            finish_reason: row.finish_reason,
+            input_tokens: row.input_tokens,
+            output_tokens: row.output_tokens,
+            tokens_used: used.then(|| row.input_tokens.unwrap_or(0).saturating_add(row.output_tokens.unwrap_or(0))),
+            cost: row.cost.map(|cost| cost.to_string()),
+            execution_time: row.duration_ms.map(seconds),
+            attempts: row.attempts,
+            error: row.error_code.map(failure),
+            retry_of: row.retry_of,
+            created_at: Time(row.created_at),
+            started_at: row.started_at.map(Time),
+            finished_at: row.finished_at.map(Time),
+            version: row.version,
+            position: row.position,
+        })
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a call takes no 2^53 ms; and so does PostgreSQL")]
+fn seconds(milliseconds: i64) -> f64 {
+    milliseconds as f64 / 1000.0
 }
 
 impl Placed for Execution {

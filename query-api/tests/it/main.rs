@@ -2,6 +2,7 @@
 //! same is for the whole system's tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may end where it stands")]
 
+mod as_of;
 mod events;
 mod lists;
 mod ops;

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, error::Error, fmt, sync::Arc, time::Duration};
 
-use events::{Class, Refusal, refusal::Fault, seal, store::StoreError};
+use events::{Class, Refusal, fold, refusal::Fault, seal, store::StoreError};
 use poem::{
     IntoResponse,
     http::{HeaderName, HeaderValue, StatusCode, header},
@@ -297,6 +297,12 @@ impl From<seal::Error> for Problem {
             seal::Error::Store(error) => error.into(),
             error => Self::internal(error),
         }
+    }
+}
+
+impl From<fold::Error> for Problem {
+    fn from(error: fold::Error) -> Self {
+        Self::internal(error)
     }
 }
 

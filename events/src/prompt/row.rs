@@ -1,0 +1,85 @@
+//! A prompt, folded.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::{
+    Recorded,
+    fold::{Error, Fold, out_of_place},
+    prompt::{Event, Revision},
+    store::StoreError,
+};
+
+/// A row of `prompt`; as made by one event alone, also a row of `prompt_version`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the columns of the table")]
+pub struct Prompt {
+    pub id: Uuid,
+    pub user_id: Uuid,
+    pub sub_specialty_id: Uuid,
+    pub title: String,
+    pub content: String,
+    /// JSON text, which stays byte for byte as it was first written.
+    pub variables: String,
+    pub llm_provider: String,
+    pub model: String,
+    /// JSON text.
+    pub parameters: String,
+    pub is_public: bool,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+    pub version: i32,
+    pub position: i64,
+}
+
+impl Prompt {
+    /// The version that `event` made: each event of a prompt carries the whole of it.
+    pub fn version_of(event: &Recorded) -> Result<Self, Error> {
+        let (Event::PromptCreated { user_id, revision } | Event::PromptRevised { user_id, revision }) =
+            event.decode()?;
+        let Revision { sub_specialty_id, title, content, variables, llm_provider, model, parameters, is_public } =
+            *revision;
+        let parameters = serde_json::to_string(&parameters).map_err(|source| StoreError::Undecodable {
+            position: event.position,
+            kind: event.kind.clone(),
+            source,
+        })?;
+        Ok(Self {
+            id: event.id,
+            user_id,
+            sub_specialty_id,
+            title,
+            content,
+            variables: variables.to_string(),
+            llm_provider,
+            model,
+            parameters,
+            is_public,
+            created_at: event.recorded_at,
+            updated_at: event.recorded_at,
+            version: event.version,
+            position: event.position,
+        })
+    }
+}
+
+impl Fold for Prompt {
+    const STREAM: &'static str = "prompt";
+
+    fn id(&self) -> Uuid {
+        self.id
+    }
+
+    fn version(&self) -> i32 {
+        self.version
+    }
+
+    fn next(row: Option<Self>, event: &Recorded) -> Result<Self, Error> {
+        let newest = Self::version_of(event)?;
+        match (event.kind.as_str(), row) {
+            ("prompt_created", None) => Ok(newest),
+            ("prompt_revised", Some(row)) => Ok(Self { created_at: row.created_at, ..newest }),
+            _ => Err(out_of_place(event)),
+        }
+    }
+}

@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use service::config::{Logs, load_env_file};
 use service::process;
 
-use crate::{drill, log, projections, receipt, up};
+use crate::{drill, executions, log, projections, receipt, up};
 
 /// An event-driven CQRS backend for running prompts.
 ///
@@ -40,6 +40,9 @@ enum Role {
     /// Receipts of what is in the log.
     #[command(subcommand)]
     Receipt(receipt::Command),
+    /// Executions: what is done about those that failed after all their attempts.
+    #[command(subcommand)]
+    Executions(executions::Command),
     /// The read models: shows them, makes them anew, compares and exchanges them.
     #[command(subcommand)]
     Projections(projections::Command),
@@ -61,6 +64,7 @@ pub fn main() -> ExitCode {
         Role::Workers(args) => process::main(logs, |life| workers::run(*args, life)),
         Role::Log(command) => log::main(command),
         Role::Receipt(command) => receipt::main(command),
+        Role::Executions(command) => executions::main(command),
         Role::Projections(command) => projections::main(command),
         Role::Drill(settings) => drill::main(settings),
         Role::Projectors(args) => process::main(logs, |life| projectors::run(args, life)),

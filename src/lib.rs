@@ -7,6 +7,7 @@ mod banner;
 mod cli;
 mod drill;
 mod endpoints;
+mod executions;
 mod front;
 mod log;
 mod message;

@@ -27,7 +27,7 @@ const GLANCE: Duration = Duration::from_millis(20);
 pub async fn start(
     servers: &Servers,
     workers: workers::Config,
-    sealing: command_api::Sealing,
+    (sealing, timing): (command_api::Sealing, command_api::Timing),
     secret: &JwtSecret,
     listener: TcpListener,
     lifecycle: &Lifecycle,
@@ -52,6 +52,7 @@ pub async fn start(
         bus: relay.clone(),
         relay: pools(Kind::Relay)?,
         relaying: command_api::Relaying::default(),
+        timing,
         seal: pools(Kind::Seal)?,
         sealing,
         health,

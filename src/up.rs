@@ -34,6 +34,8 @@ pub struct Settings {
     workers: workers::Config,
     #[command(flatten)]
     sealing: command_api::Sealing,
+    #[command(flatten)]
+    timing: command_api::Timing,
 }
 
 /// Brings everything up, runs until the process is told to stop, and takes everything down.
@@ -77,7 +79,7 @@ async fn bring_up(
     servers: &OnceCell<Servers>,
     lifecycle: &Lifecycle,
 ) -> anyhow::Result<Published> {
-    let Settings { config, workers, sealing } = settings;
+    let Settings { config, workers, sealing, timing } = settings;
     endpoints::withdraw(folder.path()).context("endpoints.json")?;
     tracing::info!(folder = %folder.path().display(), "starting");
     let http = format!("http://{}", listener.local_addr()?);
@@ -90,7 +92,8 @@ async fn bring_up(
     };
     let sealing = kept_in(folder, sealing);
     sealing.check()?;
-    Box::pin(roles::start(servers, workers.clone(), sealing, &jwt_secret, listener, lifecycle)).await?;
+    Box::pin(roles::start(servers, workers.clone(), (sealing, timing.clone()), &jwt_secret, listener, lifecycle))
+        .await?;
 
     let (nats_url, database_url) = (servers.nats.reader.as_str(), servers.database_url.as_str());
     let endpoints = Endpoints { http, nats_url, database_url, pid: std::process::id() };

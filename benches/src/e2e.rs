@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use daybook::system::provider::{Behaviour, Provider};
 use events::execution::Request;
 use events::model::{Message, Parameters, Role};
+use events::policy::Policy;
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection as _, Executor as _};
 use tokio::task::JoinSet;
@@ -173,6 +174,8 @@ async fn calls(provider: &Provider) -> anyhow::Result<f64> {
         model: "gpt-4o-mini".to_owned(),
         parameters: Parameters::default(),
         retry_of: None,
+        policy: Some(Policy::default()),
+        redrive: None,
     });
     let start = Instant::now();
     let mut tasks = JoinSet::new();

@@ -109,6 +109,15 @@ impl Dispatcher {
         by(until.min(Instant::now() + PATIENCE), async move { work.await.map_err(Problem::internal)? }).await
     }
 
+    /// Does `work` in a task that nobody cancels, and says what it comes to, or 503 to who has waited long enough.
+    pub async fn spawn<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Problem>> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let work = self.tasks.spawn(work.in_current_span());
+        within(async move { work.await.map_err(Problem::internal)? }).await
+    }
+
     /// The receipt of the command that used `key` first.
     async fn replay(&self, key: &Key) -> Result<Option<Receipt>, Problem> {
         match self.store.replay(key).await? {

@@ -1,5 +1,5 @@
-//! The way in: every command of the HTTP API, one module a context, the relay that carries the log to the bus, and the
-//! sealer that signs its heads.
+//! The way in: every command of the HTTP API, one module a context, the relay that carries the log to the bus, the sealer
+//! that signs its heads, and who looks after timers.
 //!
 //! Here are the forms of requests and answers, and who may ask; what is decided is up to `events`.
 
@@ -19,6 +19,7 @@ mod process;
 mod prompt;
 mod relay;
 pub mod seal;
+pub mod timers;
 
 use std::sync::Arc;
 
@@ -32,9 +33,15 @@ use sqlx::PgPool;
 pub use process::{Args, PORT, run};
 pub use relay::Relaying;
 pub use seal::Sealing;
+pub use timers::Timing;
 
 use crate::{
-    catalog::Catalog, dispatch::Dispatcher, execution::Executions, identity::Identity, ops::Ops, prompt::Prompts,
+    catalog::Catalog,
+    dispatch::Dispatcher,
+    execution::{DeadLetters, Executions},
+    identity::Identity,
+    ops::Ops,
+    prompt::Prompts,
 };
 
 const DESCRIPTION: &str = "Commands. Each answers with the place of its last event in the log (`position`), from which on \
@@ -52,6 +59,8 @@ pub struct Parts {
     pub relay: PgPool,
     /// How it relays.
     pub relaying: Relaying,
+    /// How timers are looked after.
+    pub timing: Timing,
     /// What the sealer reads and writes through: likewise.
     pub seal: PgPool,
     /// How it seals.
@@ -72,10 +81,11 @@ pub struct CommandApi {
     pub probe: Probe,
 }
 
-/// Starts the role: its endpoints, the relay and the sealer, which `lifecycle` supervises.
+/// Starts the role: its endpoints, the relay, the sealer and the timers, which `lifecycle` supervises.
 pub fn api(parts: Parts, lifecycle: &Lifecycle) -> CommandApi {
-    let Parts { store, bus, relay, relaying, seal, sealing, health, secret } = parts;
+    let Parts { store, bus, relay, relaying, timing, seal, sealing, health, secret } = parts;
     let sealed = seal::start(&store.through(seal), &bus, sealing, lifecycle);
+    timers::start(store.through(relay.clone()), &timing, lifecycle);
     let relaying = relay::start(&store.through(relay), &bus, &relaying, lifecycle);
     let dispatcher = Arc::new(Dispatcher::new(store, &secret, lifecycle));
     let contexts = (
@@ -83,6 +93,7 @@ pub fn api(parts: Parts, lifecycle: &Lifecycle) -> CommandApi {
         Catalog(Arc::clone(&dispatcher)),
         Prompts(Arc::clone(&dispatcher)),
         Executions(Arc::clone(&dispatcher)),
+        DeadLetters(Arc::clone(&dispatcher)),
         Ops(dispatcher),
     );
     let service = OpenApiService::new(contexts, "Daybook", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);

@@ -12,7 +12,7 @@ use service::{
     process, telemetry,
 };
 
-use crate::{Parts, Relaying, Sealing, api};
+use crate::{Parts, Relaying, Sealing, Timing, api};
 
 /// The port of a process that runs this role alone.
 pub const PORT: u16 = 8081;
@@ -35,6 +35,9 @@ pub struct Args {
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would replace the help of the command")]
     pub sealing: Sealing,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would replace the help of the command")]
+    pub timing: Timing,
 }
 
 /// Runs the role alone in this process, on a database that it brings up to date first.
@@ -47,6 +50,7 @@ pub async fn run(args: Args, lifecycle: Lifecycle) -> anyhow::Result<()> {
         bus: Bus::connect(args.servers.nats_url.expose(), "command-api").await?,
         relay: db::pool(url, Kind::Relay)?,
         relaying: args.relaying,
+        timing: args.timing,
         seal: db::pool(url, Kind::Seal)?,
         sealing: args.sealing,
         health: db::pool(url, Kind::Health)?,

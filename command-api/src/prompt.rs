@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use events::{
     catalog::SubSpecialty,
-    clock, execute, model,
+    clock, execute, model, policy,
     prompt::{Changes, Command, Error, Prompt, Revision},
 };
-use poem_openapi::{Object, OpenApi, param::Path};
+use poem_openapi::{Enum, Object, OpenApi, param::Path};
 use serde_json::Value;
 use service::http::{Body, Caller, Check, Faults, Problem, pointer};
 use tokio::runtime::Handle;
@@ -48,6 +48,46 @@ impl From<Parameters> for model::Parameters {
     }
 }
 
+/// How hard executions are tried; what is left out has its default.
+#[derive(Debug, Clone, Object)]
+#[oai(deny_unknown_fields, rename = "NewExecutionPolicy")]
+pub struct Policy {
+    /// The most attempts, 1 to 20; 5 if left out.
+    max_attempts: Option<u32>,
+    /// How long all of it may take, waiting included, in seconds, 1 to 86400; 600 if left out.
+    deadline_seconds: Option<u32>,
+    /// What becomes of an execution whose worker was lost after the provider had been called, so that nobody knows whether
+    /// it was billed: `retry_once` (as if left out), `hold` for somebody to decide, or `fail`.
+    outcome_unknown: Option<Unknown>,
+}
+
+/// What to do when nobody knows whether a call was billed.
+#[derive(Debug, Clone, Copy, Enum)]
+#[oai(rename_all = "snake_case", rename = "OutcomeUnknownPolicy")]
+pub enum Unknown {
+    /// Call once more.
+    RetryOnce,
+    /// Wait for somebody.
+    Hold,
+    /// Fail.
+    Fail,
+}
+
+impl From<Policy> for policy::Policy {
+    fn from(said: Policy) -> Self {
+        let default = Self::default();
+        Self {
+            max_attempts: said.max_attempts.unwrap_or(default.max_attempts),
+            deadline_seconds: said.deadline_seconds.unwrap_or(default.deadline_seconds),
+            outcome_unknown: said.outcome_unknown.map_or(default.outcome_unknown, |unknown| match unknown {
+                Unknown::RetryOnce => policy::OnUnknown::RetryOnce,
+                Unknown::Hold => policy::OnUnknown::Hold,
+                Unknown::Fail => policy::OnUnknown::Fail,
+            }),
+        }
+    }
+}
+
 /// A new prompt.
 #[derive(Debug, Object)]
 #[oai(deny_unknown_fields)]
@@ -72,6 +112,8 @@ pub struct NewPrompt {
     parameters: Option<Parameters>,
     /// Whether others may see and run it.
     is_public: bool,
+    /// How hard its executions are tried.
+    policy: Option<Policy>,
 }
 
 impl Check for NewPrompt {}
@@ -100,6 +142,8 @@ pub struct Revised {
     parameters: Option<Parameters>,
     /// Whether others may see and run it.
     is_public: Option<bool>,
+    /// How hard its executions are tried: all of it, not only what changes.
+    policy: Option<Policy>,
 }
 
 impl Check for Revised {
@@ -124,6 +168,7 @@ impl From<Revised> for Changes {
             model: revised.model,
             parameters: revised.parameters.map(Into::into),
             is_public: revised.is_public,
+            policy: revised.policy.map(Into::into),
         }
     }
 }
@@ -153,6 +198,7 @@ impl Prompts {
             model: new.model,
             parameters: new.parameters.map(Into::into).unwrap_or_default(),
             is_public: new.is_public,
+            policy: new.policy.map(Into::into).unwrap_or_default(),
         });
         let call = envelope.call(caller.id, body.digest);
         let receipt = self

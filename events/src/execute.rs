@@ -169,6 +169,7 @@ async fn decided<A: Stream>(
             return Ok((receipt, Loaded { aggregate, version, position, weight }));
         }
         let claims: Vec<Claim> = events.iter().flat_map(crate::Fact::claims).collect();
+        let timer = events.iter().filter_map(crate::Fact::timer).reduce(crate::Timer::then);
         let events: Vec<New> = events.iter().map(|event| New::of(event, clock::id())).collect::<Result<_, _>>()?;
         let weight = weight + events.iter().map(|event| event.data.len()).sum::<usize>();
         let append = Append {
@@ -180,6 +181,7 @@ async fn decided<A: Stream>(
             meta: call.meta.clone(),
             claims: claims.clone(),
             secrets: call.secrets.clone(),
+            timer,
             key: call.key.clone(),
         };
         match store.append(append).await? {

@@ -21,6 +21,38 @@ impl Claim {
     }
 }
 
+/// When a thing is to be looked at again: what an event says of it. There is at most one timer a thing, in the table `timer`,
+/// by the database's clock; it changes in the transaction that appends the event, so that it is a pure consequence of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timer {
+    /// After `after` milliseconds, and in any case at the thing's deadline.
+    Set {
+        /// From the append on; none to wait for the deadline alone.
+        after: Option<u64>,
+        /// The thing's deadline from now on, in milliseconds from the append; none leaves it as it was.
+        deadline: Option<u64>,
+        /// Who may put the timer off meanwhile: the holder of a lease.
+        holder: Option<Uuid>,
+        /// What the thing knows it by, when it is due.
+        mark: u32,
+    },
+    /// Not any more.
+    Stop,
+}
+
+impl Timer {
+    /// What both come to, one after the other, in one append.
+    #[must_use]
+    pub fn then(self, next: Self) -> Self {
+        match (self, next) {
+            (Self::Set { deadline: before, .. }, Self::Set { after, deadline, holder, mark }) => {
+                Self::Set { after, deadline: deadline.or(before), holder, mark }
+            }
+            (_, next) => next,
+        }
+    }
+}
+
 /// An event as the log takes it.
 ///
 /// Events are enums of struct variants, serialised as `{"kind": …, "data": {…}}`: `kind` is a column and a subject token,
@@ -32,6 +64,11 @@ pub trait Fact: DomainEvent {
     /// The version of the payload's form; raised when a reader could misunderstand the new form.
     fn schema(&self) -> i16 {
         1
+    }
+
+    /// What this event does to the thing's timer, if anything. Pure, as the claims.
+    fn timer(&self) -> Option<Timer> {
+        None
     }
 
     /// The claims that this event makes for the thing `id`. Pure, so that claims can be derived again from the log.

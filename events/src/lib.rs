@@ -15,13 +15,14 @@ pub mod identity;
 pub mod model;
 pub mod ops;
 pub mod plant;
+pub mod policy;
 pub mod prompt;
 pub mod refusal;
 pub mod seal;
 pub mod store;
 
 pub use execute::{Call, Error, Receipt, execute, execute_on};
-pub use fact::{Claim, Fact, Stream};
+pub use fact::{Claim, Fact, Stream, Timer};
 pub use fold::Fold;
 pub use refusal::{Class, Refusal};
 pub use store::{Key, Meta, Recorded, Secret, Store};

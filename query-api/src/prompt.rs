@@ -5,9 +5,10 @@ use poem_openapi::{
     Object, OpenApi,
     param::{Header, Path, Query},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use service::http::{self, Caller, Page, Problem, Read};
+use sqlx::{Database, Decode, Postgres, Type, error::BoxDynError, types::Json};
 use uuid::Uuid;
 
 use crate::{
@@ -48,6 +49,8 @@ pub struct Prompt {
     parameters: Value,
     /// Whether others may see and run it.
     is_public: bool,
+    /// How hard its executions are tried.
+    policy: Policy,
     /// When it was made.
     created_at: Time,
     /// When it was last revised.
@@ -92,6 +95,8 @@ pub struct PromptVersion {
     parameters: Value,
     /// Whether others could see and run it.
     is_public: bool,
+    /// How hard its executions are tried.
+    policy: Policy,
     /// When this version was made.
     created_at: Time,
     /// The place of its event in the log.
@@ -104,6 +109,43 @@ impl Placed for PromptVersion {
     }
 }
 
+/// How hard executions are tried.
+#[derive(Debug, Clone, PartialEq, Eq, Object, Serialize, Deserialize)]
+#[oai(rename = "ExecutionPolicy")]
+pub struct Policy {
+    /// The most attempts.
+    max_attempts: u32,
+    /// How long all of it may take, waiting included, in seconds.
+    deadline_seconds: u32,
+    /// What becomes of an execution whose worker was lost after the provider had been called, so that nobody knows whether
+    /// it was billed: `retry_once`, `hold` or `fail`.
+    outcome_unknown: String,
+}
+
+impl From<events::policy::Policy> for Policy {
+    fn from(policy: events::policy::Policy) -> Self {
+        let events::policy::Policy { max_attempts, deadline_seconds, outcome_unknown } = policy;
+        Self { max_attempts, deadline_seconds, outcome_unknown: outcome_unknown.name().to_owned() }
+    }
+}
+
+impl Type<Postgres> for Policy {
+    fn type_info() -> <Postgres as Database>::TypeInfo {
+        <Json<Self> as Type<Postgres>>::type_info()
+    }
+
+    fn compatible(ty: &<Postgres as Database>::TypeInfo) -> bool {
+        <Json<Self> as Type<Postgres>>::compatible(ty)
+    }
+}
+
+/// What is not said has its default.
+impl<'r> Decode<'r, Postgres> for Policy {
+    fn decode(value: <Postgres as Database>::ValueRef<'r>) -> Result<Self, BoxDynError> {
+        Ok(<Json<events::policy::Policy> as Decode<Postgres>>::decode(value)?.0.into())
+    }
+}
+
 /// The columns of a prompt, where `$1` is the caller. Written once; each use is checked as a whole.
 macro_rules! prompt {
     ($tail:literal, $($argument:expr),+ $(,)?) => {
@@ -111,7 +153,7 @@ macro_rules! prompt {
             Prompt,
             r#"select (select c.position from checkpoint c where c.name = 'prompt') as "at!",
                       id, user_id, sub_specialty_id, title, content, variables, llm_provider, model, parameters,
-                      is_public, created_at as "created_at: Time", updated_at as "updated_at: Time", version, position
+                      is_public, coalesce(policy, '{}') as "policy!: Policy", created_at as "created_at: Time", updated_at as "updated_at: Time", version, position
                from prompt where "# + $tail,
             $($argument),+
         )
@@ -238,7 +280,8 @@ impl Prompts {
                 PromptVersion,
                 r#"select (select c.position from checkpoint c where c.name = 'prompt') as "at!",
                           id, version, user_id, sub_specialty_id, title, content, variables, llm_provider, model,
-                          parameters, is_public, created_at as "created_at: Time", position
+                          parameters, is_public, coalesce(policy, '{}') as "policy!: Policy",
+                          created_at as "created_at: Time", position
                    from prompt_version
                    where id = $1 and version < $2 and ($5 or user_id = $4 or is_public)
                    order by version desc
@@ -298,6 +341,11 @@ impl Prompt {
             variables: json(&row.variables)?,
             llm_provider: row.llm_provider,
             model: row.model,
+            policy: match &row.policy {
+                Some(policy) => serde_json::from_str::<events::policy::Policy>(policy).map_err(Problem::internal)?,
+                None => events::policy::Policy::default(),
+            }
+            .into(),
             parameters: json(&row.parameters)?,
             is_public: row.is_public,
             created_at: Time(row.created_at),

@@ -25,8 +25,10 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const PROVIDER_KEY: &str = "sk-drill-planted-provider-key-7c1f5d90";
 
 /// Times as short as a drill needs them.
-const ENVIRONMENT: [(&str, &str); 5] = [
+const ENVIRONMENT: [(&str, &str); 7] = [
     ("DAYBOOK_ACK_WAIT", "2s"),
+    ("DAYBOOK_LEASE", "2s"),
+    ("DAYBOOK_LEASE_GRACE", "2s"),
     ("DAYBOOK_CALL_TIMEOUT", "3s"),
     ("DAYBOOK_RELAY_LEASE", "2s"),
     ("OPENAI_API_KEY", PROVIDER_KEY),

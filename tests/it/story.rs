@@ -128,7 +128,10 @@ async fn a_prompt_is_executed_through_events_and_survives() {
 
     // What happened, as the log has it and as NATS brought it.
     let events = system.query(&format!("/api/v1/executions/{execution}/events"), &admin).await;
-    assert_eq!(kinds(&events), ["execution_requested", "execution_started", "execution_succeeded"]);
+    assert_eq!(
+        kinds(&events),
+        ["execution_requested", "execution_started", "provider_call_started", "execution_succeeded"]
+    );
     let message = timeout(PATIENCE, outcomes.next()).await.unwrap().unwrap();
     assert!(message.subject.contains(&execution), "{}", message.subject);
 

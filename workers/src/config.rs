@@ -31,6 +31,9 @@ pub struct Config {
     /// How long the bus waits for a sign of life of a worker before it gives its job to another.
     #[arg(long, env = "DAYBOOK_ACK_WAIT", default_value = "15s", value_parser = duration, value_name = "TIME")]
     pub ack_wait: Duration,
+    /// How long an execution stays with a worker that gives no sign of life.
+    #[arg(long, env = "DAYBOOK_LEASE", default_value = "15s", value_parser = lease, value_name = "TIME")]
+    pub lease: Duration,
     /// The name that the log knows this worker by [default: host name and process id].
     #[arg(long, env = "DAYBOOK_WORKER_NAME", value_name = "NAME")]
     pub worker_name: Option<String>,
@@ -86,6 +89,16 @@ pub struct Providers {
     /// Where Ollama answers [default: localhost:11434].
     #[arg(long, env = "OLLAMA_BASE_URL", hide_env_values = true, value_parser = url, value_name = "URL")]
     pub ollama_base_url: Option<String>,
+}
+
+/// A time that leaves room for signs of life, and none that nobody would wait for.
+fn lease(text: &str) -> Result<Duration, String> {
+    let lease = duration(text)?;
+    if (Duration::from_millis(500)..=Duration::from_hours(1)).contains(&lease) {
+        Ok(lease)
+    } else {
+        Err("it is not between 500ms and 1h".to_owned())
+    }
 }
 
 /// An http or https URL, or nothing: compose files write unset variables as empty ones.

@@ -7,7 +7,7 @@ use std::{convert::Infallible, future::Future, sync::Arc};
 use events::{Recorded, Store, store::StoreError};
 use nats::{
     Bus,
-    jobs::{Jobs, Verdict},
+    jobs::{Delivery, Jobs, Verdict},
 };
 use service::lifecycle::Lifecycle;
 
@@ -28,7 +28,12 @@ pub trait Job: Send + Sync + 'static {
     fn oldest_open(&self, store: &Store) -> impl Future<Output = Result<i64, StoreError>> + Send;
 
     /// Does the work for one event. Dropped when the process gives up.
-    fn run(&self, event: Recorded) -> impl Future<Output = Verdict> + Send;
+    fn run(&self, event: Recorded, delivery: Delivery) -> impl Future<Output = Verdict> + Send;
+
+    /// Comes after all work, when the process stops.
+    fn stopped(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 
     /// Runs beside the work, in every worker, as long as work goes on.
     fn listen(&self, _bus: &Bus) -> impl Future<Output = Infallible> + Send {
@@ -50,14 +55,16 @@ pub fn spawn<J: Job>(job: J, parts: &Parts, lifecycle: &Lifecycle) {
         };
         let work = {
             let job = Arc::clone(&job);
-            move |event: Recorded| {
+            move |event: Recorded, delivery: Delivery| {
                 let job = Arc::clone(&job);
-                async move { job.run(event).await }
+                async move { job.run(event, delivery).await }
             }
         };
-        tokio::select! {
+        let ended = tokio::select! {
             ended = jobs.run(store, bus.clone(), oldest_open, work, soft, hard) => ended,
             never = job.listen(&bus) => match never {},
-        }
+        };
+        job.stopped().await;
+        ended
     });
 }

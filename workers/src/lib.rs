@@ -22,7 +22,7 @@ use sqlx::Executor as _;
 use tokio::time::timeout;
 
 pub use config::{Args, Config};
-use execution::Executions;
+use execution::{Executions, Settings};
 use job::Job as _;
 pub use process::run;
 use provider::Providers;
@@ -47,8 +47,9 @@ pub struct Parts {
 /// called at all are an error.
 pub fn start(parts: Parts, lifecycle: &Lifecycle) -> Result<Probe, provider::Error> {
     let providers = Arc::new(Providers::new(&parts.config.providers)?);
-    let worker = parts.config.worker();
-    job::spawn(Executions::new(parts.store.clone(), providers, worker, parts.config.call_timeout), &parts, lifecycle);
+    let settings =
+        Settings { worker: parts.config.worker(), call_timeout: parts.config.call_timeout, lease: parts.config.lease };
+    job::spawn(Executions::new(parts.store.clone(), providers, settings), &parts, lifecycle);
     let Parts { store, bus, .. } = parts;
     Ok(Arc::new(move || {
         let (store, bus) = (store.clone(), bus.clone());

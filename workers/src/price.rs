@@ -6,9 +6,14 @@
 
 use std::sync::LazyLock;
 
-use events::execution::{Bill, Usage};
+use events::execution::{Bill, Request, Usage};
 use rust_decimal::Decimal;
 use serde::Deserialize;
+
+/// The most tokens that one of the table's models answers with, reasoning included.
+const MAX_OUTPUT_TOKENS: u32 = 128_000;
+/// More tokens than the frame of a message, or of a conversation, takes.
+const FRAME_TOKENS: usize = 32;
 
 /// The table that this program was built with.
 pub static TABLE: LazyLock<Table> = LazyLock::new(|| {
@@ -58,6 +63,16 @@ impl Table {
             of_provider
                 .find(|price| price.model == "*" || model.strip_prefix(price.model.as_str()).is_some_and(is_snapshot))
         })
+    }
+
+    /// The most that a call can cost, in USD; none where the price is not known. A token is at least a byte of the text, and
+    /// what comes back is bounded by `max_tokens`, else by what no listed model exceeds.
+    pub fn ceiling(&self, request: &Request) -> Option<Decimal> {
+        let price = self.price(&request.llm_provider, &request.model)?;
+        let bytes: usize = request.messages.iter().map(|message| message.content.len() + FRAME_TOKENS).sum();
+        let input = Decimal::from(bytes + FRAME_TOKENS) * price.input.max(price.cached_input.unwrap_or_default());
+        let output = Decimal::from(request.parameters.max_tokens.unwrap_or(MAX_OUTPUT_TOKENS)) * price.output;
+        Some(((input + output) * Decimal::new(1, 6)).normalize())
     }
 
     /// The bill for what was used; without a cost where price or usage are not known.

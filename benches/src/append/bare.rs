@@ -23,7 +23,10 @@ pub async fn measure(server: &Server) -> anyhow::Result<Done> {
     let database = server.database().await?;
     let mut connection = PgConnection::connect(&database.url).await?;
     let requested = New::of(&Event::ExecutionRequested { request: request(clock::id()) }, clock::id())?;
-    let started = New::of(&Event::ExecutionStarted { attempt: 1, worker: worker() }, clock::id())?;
+    let started = New::of(
+        &Event::ExecutionStarted { attempt: 1, worker: worker(), token: Uuid::nil(), lease_ms: 0 },
+        clock::id(),
+    )?;
     let meta = serde_json::to_string(&meta())?;
     let from = Instant::now() + warm_up;
     let until = from + span;

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use events::Meta;
 use events::clock;
-use events::execution::{Command, Request};
+use events::execution::{Calling, Command, Holder, Request};
 use events::model::{Message, Parameters, Role};
+use events::policy::Policy;
 use serde_json::json;
 use sqlx::PgPool;
 use tokio::task::JoinSet;
@@ -74,7 +75,7 @@ async fn caller<L: Log>(log: L, from: Instant, until: Instant) -> anyhow::Result
             id = clock::id();
             Command::Request(request(user))
         } else {
-            Command::Start { worker: worker() }
+            start()
         };
         log.execute(id, command, fresh).await?;
         all += 1;
@@ -98,7 +99,20 @@ pub fn request(user: Uuid) -> Box<Request> {
         model: "echo".to_owned(),
         parameters: Parameters::default(),
         retry_of: None,
+        policy: Some(Policy::default()),
+        redrive: None,
     })
+}
+
+/// The start of an execution, whose first event has 300 bytes of data and the second 100.
+fn start() -> Command {
+    let calling = Calling { request_hash: "0".repeat(64), max_cost: None };
+    Command::Start { holder: holder(), worker: worker(), lease_ms: 15_000, calling }
+}
+
+/// Who starts each execution here, once.
+pub fn holder() -> Holder {
+    Holder { attempt: 1, token: Uuid::from_u128(1) }
 }
 
 /// A worker's name, so long that the start of an execution by it has 300 bytes of data.

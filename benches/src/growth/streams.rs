@@ -97,6 +97,7 @@ fn append(id: Uuid, expected: i32) -> Append {
         meta: Meta { actor: None, correlation_id: clock::id(), causation_id: None, traceparent: None },
         claims: Vec::new(),
         secrets: Vec::new(),
+        timer: None,
         key: None,
     }
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use events::{
     Meta,
-    execution::{Answer, Bill, Event, FailureClass, Request, Status, Usage},
+    execution::{Answer, Bill, Event, FailureClass, Request, Status, Usage, Wire},
     model::{Message, Parameters, Role},
+    policy::Policy,
 };
 use rust_decimal::Decimal;
 use serde_json::json;
@@ -98,13 +99,17 @@ impl Run {
             Step::Start => {
                 self.status = Some(Status::Running);
                 self.attempt += 1;
-                Event::ExecutionStarted { attempt: self.attempt, worker: "workers-6d4cf56db6-x2x8p".to_owned() }
+                let worker = "workers-6d4cf56db6-x2x8p".to_owned();
+                Event::ExecutionStarted { attempt: self.attempt, worker, token: self.id, lease_ms: 15_000 }
             }
             Step::Lose => Event::ExecutionAttemptFailed {
                 attempt,
                 class: FailureClass::WorkerLost,
                 code: "worker_lost".to_owned(),
                 detail: format!("the worker of attempt {attempt} is gone"),
+                wire: Wire::default(),
+                bill: Bill::default(),
+                retry_in_ms: 0,
             },
             Step::AskToStop => Event::ExecutionCancelRequested { by: self.user, reason: None },
             Step::Succeed => {
@@ -115,11 +120,12 @@ impl Run {
                 self.status = Some(Status::Failed);
                 let (code, detail) = ("provider_unavailable".to_owned(), "the provider answered 503".to_owned());
                 let class = FailureClass::Retryable;
-                Event::ExecutionFailed { attempt, class, code, detail, bill: Bill::default() }
+                let (wire, bill) = (Wire::default(), Bill::default());
+                Event::ExecutionFailed { attempt, class, code, detail, wire, bill, dead: true }
             }
             Step::TimeOut => {
                 self.status = Some(Status::TimedOut);
-                Event::ExecutionTimedOut { attempt, limit_ms: 60_000, bill: Bill::default() }
+                Event::ExecutionTimedOut { attempt, limit_ms: 60_000, deadline: false, bill: Bill::default() }
             }
             Step::Stop => {
                 self.status = Some(Status::Cancelled);
@@ -140,6 +146,8 @@ impl Run {
             model: "gpt-4o-mini".to_owned(),
             parameters: Parameters { max_tokens: Some(400), ..Parameters::default() },
             retry_of: None,
+            policy: Some(Policy::default()),
+            redrive: None,
         }
     }
 

@@ -96,5 +96,6 @@ fn revision(nth: u64) -> Revision {
         model: "gpt-4o-mini".to_owned(),
         parameters: Parameters::default(),
         is_public: true,
+        policy: events::policy::Policy::default(),
     }
 }

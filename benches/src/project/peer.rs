@@ -70,6 +70,12 @@ impl View<Execution> for Summary {
             }
             Event::ExecutionTimedOut { attempt, bill, .. } => self.ended(Status::TimedOut, *attempt, bill),
             Event::ExecutionCancelRequested { .. } => self.cancel_requested = true,
+            Event::ExecutionOutcomeUnknown { .. } => self.status = Status::OutcomeUnknown,
+            Event::ExecutionRetryDue { .. } => self.status = Status::Queued,
+            Event::ProviderCallStarted { .. }
+            | Event::ExecutionResolved { .. }
+            | Event::ProviderAnsweredLate { .. }
+            | Event::ExecutionDiscarded { .. } => {}
             Event::ExecutionCancelled { attempt, bill } => self.ended(Status::Cancelled, *attempt, bill),
         }
         self.version = event.sequence;

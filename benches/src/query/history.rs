@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use events::execution::{Answer, Bill, Command, Execution, Request, Usage};
+use events::execution::{Answer, Bill, Calling, Command, Execution, Holder, Request, Usage};
 use events::model::{Message, Parameters, Role};
+use events::policy::Policy;
 use events::store::Options;
 use events::{Call, Meta, Store, clock, execute};
 use service::db::{self, Kind};
@@ -33,6 +34,8 @@ pub(super) async fn write(stage: &Stage, executions: usize) -> anyhow::Result<Ve
         model: "gpt-4o-mini".to_owned(),
         parameters: Parameters::default(),
         retry_of: None,
+        policy: Some(Policy::default()),
+        redrive: None,
     });
     let mut tasks = JoinSet::new();
     for _ in 0..CALLERS {
@@ -69,8 +72,11 @@ async fn one(store: &Store, request: &Request) -> anyhow::Result<Uuid> {
     let answer = Answer { result: answer.to_owned(), finish_reason: Some("stop".to_owned()) };
     let call = Call { fresh: true, ..Call::from(meta.clone()) };
     execute::<Execution>(store, id, Command::Request(Box::new(request.clone())), call).await?;
-    execute::<Execution>(store, id, Command::Start { worker: "bench".to_owned() }, meta.clone()).await?;
-    execute::<Execution>(store, id, Command::Succeed { attempt: 1, answer, bill }, meta).await?;
+    let holder = Holder { attempt: 1, token: clock::id() };
+    let (worker, calling) = ("bench".to_owned(), Calling::default());
+    let start = Command::Start { holder, worker, lease_ms: 15_000, calling };
+    execute::<Execution>(store, id, start, meta.clone()).await?;
+    execute::<Execution>(store, id, Command::Succeed { holder, answer, bill }, meta).await?;
     Ok(id)
 }
 

@@ -2,7 +2,7 @@
 
 use events::{
     Meta, clock, execute,
-    execution::{Bill, Command, Execution, FailureClass},
+    execution::{Bill, Calling, Command, Execution, Failed, FailureClass, Holder, Wire},
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -15,9 +15,17 @@ async fn work(house: &House, id: Uuid, command: Command) {
     execute::<Execution>(&house.store, id, command, meta).await.unwrap();
 }
 
+const HOLDER: Holder = Holder { attempt: 1, token: Uuid::from_u128(1) };
+
+fn start() -> Command {
+    Command::Start { holder: HOLDER, worker: "w".into(), lease_ms: 15_000, calling: Calling::default() }
+}
+
 fn failure() -> Command {
     let (code, detail) = ("provider".to_owned(), "it failed".to_owned());
-    Command::Fail { attempt: 1, class: FailureClass::Permanent, code, detail, bill: Bill::default() }
+    let (class, wire) = (FailureClass::Permanent, Wire::default());
+    let failed = Failed { class, code, detail, wire, retry_after_ms: None };
+    Command::Fail { holder: HOLDER, failed, bill: Bill::default(), jitter: 0.0 }
 }
 
 #[tokio::test]
@@ -102,9 +110,9 @@ async fn cancelling_and_retrying() {
     let retry = |id: Uuid| format!("/executions/{id}/retry");
     let queued = user.execution(sub_specialty).await;
     let running = user.execution(sub_specialty).await;
-    work(&house, running, Command::Start { worker: "w".into() }).await;
+    work(&house, running, start()).await;
     let failed = user.execution(sub_specialty).await;
-    work(&house, failed, Command::Start { worker: "w".into() }).await;
+    work(&house, failed, start()).await;
     work(&house, failed, failure()).await;
     let bare = user.request(poem::http::Method::POST, &cancel(queued)).finish();
     let rows = [
@@ -134,7 +142,7 @@ async fn cancelling_and_retrying() {
     queued, at another version: 412 stale_version: the thing has another version than If-Match names
     queued, without a body: 202 /api/v1/executions/{id} version 3
     cancelled before: 409 execution_ended: the execution has ended: it was cancelled
-    running: 202 /api/v1/executions/{id} version 3
+    running: 202 /api/v1/executions/{id} version 4
     running, again: 409 cancel_requested: the execution is being cancelled already
     failed: 409 execution_ended: the execution has ended: it failed
     none: 404 not_found: there is no such execution

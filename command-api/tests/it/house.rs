@@ -57,6 +57,7 @@ pub async fn house_sealed(database: Database, sealing: command_api::Sealing) -> 
             bus,
             relay,
             relaying: command_api::Relaying::default(),
+            timing: command_api::Timing::default(),
             seal: db::pool(&database.url, Kind::Seal).unwrap(),
             sealing,
             health,
@@ -73,6 +74,12 @@ pub async fn house_sealed(database: Database, sealing: command_api::Sealing) -> 
     };
     let app = Arc::new(http::app(chassis, api.routes).unwrap());
     House { app, store, database }
+}
+
+/// A log on this database, as a process of this role has it.
+pub fn store_on(database: &Database) -> Store {
+    let pool = db::pool(&database.url, Kind::Commands).unwrap();
+    process::open_store_on(&pool, &Lifecycle::new())
 }
 
 /// Somebody who calls.

@@ -4,6 +4,7 @@
 
 mod bodies;
 mod catalog;
+mod dead;
 mod documents;
 mod execution;
 mod house;
@@ -12,4 +13,5 @@ mod outage;
 mod prompt;
 mod repeated;
 mod seal;
+mod timers;
 mod writes;

@@ -138,6 +138,7 @@ async fn write(store: &Store, count: usize) {
         meta: Meta { actor: None, correlation_id: clock::id(), causation_id: None, traceparent: None },
         claims: Vec::new(),
         secrets: Vec::new(),
+        timer: None,
         key: None,
     };
     store.append(append).await.unwrap().unwrap();

@@ -1,18 +1,17 @@
-//! An execution's state, and every decision on it.
+//! An execution's state: what has happened to it, as far as decisions need it.
 
 use cqrs_es::{Aggregate, event_sink::EventSink};
+use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
     command::Command,
     error::Error,
-    event::{Bill, Event, FailureClass, Request},
+    event::{Event, FailureClass},
+    request::{Redrive, Request},
 };
 use crate::Stream;
-
-/// After so many attempts whose worker was lost the execution fails: something in it may be what kills workers.
-pub const MAX_ATTEMPTS: u32 = 5;
 
 /// How far an execution is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +21,7 @@ pub enum Status {
     #[default]
     Queued,
     Running,
+    OutcomeUnknown,
     Succeeded,
     Failed,
     TimedOut,
@@ -31,7 +31,7 @@ pub enum Status {
 impl Status {
     /// Whether nothing follows.
     pub const fn is_ended(self) -> bool {
-        !matches!(self, Self::Queued | Self::Running)
+        !matches!(self, Self::Queued | Self::Running | Self::OutcomeUnknown)
     }
 
     /// Its name as the outside sees it.
@@ -39,6 +39,7 @@ impl Status {
         match self {
             Self::Queued => "queued",
             Self::Running => "running",
+            Self::OutcomeUnknown => "outcome_unknown",
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
             Self::TimedOut => "timed_out",
@@ -50,6 +51,7 @@ impl Status {
         match self {
             Self::Queued => "is queued",
             Self::Running => "is running",
+            Self::OutcomeUnknown => "waits for somebody to say what became of it",
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
             Self::TimedOut => "timed out",
@@ -58,20 +60,60 @@ impl Status {
     }
 }
 
+/// One try.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// By which its worker is known.
+    pub token: Uuid,
+    /// The provider was called.
+    pub called: bool,
+    /// The most that the call can cost.
+    pub max_cost: Option<Decimal>,
+    /// What came of it is known: its worker has said so.
+    pub known: bool,
+}
+
+/// The failure of an attempt that another follows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the fields of the event")]
+pub struct Setback {
+    pub class: FailureClass,
+    pub code: String,
+    pub detail: String,
+}
+
 /// An execution, as far as decisions need it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and most combinations occur")]
 pub struct Execution {
     /// What is to be run; none if it does not exist.
     pub request: Option<Box<Request>>,
     /// How far it is.
     pub status: Status,
-    /// The current attempt, from 1; 0 before the first.
-    pub attempt: u32,
+    /// All tries, the current one last.
+    pub attempts: Vec<Attempt>,
+    /// Queued, and not to be started before a timer says so.
+    pub waits: bool,
+    /// Why the last attempt was not the last.
+    pub setback: Option<Setback>,
+    /// How many answers could not be read.
+    pub malformed: u32,
+    /// How often its outcome was unknown.
+    pub unknown: u32,
     /// Somebody wants it stopped.
     pub cancel_requested: bool,
+    /// It failed after all its attempts.
+    pub dead: bool,
+    /// Nothing more is to be done about it.
+    pub discarded: bool,
 }
 
 impl Execution {
+    /// The current attempt, from 1; 0 before the first.
+    pub fn attempt(&self) -> u32 {
+        u32::try_from(self.attempts.len()).unwrap_or(u32::MAX)
+    }
+
     /// Whether `user` may see and steer it.
     pub fn is_visible_to(&self, user: Uuid, is_admin: bool) -> bool {
         self.request.as_ref().is_some_and(|request| is_admin || request.user_id == user)
@@ -81,83 +123,36 @@ impl Execution {
     pub fn retry(&self, id: Uuid) -> Result<Request, Error> {
         let request = self.request.as_ref().ok_or(Error::NotFound)?;
         match self.status {
-            Status::Queued | Status::Running => Err(Error::NotEnded),
+            Status::Queued | Status::Running | Status::OutcomeUnknown => Err(Error::NotEnded),
             Status::Succeeded => Err(Error::Succeeded),
             Status::Failed | Status::TimedOut | Status::Cancelled => {
-                Ok(Request { retry_of: Some(id), ..(**request).clone() })
+                Ok(Request { retry_of: Some(id), redrive: None, ..(**request).clone() })
             }
         }
     }
 
-    fn decide(&self, command: Command) -> Result<Vec<Event>, Error> {
-        if let Command::Request(request) = command {
-            return if self.request.is_some() {
-                Err(Error::Exists)
-            } else {
-                Ok(vec![Event::ExecutionRequested { request }])
-            };
-        }
-        if self.request.is_none() {
-            return Err(Error::NotFound);
-        }
-        if self.status.is_ended() {
-            return Err(Error::Ended(self.status));
-        }
-        Ok(match command {
-            Command::Request(_) => Vec::new(),
-            Command::Start { worker } => self.start(worker),
-            Command::Cancel { by, reason } => {
-                if self.cancel_requested {
-                    return Err(Error::CancelRequested);
-                }
-                let requested = Event::ExecutionCancelRequested { by, reason };
-                if self.status == Status::Queued {
-                    vec![requested, Event::ExecutionCancelled { attempt: 0, bill: Bill::default() }]
-                } else {
-                    vec![requested]
-                }
-            }
-            Command::Succeed { attempt, answer, bill } => {
-                self.outcome(attempt, bill, |bill| Event::ExecutionSucceeded { attempt, answer, bill })?
-            }
-            Command::Fail { attempt, class, code, detail, bill } => {
-                self.outcome(attempt, bill, |bill| Event::ExecutionFailed { attempt, class, code, detail, bill })?
-            }
-            Command::TimeOut { attempt, limit_ms, bill } => {
-                self.outcome(attempt, bill, |bill| Event::ExecutionTimedOut { attempt, limit_ms, bill })?
-            }
-            Command::Settle { attempt, bill } => {
-                self.outcome(attempt, bill, |bill| Event::ExecutionCancelled { attempt, bill })?
-            }
-        })
-    }
-
-    fn start(&self, worker: String) -> Vec<Event> {
-        let next = self.attempt + 1;
-        let code = "worker_lost".to_owned();
-        let detail = format!("the worker of attempt {} is gone", self.attempt);
-        let class = FailureClass::WorkerLost;
-        match self.status {
-            Status::Running if self.cancel_requested => {
-                vec![Event::ExecutionCancelled { attempt: self.attempt, bill: Bill::default() }]
-            }
-            Status::Running if next > MAX_ATTEMPTS => {
-                vec![Event::ExecutionFailed { attempt: self.attempt, class, code, detail, bill: Bill::default() }]
-            }
-            Status::Running => vec![
-                Event::ExecutionAttemptFailed { attempt: self.attempt, class, code, detail },
-                Event::ExecutionStarted { attempt: next, worker },
-            ],
-            _ => vec![Event::ExecutionStarted { attempt: next, worker }],
+    /// What a redrive of it requests: the same once more, and that this was done to a dead letter. Only the first is taken: a
+    /// claim sees to that.
+    pub fn redrive(&self, id: Uuid, redrive: Redrive) -> Result<Request, Error> {
+        let request = self.request.as_ref().ok_or(Error::NotFound)?;
+        match (self.dead, self.discarded) {
+            (false, _) => Err(Error::NotDead),
+            (true, true) => Err(Error::Discarded),
+            (true, false) => Ok(Request { retry_of: Some(id), redrive: Some(redrive), ..(**request).clone() }),
         }
     }
 
-    /// The outcome of the current attempt; a cancel that was asked for before has won.
-    fn outcome(&self, attempt: u32, bill: Bill, event: impl FnOnce(Bill) -> Event) -> Result<Vec<Event>, Error> {
-        if self.status != Status::Running || attempt != self.attempt {
-            return Err(Error::AttemptOver { attempt });
+    fn ended(&mut self, status: Status) {
+        self.status = status;
+        self.waits = false;
+    }
+
+    /// What came of attempt `attempt` is known.
+    fn know(&mut self, attempt: u32) {
+        let index = usize::try_from(attempt).ok().and_then(|attempt| attempt.checked_sub(1));
+        if let Some(attempt) = index.and_then(|index| self.attempts.get_mut(index)) {
+            attempt.known = true;
         }
-        Ok(vec![if self.cancel_requested { Event::ExecutionCancelled { attempt, bill } } else { event(bill) }])
     }
 }
 
@@ -178,16 +173,58 @@ impl Aggregate for Execution {
     fn apply(&mut self, event: Event) {
         match event {
             Event::ExecutionRequested { request } => self.request = Some(request),
-            Event::ExecutionStarted { attempt, .. } => {
+            Event::ExecutionStarted { token, .. } => {
                 self.status = Status::Running;
-                self.attempt = attempt;
+                self.waits = false;
+                self.attempts.push(Attempt { token, ..Attempt::default() });
             }
-            Event::ExecutionAttemptFailed { .. } => {}
-            Event::ExecutionSucceeded { .. } => self.status = Status::Succeeded,
-            Event::ExecutionFailed { .. } => self.status = Status::Failed,
-            Event::ExecutionTimedOut { .. } => self.status = Status::TimedOut,
+            Event::ProviderCallStarted { max_cost, .. } => {
+                if let Some(attempt) = self.attempts.last_mut() {
+                    (attempt.called, attempt.max_cost) = (true, max_cost);
+                }
+            }
+            Event::ExecutionAttemptFailed { attempt, class, code, detail, .. } => {
+                self.know(attempt);
+                self.status = Status::Queued;
+                self.waits = true;
+                self.malformed += u32::from(class == FailureClass::Malformed);
+                self.setback = Some(Setback { class, code, detail });
+            }
+            Event::ExecutionRetryDue { .. } => {
+                self.status = Status::Queued;
+                self.waits = false;
+            }
+            Event::ExecutionOutcomeUnknown { .. } => {
+                self.status = Status::OutcomeUnknown;
+                self.unknown += 1;
+                self.setback = None;
+            }
+            Event::ExecutionResolved { attempt, cost, .. } => {
+                if cost.is_some() {
+                    self.know(attempt);
+                }
+            }
+            Event::ProviderAnsweredLate { attempt, .. } => self.know(attempt),
+            Event::ExecutionDiscarded { .. } => self.discarded = true,
+            Event::ExecutionSucceeded { attempt, .. } => {
+                self.know(attempt);
+                self.ended(Status::Succeeded);
+            }
+            Event::ExecutionFailed { attempt, class, dead, .. } => {
+                if class != FailureClass::WorkerLost && !self.waits {
+                    self.know(attempt);
+                }
+                self.dead = dead;
+                self.ended(Status::Failed);
+            }
+            Event::ExecutionTimedOut { attempt, deadline, .. } => {
+                if !deadline {
+                    self.know(attempt);
+                }
+                self.ended(Status::TimedOut);
+            }
             Event::ExecutionCancelRequested { .. } => self.cancel_requested = true,
-            Event::ExecutionCancelled { .. } => self.status = Status::Cancelled,
+            Event::ExecutionCancelled { .. } => self.ended(Status::Cancelled),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Why a command on an execution is refused.
 
-use super::aggregate::Status;
+use super::{aggregate::Status, event::REDRIVE};
 use crate::{Claim, Class, Refusal};
 
 /// Why a command was refused.
@@ -24,12 +24,33 @@ pub enum Error {
     /// Somebody asked for this already.
     #[error("the execution is being cancelled already")]
     CancelRequested,
-    /// Another attempt has taken over.
+    /// The attempt cannot be started: it was before, or another comes first.
+    #[error("attempt {attempt} is not to be started")]
+    NotToStart {
+        /// The attempt that was to be started.
+        attempt: u32,
+    },
+    /// The attempt is not this worker's any more.
     #[error("attempt {attempt} is over")]
     AttemptOver {
         /// The attempt that wanted to write.
         attempt: u32,
     },
+    /// Nothing is waited for.
+    #[error("nothing about the execution is due")]
+    NotDue,
+    /// Its outcome is not unknown, so there is nothing to resolve.
+    #[error("the execution waits for nobody: it {}", .0.past())]
+    NotUnknown(Status),
+    /// It is no dead letter.
+    #[error("the execution is no dead letter: only what failed after all its attempts is")]
+    NotDead,
+    /// It was discarded.
+    #[error("the dead letter was discarded")]
+    Discarded,
+    /// It was redriven.
+    #[error("the dead letter was redriven already")]
+    Redriven,
 }
 
 impl Refusal for Error {
@@ -41,7 +62,13 @@ impl Refusal for Error {
             | Self::NotEnded
             | Self::Succeeded
             | Self::CancelRequested
-            | Self::AttemptOver { .. } => Class::Conflict,
+            | Self::NotToStart { .. }
+            | Self::AttemptOver { .. }
+            | Self::NotDue
+            | Self::NotUnknown(_)
+            | Self::NotDead
+            | Self::Discarded
+            | Self::Redriven => Class::Conflict,
         }
     }
 
@@ -53,11 +80,17 @@ impl Refusal for Error {
             Self::NotEnded => "execution_not_ended",
             Self::Succeeded => "execution_succeeded",
             Self::CancelRequested => "cancel_requested",
+            Self::NotToStart { .. } => "not_to_start",
             Self::AttemptOver { .. } => "attempt_over",
+            Self::NotDue => "not_due",
+            Self::NotUnknown(_) => "outcome_not_unknown",
+            Self::NotDead => "not_dead",
+            Self::Discarded => "discarded",
+            Self::Redriven => "redriven",
         }
     }
 
-    fn taken(_claim: &Claim) -> Self {
-        Self::Exists
+    fn taken(claim: &Claim) -> Self {
+        if claim.scope == REDRIVE { Self::Redriven } else { Self::Exists }
     }
 }

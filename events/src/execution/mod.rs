@@ -1,25 +1,33 @@
 //! The run of a prompt, from the request to its one outcome.
 //!
 //! ```text
-//!           start            succeed ─▶ succeeded
-//! queued ─────────▶ running ─ fail ───▶ failed
-//!    │                 │  ─ time out ─▶ timed out
-//!    │ cancel          │ cancel requested, then the worker settles
-//!    ▼                 ▼
-//! cancelled        cancelled
+//!                          succeed ─▶ succeeded
+//!           start        │ fail ────▶ failed
+//! queued ─────────▶ running ─ lease lost ─▶ outcome unknown ─ policy, or a person ─▶ queued | failed
+//!    ▲  ◀─ fail, and again ─┘
+//!    │
+//!    └ retry due, when the wait is over
 //! ```
-//! What has ended never changes; to retry is to request a new execution.
+//! From every state that is not an end: the deadline leads to `timed out` (or `failed`, after a setback), a cancel to
+//! `cancelled`. docs/executions.md has the whole picture. What has ended never changes; to retry is to request a new execution.
 
 mod aggregate;
 mod command;
+pub mod dead;
+mod decide;
 mod error;
 mod event;
+mod late;
+mod request;
+pub mod retry;
 pub mod row;
 
-pub use aggregate::{Execution, MAX_ATTEMPTS, Status};
-pub use command::Command;
+pub use aggregate::{Attempt, Execution, Setback, Status};
+pub use command::{Calling, Command, Failed, Holder};
 pub use error::Error;
-pub use event::{Answer, Bill, Event, FailureClass, Request, Usage};
+pub use event::{Event, FailureClass, Resolution};
+pub use late::Late;
+pub use request::{Answer, Bill, Redrive, Request, Usage, Wire};
 
 #[cfg(test)]
 mod tests;

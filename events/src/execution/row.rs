@@ -1,6 +1,6 @@
 //! An execution, folded.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
@@ -45,6 +45,19 @@ pub struct Execution {
     pub version: i32,
     pub position: i64,
     pub finish_reason: Option<String>,
+    /// It failed after all its attempts.
+    pub dead: bool,
+    pub discarded_at: Option<DateTime<Utc>>,
+    /// While it waits for another attempt: not before this.
+    pub next_attempt_at: Option<DateTime<Utc>>,
+    /// None for what was requested before there were deadlines.
+    pub deadline_at: Option<DateTime<Utc>>,
+    /// The most that the call that is made now can cost, in USD.
+    pub cost_ceiling: Option<Decimal>,
+    /// The most that calls can have cost of which nobody knows it, in USD.
+    pub cost_unknown: Option<Decimal>,
+    /// It sends the dead letter `retry_of` again.
+    pub is_redrive: bool,
 }
 
 impl Execution {
@@ -78,22 +91,62 @@ impl Execution {
             version: event.version,
             position: event.position,
             finish_reason: None,
+            dead: false,
+            discarded_at: None,
+            next_attempt_at: None,
+            deadline_at: request.policy.map(|policy| deadline(event, policy.deadline_seconds)),
+            cost_ceiling: None,
+            cost_unknown: None,
+            is_redrive: request.redrive.is_some(),
         }
     }
 
-    fn ended(&mut self, status: Status, attempt: u32, bill: Bill, event: &Recorded) {
+    fn ended(&mut self, status: Status, attempt: u32, bill: &Bill, event: &Recorded) {
         status.name().clone_into(&mut self.status);
         self.attempts = small(attempt);
         self.finished_at = Some(event.recorded_at);
-        self.input_tokens = bill.usage.input_tokens.map(count);
-        self.output_tokens = bill.usage.output_tokens.map(count);
-        self.cached_input_tokens = bill.usage.cached_input_tokens.map(count);
-        self.reasoning_tokens = bill.usage.reasoning_tokens.map(count);
-        self.cost = bill.cost;
-        self.price_table = bill.price_table;
+        self.next_attempt_at = None;
+        (self.error_code, self.error_detail) = (None, None);
         // What never started has no time, rather than none.
         self.duration_ms = (attempt > 0).then(|| count(bill.duration_ms));
-        self.response_id = bill.response_id;
+        self.price_table.clone_from(&bill.price_table);
+        self.response_id.clone_from(&bill.response_id);
+        self.used(bill);
+    }
+
+    /// Tokens and cost are those of all attempts. A call whose cost is not known keeps its ceiling booked.
+    fn used(&mut self, bill: &Bill) {
+        let more = |sum: &mut Option<i64>, tokens: Option<u64>| {
+            if let Some(tokens) = tokens {
+                *sum = Some(sum.unwrap_or(0).saturating_add(count(tokens)));
+            }
+        };
+        more(&mut self.input_tokens, bill.usage.input_tokens);
+        more(&mut self.output_tokens, bill.usage.output_tokens);
+        more(&mut self.cached_input_tokens, bill.usage.cached_input_tokens);
+        more(&mut self.reasoning_tokens, bill.usage.reasoning_tokens);
+        let ceiling = self.cost_ceiling.take();
+        match bill.cost {
+            Some(cost) => add(&mut self.cost, cost),
+            None => self.doubt(ceiling),
+        }
+    }
+
+    /// Nobody knows what the call has cost that could cost so much.
+    fn doubt(&mut self, ceiling: Option<Decimal>) {
+        if let Some(ceiling) = ceiling.filter(|ceiling| !ceiling.is_zero()) {
+            add(&mut self.cost_unknown, ceiling);
+        }
+    }
+
+    /// It has turned out what the call has cost that could cost so much.
+    fn settle(&mut self, cost: Option<Decimal>, ceiling: Option<Decimal>) {
+        let Some(cost) = cost else { return };
+        add(&mut self.cost, cost);
+        if let Some(ceiling) = ceiling.filter(|ceiling| !ceiling.is_zero()) {
+            let left = self.cost_unknown.unwrap_or_default() - ceiling;
+            self.cost_unknown = (!left.is_zero()).then_some(left);
+        }
     }
 
     fn error(&mut self, code: String, detail: String) {
@@ -105,6 +158,19 @@ impl Execution {
 /// A count as the database has it, signed.
 fn count(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn add(sum: &mut Option<Decimal>, more: Decimal) {
+    *sum = Some(sum.unwrap_or_default() + more);
+}
+
+fn after(at: DateTime<Utc>, milliseconds: u64) -> DateTime<Utc> {
+    let wait = TimeDelta::try_milliseconds(count(milliseconds)).unwrap_or(TimeDelta::MAX);
+    at.checked_add_signed(wait).unwrap_or(DateTime::<Utc>::MAX_UTC)
+}
+
+fn deadline(event: &Recorded, seconds: u32) -> DateTime<Utc> {
+    after(event.recorded_at, u64::from(seconds) * 1000)
 }
 
 fn small(number: u32) -> i32 {
@@ -136,23 +202,58 @@ impl Fold for Execution {
                 Status::Running.name().clone_into(&mut row.status);
                 row.attempts = small(attempt);
                 row.started_at.get_or_insert(event.recorded_at);
+                (row.error_code, row.error_detail) = (None, None);
+                row.next_attempt_at = None;
             }
-            Event::ExecutionAttemptFailed { attempt, .. } => row.attempts = small(attempt),
+            Event::ProviderCallStarted { max_cost, .. } => row.cost_ceiling = max_cost,
+            Event::ExecutionAttemptFailed { attempt, code, detail, bill, retry_in_ms, .. } => {
+                Status::Queued.name().clone_into(&mut row.status);
+                row.attempts = small(attempt);
+                row.error(code, detail);
+                row.used(&bill);
+                row.next_attempt_at = Some(after(event.recorded_at, retry_in_ms));
+            }
+            Event::ExecutionRetryDue { .. } => {
+                Status::Queued.name().clone_into(&mut row.status);
+                row.next_attempt_at = None;
+            }
+            Event::ExecutionOutcomeUnknown { attempt, .. } => {
+                Status::OutcomeUnknown.name().clone_into(&mut row.status);
+                row.attempts = small(attempt);
+                let ceiling = row.cost_ceiling.take();
+                row.doubt(ceiling);
+            }
+            Event::ExecutionResolved { cost, max_cost, deadline_seconds, .. } => {
+                row.settle(cost, max_cost);
+                if let Some(seconds) = deadline_seconds {
+                    row.deadline_at = Some(deadline(event, seconds));
+                }
+            }
+            Event::ProviderAnsweredLate { max_cost, bill, .. } => {
+                row.settle(bill.cost, max_cost);
+            }
+            Event::ExecutionDiscarded { .. } => row.discarded_at = Some(event.recorded_at),
             Event::ExecutionSucceeded { attempt, answer, bill } => {
-                row.ended(Status::Succeeded, attempt, bill, event);
+                row.ended(Status::Succeeded, attempt, &bill, event);
                 row.result = Some(answer.result);
                 row.finish_reason = answer.finish_reason;
             }
-            Event::ExecutionFailed { attempt, code, detail, bill, .. } => {
-                row.ended(Status::Failed, attempt, bill, event);
+            Event::ExecutionFailed { attempt, code, detail, bill, dead, .. } => {
+                row.ended(Status::Failed, attempt, &bill, event);
                 row.error(code, detail);
+                row.dead = dead;
             }
-            Event::ExecutionTimedOut { attempt, limit_ms, bill } => {
-                row.ended(Status::TimedOut, attempt, bill, event);
-                row.error("timed_out".to_owned(), format!("the model did not answer within {limit_ms} ms"));
+            Event::ExecutionTimedOut { attempt, limit_ms, bill, deadline } => {
+                row.ended(Status::TimedOut, attempt, &bill, event);
+                let (code, detail) = if deadline {
+                    ("deadline_exceeded", format!("it had not ended within its deadline of {limit_ms} ms"))
+                } else {
+                    ("timed_out", format!("the model did not answer within {limit_ms} ms"))
+                };
+                row.error(code.to_owned(), detail);
             }
             Event::ExecutionCancelRequested { .. } => row.cancel_requested = true,
-            Event::ExecutionCancelled { attempt, bill } => row.ended(Status::Cancelled, attempt, bill, event),
+            Event::ExecutionCancelled { attempt, bill } => row.ended(Status::Cancelled, attempt, &bill, event),
         }
         row.version = event.version;
         row.position = event.position;

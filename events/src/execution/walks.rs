@@ -1,148 +1,163 @@
-//! Any commands in any order: what a model of an execution says, at most one outcome, attempts without gaps, nothing after
-//! the outcome.
+//! Any commands in any order: at most one outcome, attempts without gaps, only their holders write, calls within what the
+//! policy allows, and a timer exactly where something is waited for.
 
 use cqrs_es::Aggregate;
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use super::{Answer, Bill, Command, Event, Execution, FailureClass, MAX_ATTEMPTS, tests::request};
-use crate::{Fact, Refusal, store::decide};
+use super::{
+    Command, Event, Execution, FailureClass, Holder, Request, Resolution,
+    row::Execution as Row,
+    tests::{cancel, deadline, discard, due, fail, holder, late, request, resolve, start, succeed},
+};
+use crate::{
+    Fact, Fold as _, Meta, Recorded, Refusal, Timer, clock,
+    policy::{OnUnknown, Policy},
+    store::decide,
+};
 
 fn command() -> impl Strategy<Value = Command> {
-    // Redelivered, late and early: any attempt may claim an outcome.
-    let attempt = 0..MAX_ATTEMPTS + 2;
-    let by = Uuid::from_u128(1);
+    // Redelivered, late and early: any attempt may claim an outcome, and some under a token of somebody else.
+    let attempt = 0..6_u32;
+    let holders = (attempt.clone(), 0..8).prop_map(|(attempt, thief)| match thief {
+        0 => Holder { attempt, token: Uuid::from_u128(7) },
+        _ => holder(attempt),
+    });
+    let class = prop_oneof![
+        5 => Just(FailureClass::Retryable),
+        1 => Just(FailureClass::Permanent),
+        1 => Just(FailureClass::Misconfigured),
+        2 => Just(FailureClass::Malformed),
+    ];
     prop_oneof![
-        2 => Just(Command::Request(request())),
-        6 => Just(Command::Start { worker: "w".to_owned() }),
-        1 => attempt.clone().prop_map(|attempt| Command::Succeed {
-            attempt, answer: Answer::default(), bill: Bill::default()
-        }),
-        1 => attempt.clone().prop_map(|attempt| Command::Fail {
-            attempt, class: FailureClass::Permanent, code: String::new(), detail: String::new(), bill: Bill::default()
-        }),
-        1 => attempt.clone().prop_map(|attempt| Command::TimeOut { attempt, limit_ms: 1, bill: Bill::default() }),
-        1 => attempt.prop_map(|attempt| Command::Settle { attempt, bill: Bill::default() }),
-        1 => Just(Command::Cancel { by, reason: None }),
+        8 => holders.clone().prop_map(start),
+        2 => holders.clone().prop_map(succeed),
+        6 => (holders.clone(), class).prop_map(|(holder, class)| fail(holder, class)),
+        1 => holders.clone().prop_map(|holder| Command::Settle { holder, bill: super::Bill::default() }),
+        2 => holders.prop_map(late),
+        8 => (attempt, any::<bool>()).prop_map(|(attempt, held)| due(attempt, held)),
+        1 => Just(deadline()),
+        1 => Just(cancel()),
+        2 => any::<bool>().prop_map(|again| resolve(if again { Resolution::Retry } else { Resolution::Fail })),
+        1 => Just(discard()),
+        1 => Just(Command::Request(request())),
     ]
 }
 
-/// The attempt that an event is about.
-fn attempt_of(event: &Event) -> Option<u32> {
-    match event {
-        Event::ExecutionStarted { attempt, .. }
-        | Event::ExecutionAttemptFailed { attempt, .. }
-        | Event::ExecutionSucceeded { attempt, .. }
-        | Event::ExecutionFailed { attempt, .. }
-        | Event::ExecutionTimedOut { attempt, .. }
-        | Event::ExecutionCancelled { attempt, .. } => Some(*attempt),
-        Event::ExecutionRequested { .. } | Event::ExecutionCancelRequested { .. } => None,
+fn policy() -> impl Strategy<Value = Policy> {
+    let unknown = prop_oneof![Just(OnUnknown::RetryOnce), Just(OnUnknown::Hold), Just(OnUnknown::Fail)];
+    (1..5_u32, unknown).prop_map(|(max_attempts, outcome_unknown)| Policy {
+        max_attempts,
+        outcome_unknown,
+        ..Policy::default()
+    })
+}
+
+fn recorded(event: &Event, version: i32) -> Recorded {
+    let tagged = serde_json::to_value(event).unwrap();
+    Recorded {
+        position: i64::from(version),
+        epoch: 1,
+        event_id: Uuid::from_u128(1),
+        stream: "execution".to_owned(),
+        id: Uuid::from_u128(9),
+        version,
+        kind: event.kind().to_owned(),
+        schema: 1,
+        scope: None,
+        data: tagged["data"].to_string(),
+        meta: Meta { actor: None, correlation_id: Uuid::from_u128(1), causation_id: None, traceparent: None },
+        recorded_at: clock::now(),
     }
 }
 
-/// The model: a letter for each thing that has happened, in order. `q`ueued, `r`unning (once per attempt), a `c`ancel was
-/// asked for, and the end: `S`ucceeded, `F`ailed, `T`imed out, `C`ancelled.
-#[derive(Debug, Clone, Default, PartialEq)]
-struct Model(String);
-
-impl Model {
-    /// What happens, as the kinds of the events; or the code of the refusal.
-    fn ask(&mut self, command: &Command) -> Result<Vec<&'static str>, &'static str> {
-        let has = |letter: char| self.0.contains(letter);
-        let attempt = u32::try_from(self.0.matches('r').count()).unwrap();
-        if let Command::Request(_) = command {
-            return if has('q') { Err("execution_exists") } else { self.happen(&[("q", "execution_requested")]) };
-        }
-        if !has('q') {
-            return Err("not_found");
-        }
-        if self.0.ends_with(['S', 'F', 'T', 'C']) {
-            return Err("execution_ended");
-        }
-        let cancelled = ("C", "execution_cancelled");
-        let outcome = match command {
-            Command::Request(_) => unreachable!("answered above"),
-            Command::Cancel { .. } if has('c') => return Err("cancel_requested"),
-            Command::Cancel { .. } if attempt == 0 => {
-                return self.happen(&[("c", "execution_cancel_requested"), cancelled]);
-            }
-            Command::Cancel { .. } => return self.happen(&[("c", "execution_cancel_requested")]),
-            Command::Start { .. } if has('c') => return self.happen(&[cancelled]),
-            Command::Start { .. } if attempt == 0 => return self.happen(&[("r", "execution_started")]),
-            // The fifth worker was lost, too.
-            Command::Start { .. } if attempt == 5 => return self.happen(&[("F", "execution_failed")]),
-            Command::Start { .. } => {
-                return self.happen(&[("", "execution_attempt_failed"), ("r", "execution_started")]);
-            }
-            Command::Succeed { attempt, .. } => (*attempt, ("S", "execution_succeeded")),
-            Command::Fail { attempt, .. } => (*attempt, ("F", "execution_failed")),
-            Command::TimeOut { attempt, .. } => (*attempt, ("T", "execution_timed_out")),
-            Command::Settle { attempt, .. } => (*attempt, cancelled),
-        };
-        // Only a worker that has it may end it, and it has been told to stop if somebody has asked for that.
-        match outcome {
-            (by, _) if attempt == 0 || by != attempt => Err("attempt_over"),
-            (_, _) if has('c') => self.happen(&[cancelled]),
-            (_, ended) => self.happen(&[ended]),
-        }
-    }
-
-    #[expect(clippy::unnecessary_wraps, reason = "reads as the refusals beside it")]
-    fn happen(&mut self, events: &[(&str, &'static str)]) -> Result<Vec<&'static str>, &'static str> {
-        self.0.extend(events.iter().map(|(letter, _)| *letter));
-        Ok(events.iter().map(|(_, kind)| *kind).collect())
-    }
-
-    /// Whether it can be run once more.
-    fn retry(&self) -> Result<(), &'static str> {
-        match self.0.chars().last() {
-            None => Err("not_found"),
-            Some('F' | 'T' | 'C') => Ok(()),
-            Some('S') => Err("execution_succeeded"),
-            Some(_) => Err("execution_not_ended"),
-        }
-    }
+/// Whether the row and the aggregate speak of the same.
+fn agree(execution: &Execution, history: &[Event]) -> Result<(), TestCaseError> {
+    let row = history
+        .iter()
+        .zip(1..)
+        .try_fold(None, |row: Option<Row>, (event, version)| Row::next(row, &recorded(event, version)).map(Some));
+    let Some(row) = row.unwrap() else { return Ok(()) };
+    prop_assert_eq!(row.status.as_str(), execution.status.name());
+    prop_assert_eq!(row.attempts, i32::try_from(execution.attempt()).unwrap());
+    prop_assert_eq!(row.dead, execution.dead);
+    prop_assert_eq!(row.finished_at.is_some(), execution.status.is_ended());
+    prop_assert_eq!(row.next_attempt_at.is_some(), execution.waits);
+    prop_assert_eq!(row.discarded_at.is_some(), execution.discarded);
+    // A call costs 1 at most, and no bill here says what it was: so all that were made stay booked.
+    let calls = history.iter().filter(|event| matches!(event, Event::ProviderCallStarted { .. })).count();
+    let booked =
+        row.cost.unwrap_or_default() + row.cost_ceiling.unwrap_or_default() + row.cost_unknown.unwrap_or_default();
+    prop_assert_eq!(booked, rust_decimal::Decimal::from(calls), "what is booked");
+    Ok(())
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases * 4, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_commands_in_any_order(commands in prop::collection::vec(command(), 0..40)) {
+    fn any_commands_in_any_order(policy in policy(), commands in prop::collection::vec(command(), 0..60)) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let mut execution = Execution::default();
         let mut history: Vec<Event> = Vec::new();
-        let mut model = Model::default();
-        for command in commands {
+        let mut timer = Timer::Stop;
+        let begin = Command::Request(Box::new(Request { policy: Some(policy), ..*request() }));
+        for command in std::iter::once(begin).chain(commands) {
             let before = execution.clone();
-            let expected = model.ask(&command);
-            let decided = runtime.block_on(decide(&mut execution, command));
-            let told = decided.as_ref().map(|events| events.iter().map(Fact::kind).collect()).map_err(Refusal::code);
-            prop_assert_eq!(told, expected, "{:?}", model);
-            if let Ok(events) = decided {
-                history.extend(events);
-            } else {
-                prop_assert_eq!(&execution, &before, "a refusal changes nothing");
+            let held = execution.attempts.last().map(|last| (execution.attempt(), last.token));
+            let asked = command.clone();
+            match runtime.block_on(decide(&mut execution, command)) {
+                Ok(events) => {
+                    // Only who has the current attempt says what came of it.
+                    if let Command::Succeed { holder, .. } | Command::Fail { holder, .. } | Command::Settle { holder, .. } = asked {
+                        prop_assert_eq!(held, Some((holder.attempt, holder.token)));
+                    }
+                    if let Some(next) = events.iter().filter_map(Fact::timer).reduce(Timer::then) {
+                        timer = timer.then(next);
+                    }
+                    history.extend(events);
+                }
+                Err(refusal) => {
+                    prop_assert_eq!(&execution, &before, "a refusal changes nothing");
+                    prop_assert!(!refusal.code().is_empty());
+                }
             }
-            let again = execution.retry(Uuid::from_u128(7));
-            prop_assert_eq!(again.as_ref().map(|_| ()).map_err(Refusal::code), model.retry());
-            if let Ok(request) = again {
-                prop_assert_eq!(request, super::Request { retry_of: Some(Uuid::from_u128(7)), ..*self::request() });
+            // Something is waited for exactly as long as it has not ended, but for what waits for a person.
+            let waits = !execution.status.is_ended() && execution.status != super::Status::OutcomeUnknown;
+            prop_assert_eq!(matches!(timer, Timer::Set { .. }), waits, "{:?}", execution);
+            if let Timer::Set { holder, .. } = timer {
+                prop_assert_eq!(holder.is_some(), execution.status == super::Status::Running);
+            }
+            agree(&execution, &history)?;
+        }
+        let outcomes: Vec<_> = (0..history.len()).filter(|n| Event::OUTCOMES.contains(&history[*n].kind())).collect();
+        prop_assert!(outcomes.len() <= 1);
+        prop_assert_eq!(outcomes.len() == 1, execution.status.is_ended());
+        if let Some(end) = outcomes.first() {
+            for after in &history[end + 1..] {
+                let mark = matches!(after, Event::ProviderAnsweredLate { .. } | Event::ExecutionDiscarded { .. });
+                prop_assert!(mark, "{:?} follows the outcome", after);
             }
         }
-        let mut current = 0;
+        // Attempts are started one after the other, each with its call, and no more than the policy allows; a person may
+        // allow one more, who says so.
+        let mut attempts = 0;
         for (n, event) in history.iter().enumerate() {
-            prop_assert_eq!(matches!(event, Event::ExecutionRequested { .. }), n == 0);
-            if let Event::ExecutionStarted { .. } = event {
-                current += 1;
+            if let Event::ExecutionStarted { attempt, .. } = event {
+                attempts += 1;
+                prop_assert_eq!(*attempt, attempts);
+                let called = matches!(history[n + 1], Event::ProviderCallStarted { attempt, .. } if attempt == attempts);
+                prop_assert!(called);
             }
-            prop_assert_eq!(attempt_of(event).unwrap_or(current), current, "{:?}", event);
-            let is_outcome = Event::OUTCOMES.contains(&event.kind());
-            prop_assert!(!is_outcome || n == history.len() - 1, "something follows {:?}", event);
         }
-        prop_assert!(current <= MAX_ATTEMPTS);
-        let ended = history.last().is_some_and(|last| Event::OUTCOMES.contains(&last.kind()));
-        prop_assert_eq!(ended, execution.status.is_ended());
+        let count = |kind: &str| u32::try_from(history.iter().filter(|event| event.kind() == kind).count()).unwrap();
+        let (unknown, resolved) = (count("execution_outcome_unknown"), count("execution_resolved"));
+        prop_assert!(attempts <= policy.max_attempts + resolved);
+        match policy.outcome_unknown {
+            OnUnknown::RetryOnce => prop_assert!(unknown <= 2),
+            OnUnknown::Fail => prop_assert!(unknown <= 1),
+            OnUnknown::Hold => prop_assert!(unknown <= resolved + 1),
+        }
         // Loading it comes to the same as having decided it.
         let mut loaded = Execution::default();
         for event in history {

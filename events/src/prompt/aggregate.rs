@@ -10,6 +10,7 @@ use super::template;
 use crate::{
     Claim, Class, Fact, Refusal, Stream,
     model::{self, Parameters},
+    policy::Policy,
     refusal::Fault,
 };
 
@@ -36,6 +37,9 @@ pub struct Revision {
     pub parameters: Parameters,
     /// Whether others may see and run it.
     pub is_public: bool,
+    /// How hard its executions are tried.
+    #[serde(default, skip_serializing_if = "Policy::is_default")]
+    pub policy: Policy,
 }
 
 /// What a revision changes; what is none stays as it was.
@@ -50,6 +54,7 @@ pub struct Changes {
     pub model: Option<String>,
     pub parameters: Option<Parameters>,
     pub is_public: Option<bool>,
+    pub policy: Option<Policy>,
 }
 
 /// What can be asked of a prompt.
@@ -231,6 +236,7 @@ impl Revision {
             model: changes.model.unwrap_or(self.model),
             parameters: changes.parameters.unwrap_or(self.parameters),
             is_public: changes.is_public.unwrap_or(self.is_public),
+            policy: changes.policy.unwrap_or(self.policy),
         }
     }
 }
@@ -245,6 +251,7 @@ fn check(revision: &Revision, sub_specialty_exists: bool) -> Result<(), Error> {
         faults.push(Fault::new("/title", "is blank"));
     }
     faults.extend(model::check(&revision.llm_provider, &revision.model, &revision.parameters));
+    faults.extend(revision.policy.check("/policy"));
     faults.extend(template::check(&revision.content, &revision.variables));
     if faults.is_empty() { Ok(()) } else { Err(Error::Invalid(faults)) }
 }

@@ -138,6 +138,7 @@ fn prompt(content: &str, system: Option<String>) -> Prompt {
         model: String::new(),
         parameters: Parameters { system, ..Parameters::default() },
         is_public: false,
+        policy: crate::policy::Policy::default(),
     };
     let mut prompt = Prompt::default();
     prompt.apply(Event::PromptCreated { user_id: Uuid::nil(), revision: Box::new(revision) });

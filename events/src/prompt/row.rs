@@ -30,6 +30,8 @@ pub struct Prompt {
     pub updated_at: DateTime<Utc>,
     pub version: i32,
     pub position: i64,
+    /// JSON text; none where nothing but what holds anyway was said.
+    pub policy: Option<String>,
 }
 
 impl Prompt {
@@ -37,13 +39,20 @@ impl Prompt {
     pub fn version_of(event: &Recorded) -> Result<Self, Error> {
         let (Event::PromptCreated { user_id, revision } | Event::PromptRevised { user_id, revision }) =
             event.decode()?;
-        let Revision { sub_specialty_id, title, content, variables, llm_provider, model, parameters, is_public } =
-            *revision;
-        let parameters = serde_json::to_string(&parameters).map_err(|source| StoreError::Undecodable {
-            position: event.position,
-            kind: event.kind.clone(),
-            source,
-        })?;
+        let Revision {
+            sub_specialty_id,
+            title,
+            content,
+            variables,
+            llm_provider,
+            model,
+            parameters,
+            is_public,
+            policy,
+        } = *revision;
+        let unwritten = |source| StoreError::Undecodable { position: event.position, kind: event.kind.clone(), source };
+        let parameters = serde_json::to_string(&parameters).map_err(unwritten)?;
+        let policy = (!policy.is_default()).then(|| serde_json::to_string(&policy)).transpose().map_err(unwritten)?;
         Ok(Self {
             id: event.id,
             user_id,
@@ -59,6 +68,7 @@ impl Prompt {
             updated_at: event.recorded_at,
             version: event.version,
             position: event.position,
+            policy,
         })
     }
 }

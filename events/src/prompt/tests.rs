@@ -20,6 +20,7 @@ fn revision() -> Revision {
         model: "echo".to_owned(),
         parameters: Parameters::default(),
         is_public: false,
+        policy: crate::policy::Policy::default(),
     }
 }
 

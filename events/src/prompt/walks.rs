@@ -82,6 +82,7 @@ impl Parts {
             model: MODELS[self.model].1.to_owned(),
             parameters: self.parameters(),
             is_public: self.is_public,
+            policy: crate::policy::Policy::default(),
         }
     }
 }
@@ -172,6 +173,7 @@ fn command(asked: &Asked) -> Command {
         model: model.then_some(revision.model),
         parameters: rest.then_some(revision.parameters),
         is_public: rest.then_some(revision.is_public),
+        policy: rest.then_some(revision.policy),
     });
     Command::Revise { user_id: asked.by, sub_specialty_exists: asked.exists, changes }
 }

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::{MAX_EVENT_BYTES, MAX_META_BYTES, Meta, StoreError};
-use crate::{Claim, Fact};
+use crate::{Claim, Fact, Timer};
 
 /// The events of one command on one thing, and what goes into the log with them.
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ pub struct Append {
     pub claims: Vec<Claim>,
     /// What must not be in an event.
     pub secrets: Vec<Secret>,
+    /// What becomes of the thing's timer.
+    pub timer: Option<Timer>,
     /// By which a repeated command is known.
     pub key: Option<Key>,
 }

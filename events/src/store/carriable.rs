@@ -16,6 +16,7 @@ fn append(data: String, traceparent: Option<String>) -> Append {
         meta: Meta { actor: None, correlation_id: Uuid::nil(), causation_id: None, traceparent },
         claims: Vec::new(),
         secrets: Vec::new(),
+        timer: None,
         key: None,
     }
 }

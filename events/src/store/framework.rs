@@ -91,6 +91,7 @@ impl<A: Stream> EventStore<A> for Store {
                 .map_err(infrastructure)?,
             meta: Meta { actor: None, correlation_id: clock::id(), causation_id: None, traceparent: None },
             secrets: Vec::new(),
+            timer: events.iter().filter_map(crate::Fact::timer).reduce(crate::Timer::then),
             key: None,
         };
         match self.append(append).await.map_err(infrastructure)? {

@@ -5,6 +5,10 @@ use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
 use super::{append::Append, hash};
+use crate::Timer;
+
+/// The longest time of a timer, in milliseconds: a century.
+const MAX_TIMER_MS: i64 = 100 * 366 * 86_400_000;
 
 /// The columns of one group; built once and sent as often as it takes.
 #[derive(Default)]
@@ -33,6 +37,13 @@ pub(super) struct Lines<'a> {
     secret_command: Vec<i32>,
     secret_kind: Vec<&'static str>,
     secret_value: Vec<&'a [u8]>,
+    /// The commands that stop a timer, and those that set one.
+    stop_command: Vec<i32>,
+    timer_command: Vec<i32>,
+    timer_after: Vec<Option<i64>>,
+    timer_deadline: Vec<Option<i64>>,
+    timer_holder: Vec<Option<Uuid>>,
+    timer_mark: Vec<i32>,
 }
 
 /// What the function answered: per command which check refused it (0 for none) and the position of its last event.
@@ -100,6 +111,18 @@ impl<'a> Lines<'a> {
             self.secret_kind.push(secret.kind);
             self.secret_value.push(&secret.value);
         }
+        match append.timer {
+            None => {}
+            Some(Timer::Stop) => self.stop_command.push(command),
+            Some(Timer::Set { after, deadline, holder, mark }) => {
+                let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX).min(MAX_TIMER_MS);
+                self.timer_command.push(command);
+                self.timer_after.push(after.map(signed));
+                self.timer_deadline.push(deadline.map(signed));
+                self.timer_holder.push(holder);
+                self.timer_mark.push(i32::try_from(mark).unwrap_or(i32::MAX));
+            }
+        }
     }
 
     /// One round trip, one transaction.
@@ -107,7 +130,7 @@ impl<'a> Lines<'a> {
         let row = sqlx::query(
             "select refused, last, head from append(
                  $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
-                 $23, $24, $25)",
+                 $23, $24, $25, $26, $27, $28, $29, $30, $31)",
         )
         .bind(&self.stream)
         .bind(&self.id)
@@ -134,6 +157,12 @@ impl<'a> Lines<'a> {
         .bind(&self.secret_command)
         .bind(&self.secret_kind)
         .bind(&self.secret_value)
+        .bind(&self.stop_command)
+        .bind(&self.timer_command)
+        .bind(&self.timer_after)
+        .bind(&self.timer_deadline)
+        .bind(&self.timer_holder)
+        .bind(&self.timer_mark)
         .fetch_one(connection)
         .await?;
         Ok(Answer { refused: row.try_get(0)?, last: row.try_get(1)?, head: row.try_get(2)? })

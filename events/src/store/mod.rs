@@ -18,6 +18,7 @@ mod read;
 mod recent;
 mod recorded;
 mod span;
+mod timer;
 mod writer;
 
 use std::{sync::Arc, time::Duration};
@@ -35,6 +36,7 @@ pub use ledger::Identity;
 pub use read::{Loaded, READ_BYTES, Replay};
 pub use recorded::{Meta, Recorded};
 pub use span::Span;
+pub use timer::Due;
 
 /// The most that the `data` of one event may weigh, in bytes. With its headers (of which `meta` makes up to
 /// [`MAX_META_BYTES`]) it stays below the bus's `max_payload` of 1 MiB; what is larger is refused before the commit,

@@ -123,6 +123,10 @@ pub(super) fn start(
         ("search_path", "public"),
         // What append() relies on, whatever the database's default is.
         ("default_transaction_isolation", "read committed"),
+        // Timers go by their key: a plan that was made while there were none would read all of them for ever. What has to be
+        // scanned all the same (the ledger's one row) is then said to be dear enough to be compiled, which takes far longer.
+        ("enable_seqscan", "off"),
+        ("jit", "off"),
     ]);
     let flights = Arc::new(Flights::default());
     let mut lanes = JoinSet::new();

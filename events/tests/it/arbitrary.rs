@@ -2,9 +2,10 @@
 
 use events::{
     catalog,
-    execution::{self, Answer, Bill, FailureClass, Request, Usage},
+    execution::{self, Answer, Bill, FailureClass, Redrive, Request, Resolution, Usage, Wire},
     identity,
     model::{Message, Parameters, Role},
+    policy::{OnUnknown, Policy},
     prompt,
 };
 use proptest::{collection::vec, option, prelude::*, sample};
@@ -65,8 +66,7 @@ fn bill() -> impl Strategy<Value = Bill> {
             reasoning_tokens,
         },
     );
-    let cost = (any::<i64>(), 0..=28u32).prop_map(|(units, scale)| Decimal::new(units, scale));
-    (usage, option::of(cost), option::of(text()), any::<u64>(), option::of(text())).prop_map(
+    (usage, option::of(cost()), option::of(text()), any::<u64>(), option::of(text())).prop_map(
         |(usage, cost, price_table, duration_ms, response_id)| Bill {
             usage,
             cost,
@@ -77,12 +77,41 @@ fn bill() -> impl Strategy<Value = Bill> {
     )
 }
 
+fn cost() -> impl Strategy<Value = Decimal> {
+    (any::<i64>(), 0..=28u32).prop_map(|(units, scale)| Decimal::new(units, scale))
+}
+
+fn wire() -> impl Strategy<Value = Wire> {
+    (option::of(any::<u16>()), option::of(text()))
+        .prop_map(|(provider_status, request_id)| Wire { provider_status, request_id })
+}
+
+fn policy() -> impl Strategy<Value = Policy> {
+    let unknown = sample::select(OnUnknown::NAMES.map(|(_, policy)| policy).to_vec());
+    (any::<u32>(), any::<u32>(), unknown).prop_map(|(max_attempts, deadline_seconds, outcome_unknown)| Policy {
+        max_attempts,
+        deadline_seconds,
+        outcome_unknown,
+    })
+}
+
+fn redrive() -> impl Strategy<Value = Redrive> {
+    (option::of(ids()), option::of(text())).prop_map(|(by, reason)| Redrive { by, reason })
+}
+
 fn request() -> impl Strategy<Value = Request> {
     let role = sample::select(vec![Role::System, Role::User, Role::Assistant]);
     let message = (role, text()).prop_map(|(role, content)| Message { role, content });
-    let who = (ids(), ids(), any::<i32>(), option::of(ids()));
+    let who = (ids(), ids(), any::<i32>(), option::of(ids()), option::of(policy()), option::of(redrive()));
     (who, json(), vec(message, 0..4), text(), text(), parameters()).prop_map(
-        |((user_id, prompt_id, prompt_version, retry_of), variables, messages, llm_provider, model, parameters)| {
+        |(
+            (user_id, prompt_id, prompt_version, retry_of, policy, redrive),
+            variables,
+            messages,
+            llm_provider,
+            model,
+            parameters,
+        )| {
             Request {
                 user_id,
                 prompt_id,
@@ -93,6 +122,8 @@ fn request() -> impl Strategy<Value = Request> {
                 model,
                 parameters,
                 retry_of,
+                policy,
+                redrive,
             }
         },
     )
@@ -112,20 +143,57 @@ pub fn executions() -> impl Strategy<Value = execution::Event> {
     };
     prop_oneof![
         request().prop_map(|request| Event::ExecutionRequested { request: Box::new(request) }),
-        (any::<u32>(), text()).prop_map(|(attempt, worker)| Event::ExecutionStarted { attempt, worker }),
-        (any::<u32>(), class(), text(), text()).prop_map(|(attempt, class, code, detail)| {
-            Event::ExecutionAttemptFailed { attempt, class, code, detail }
+        (any::<u32>(), text(), ids(), any::<u64>()).prop_map(|(attempt, worker, token, lease_ms)| {
+            Event::ExecutionStarted { attempt, worker, token, lease_ms }
         }),
+        (any::<u32>(), text(), option::of(cost())).prop_map(|(attempt, request_hash, max_cost)| {
+            Event::ProviderCallStarted { attempt, request_hash, max_cost }
+        }),
+        (any::<u32>(), class(), text(), text(), wire(), bill(), any::<u64>()).prop_map(
+            |(attempt, class, code, detail, wire, bill, retry_in_ms)| Event::ExecutionAttemptFailed {
+                attempt,
+                class,
+                code,
+                detail,
+                wire,
+                bill,
+                retry_in_ms
+            }
+        ),
+        any::<u32>().prop_map(|attempt| Event::ExecutionRetryDue { attempt }),
+        (any::<u32>(), option::of(cost()))
+            .prop_map(|(attempt, max_cost)| Event::ExecutionOutcomeUnknown { attempt, max_cost }),
+        (any::<u32>(), ids(), any::<bool>(), option::of(text()), option::of(cost()), option::of(any::<u32>()))
+            .prop_map(|(attempt, by, again, reason, cost, deadline_seconds)| {
+                let resolution = if again { Resolution::Retry } else { Resolution::Fail };
+                Event::ExecutionResolved { attempt, by, resolution, reason, cost, max_cost: cost, deadline_seconds }
+            }),
+        (any::<u32>(), option::of(text()), option::of(text()), option::of(text()), option::of(cost()), bill())
+            .prop_map(|(attempt, result, finish_reason, code, max_cost, bill)| Event::ProviderAnsweredLate {
+                attempt,
+                result,
+                finish_reason,
+                code,
+                max_cost,
+                bill
+            }),
+        (option::of(ids()), text()).prop_map(|(by, reason)| Event::ExecutionDiscarded { by, reason }),
         (any::<u32>(), text(), option::of(text()), bill()).prop_map(|(attempt, result, finish_reason, bill)| {
             Event::ExecutionSucceeded { attempt, answer: Answer { result, finish_reason }, bill }
         }),
-        (any::<u32>(), class(), text(), text(), bill()).prop_map(|(attempt, class, code, detail, bill)| {
-            Event::ExecutionFailed { attempt, class, code, detail, bill }
-        }),
-        (any::<u32>(), any::<u64>(), bill()).prop_map(|(attempt, limit_ms, bill)| Event::ExecutionTimedOut {
-            attempt,
-            limit_ms,
-            bill
+        (any::<u32>(), class(), text(), text(), wire(), bill(), any::<bool>()).prop_map(
+            |(attempt, class, code, detail, wire, bill, dead)| Event::ExecutionFailed {
+                attempt,
+                class,
+                code,
+                detail,
+                wire,
+                bill,
+                dead
+            }
+        ),
+        (any::<u32>(), any::<u64>(), any::<bool>(), bill()).prop_map(|(attempt, limit_ms, deadline, bill)| {
+            Event::ExecutionTimedOut { attempt, limit_ms, deadline, bill }
         }),
         (ids(), option::of(text())).prop_map(|(by, reason)| Event::ExecutionCancelRequested { by, reason }),
         (any::<u32>(), bill()).prop_map(|(attempt, bill)| Event::ExecutionCancelled { attempt, bill }),
@@ -133,9 +201,20 @@ pub fn executions() -> impl Strategy<Value = execution::Event> {
 }
 
 pub fn prompts() -> impl Strategy<Value = prompt::Event> {
-    let revision = (ids(), (text(), text(), json()), (text(), text()), parameters(), any::<bool>()).prop_map(
-        |(sub_specialty_id, (title, content, variables), (llm_provider, model), parameters, is_public)| {
-            prompt::Revision { sub_specialty_id, title, content, variables, llm_provider, model, parameters, is_public }
+    let model = (text(), text(), parameters());
+    let revision = (ids(), (text(), text(), json()), model, any::<bool>(), policy()).prop_map(
+        |(sub_specialty_id, (title, content, variables), (llm_provider, model, parameters), is_public, policy)| {
+            prompt::Revision {
+                sub_specialty_id,
+                title,
+                content,
+                variables,
+                llm_provider,
+                model,
+                parameters,
+                is_public,
+                policy,
+            }
         },
     );
     (ids(), revision, any::<bool>()).prop_map(|(user_id, revision, first)| {

@@ -2,8 +2,9 @@
 
 use events::{
     Error, Receipt, Store, clock,
-    execution::{Answer, Bill, Command, Event, Execution, Request, Status},
+    execution::{Answer, Bill, Calling, Command, Event, Execution, Holder, Request, Status},
     model::{Message, Parameters, Role},
+    policy::Policy,
     store::Loaded,
 };
 use service::testkit;
@@ -22,15 +23,22 @@ pub fn request() -> Command {
         model: String::new(),
         parameters: Parameters::default(),
         retry_of: None,
+        policy: Some(Policy::default()),
+        redrive: None,
     }))
 }
 
 pub fn start(worker: &str) -> Command {
-    Command::Start { worker: worker.to_owned() }
+    let calling = Calling { request_hash: String::new(), max_cost: None };
+    Command::Start { holder: holder(1), worker: worker.to_owned(), lease_ms: 15_000, calling }
+}
+
+pub fn holder(attempt: u32) -> Holder {
+    Holder { attempt, token: Uuid::from_u128(u128::from(attempt)) }
 }
 
 pub fn succeed(attempt: u32) -> Command {
-    Command::Succeed { attempt, answer: Answer::default(), bill: Bill::default() }
+    Command::Succeed { holder: holder(attempt), answer: Answer::default(), bill: Bill::default() }
 }
 
 async fn on(
@@ -56,7 +64,7 @@ async fn what_is_known_and_true_is_gone_on_from_and_the_state_after_it_is_known_
     let requested = Loaded::begun(&recorded, recorded.decode().unwrap());
     assert_eq!(requested.aggregate, store.load::<Execution>(id).await.unwrap().aggregate);
     let (receipt, started) = on(&store, id, &requested, start("one")).await.unwrap();
-    assert_eq!((receipt.version, receipt.position), (2, started.position));
+    assert_eq!((receipt.version, receipt.position), (3, started.position));
     let (_, ended) = on(&store, id, &started, succeed(1)).await.unwrap();
     let read = store.load::<Execution>(id).await.unwrap();
     assert_eq!((ended.version, ended.position, ended.aggregate), (read.version, read.position, read.aggregate));
@@ -71,24 +79,32 @@ async fn what_is_known_and_old_is_decided_again_on_the_log() {
     let requested = store.load::<Execution>(id).await.unwrap();
     let (_, started) = on(&store, id, &requested, start("one")).await.unwrap();
 
-    // Accepted by what is known, and something else by the log: a second attempt.
-    let (_, second) = on(&store, id, &requested, start("two")).await.unwrap();
-    assert_eq!((second.version, second.aggregate.attempt, second.aggregate.status), (4, 2, Status::Running));
+    // Accepted by what is known, and something else by the log: what nobody had yet would be cancelled at once.
+    let cancel = Command::Cancel { by: Uuid::from_u128(1), reason: None };
+    let (_, cancelling) = on(&store, id, &requested, cancel.clone()).await.unwrap();
+    assert_eq!((cancelling.version, cancelling.aggregate.status), (4, Status::Running));
     // Accepted by what is known, and refused by the log.
-    let refused = on(&store, id, &started, succeed(1)).await;
+    let refused = on(&store, id, &started, cancel).await;
     assert!(matches!(refused, Err(Error::Refused(_))), "{refused:?}");
     // Refused by what is known, and accepted by the log.
-    let (receipt, _) = on(&store, id, &requested, succeed(2)).await.unwrap();
+    let (receipt, _) = on(&store, id, &requested, succeed(1)).await.unwrap();
     assert_eq!(receipt.version, 5);
+    // Changes something by what is known, and nothing by the log: the same start once more.
+    let other = clock::id();
+    events::execute::<Execution>(&store, other, request(), meta()).await.unwrap();
+    let requested = store.load::<Execution>(other).await.unwrap();
+    on(&store, other, &requested, start("one")).await.unwrap();
+    let (receipt, again) = on(&store, other, &requested, start("one")).await.unwrap();
+    assert_eq!((receipt.version, again.aggregate.attempt()), (3, 1));
     let kinds = kinds(&store, id).await;
     assert_eq!(
         kinds,
         [
             "execution_requested",
             "execution_started",
-            "execution_attempt_failed",
-            "execution_started",
-            "execution_succeeded"
+            "provider_call_started",
+            "execution_cancel_requested",
+            "execution_cancelled"
         ]
     );
     assert!(Event::OUTCOMES.contains(&kinds[4].as_str()));

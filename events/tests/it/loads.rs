@@ -4,6 +4,7 @@ use events::{
     Store, clock, execute,
     execution::{Command, Execution, Request, Status},
     model::Parameters,
+    policy::Policy,
     store::Loaded,
 };
 use service::testkit;
@@ -23,6 +24,8 @@ fn request(user: Uuid) -> Command {
         model: String::new(),
         parameters: Parameters::default(),
         retry_of: None,
+        policy: Some(Policy::default()),
+        redrive: None,
     }))
 }
 
@@ -31,7 +34,7 @@ async fn execution(store: &Store, n: u128) -> (Uuid, i32, i64) {
     let id = clock::id();
     let mut receipt = execute::<Execution>(store, id, request(Uuid::from_u128(n)), meta()).await.unwrap();
     if n.is_multiple_of(2) {
-        let start = Command::Start { worker: n.to_string() };
+        let start = crate::known::start(&n.to_string());
         receipt = execute::<Execution>(store, id, start, meta()).await.unwrap();
     }
     (id, receipt.version, receipt.position)

@@ -24,14 +24,14 @@ async fn another_process_may_change_it_between_two_commands_of_one() {
     let ((one, _writer), (other, _second)) = (open(&database), open_with(&database, &Options::default()));
     let id = clock::id();
     assert_eq!(run(&one, id, request()).await.unwrap(), 1);
-    assert_eq!(run(&other, id, start("other")).await.unwrap(), 2);
+    assert_eq!(run(&other, id, start("other")).await.unwrap(), 3);
 
     // By what the first has left, this would be refused: nothing has started.
-    assert_eq!(run(&one, id, succeed(1)).await.unwrap(), 3);
+    assert_eq!(run(&one, id, succeed(1)).await.unwrap(), 4);
     // By what the second has left, this would be accepted: it runs.
     let refused = run(&other, id, succeed(1)).await;
     assert!(matches!(refused, Err(Error::Refused(_))), "{refused:?}");
-    assert_eq!(one.stream("execution", id).await.unwrap().len(), 3);
+    assert_eq!(one.stream("execution", id).await.unwrap().len(), 4);
 }
 
 #[tokio::test]
@@ -44,11 +44,11 @@ async fn the_version_that_a_caller_means_is_the_log_s_and_not_the_one_in_memory(
 
     let cancel = || Command::Cancel { by: Uuid::from_u128(1), reason: None };
     let at = |expected| Call { expected: Some(expected), ..Call::from(meta()) };
-    // The first knows version 1, and the log is at 2.
+    // The first knows version 1, and the log is at 3.
     let stale = events::execute::<Execution>(&one, id, cancel(), at(1)).await;
-    assert!(matches!(stale, Err(Error::Stale { expected: 1, actual: 2 })), "{stale:?}");
-    let receipt = events::execute::<Execution>(&one, id, cancel(), at(2)).await.unwrap();
-    assert_eq!(receipt.version, 3);
+    assert!(matches!(stale, Err(Error::Stale { expected: 1, actual: 3 })), "{stale:?}");
+    let receipt = events::execute::<Execution>(&one, id, cancel(), at(3)).await.unwrap();
+    assert_eq!(receipt.version, 4);
 }
 
 #[tokio::test]
@@ -62,7 +62,7 @@ async fn what_was_left_is_not_read_again() {
                   update event set kind = 'unheard_of'; alter table event enable always trigger event_append_only;
                   set session_replication_role = default";
     sqlx::raw_sql(rename).execute(&database.pool).await.unwrap();
-    assert_eq!(run(&store, id, start("one")).await.unwrap(), 2);
+    assert_eq!(run(&store, id, start("one")).await.unwrap(), 3);
     let (reader, _second) = open_with(&database, &Options::default());
     assert!(matches!(run(&reader, id, succeed(1)).await, Err(Error::Store(_))));
 }

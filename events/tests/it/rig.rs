@@ -38,6 +38,7 @@ pub fn append(id: Uuid, expected: i32, count: usize) -> Append {
         meta: meta(),
         claims: Vec::new(),
         secrets: Vec::new(),
+        timer: None,
         key: None,
     }
 }

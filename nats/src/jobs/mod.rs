@@ -1,10 +1,12 @@
 //! Jobs: events that something has to be done about, handed out to workers by a durable pull consumer.
 //!
 //! A message comes back until it is answered for: after the ack wait when its worker vanished, after a delay when the
-//! worker asked for one. So the work must be idempotent in the log, and attempts are counted there: the consumer itself
+//! worker asked for one. Who has put it into the log that it has the job may answer for the message at once, and go on
+//! working ([`Delivery::taken`]). So the work must be idempotent in the log, and attempts are counted there: the consumer itself
 //! delivers without limit, because a message past its `max_deliver` is neither delivered nor pending and is forgotten.
 
 mod consumer;
+mod delivery;
 mod running;
 
 use std::time::Duration;
@@ -16,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Bus, Error};
 use consumer::{Consumer, Pulled};
+pub use delivery::Delivery;
 use running::{Running, answer};
 
 /// How long to wait after the consumer was lost before it is built again.
@@ -63,7 +66,7 @@ impl Jobs {
         hard: CancellationToken,
     ) -> Result<(), Error>
     where
-        F: Fn(Recorded) -> W,
+        F: Fn(Recorded, Delivery) -> W,
         W: Future<Output = Verdict> + Send + 'static,
     {
         let mut running = Running::new(bus.clone(), self.ack_wait);
@@ -102,7 +105,7 @@ impl Jobs {
         failing: &mut bool,
     ) -> Result<(), Error>
     where
-        F: Fn(Recorded) -> W,
+        F: Fn(Recorded, Delivery) -> W,
         W: Future<Output = Verdict> + Send + 'static,
     {
         if !bus.is_connected() {
@@ -136,7 +139,10 @@ impl Jobs {
                         None => answer(bus, reply, AckKind::Ack).await,
                         // It was delivered again because a sign of life got lost; it is still being worked on.
                         Some(_) if running.has(sequence) => answer(bus, reply, AckKind::Nak(Some(self.ack_wait))).await,
-                        Some(event) => running.begin(sequence, reply, work(event)),
+                        Some(event) => {
+                            let (delivery, taken) = Delivery::new();
+                            running.begin(sequence, reply, work(event, delivery), taken);
+                        }
                     }
                 }
             }

@@ -9,6 +9,8 @@ use tokio::{
     time::{Instant, interval_at, timeout},
 };
 
+use tokio_util::sync::CancellationToken;
+
 use super::Verdict;
 use crate::Bus;
 
@@ -22,8 +24,15 @@ pub(super) struct Running {
     bus: Bus,
     ack_wait: Duration,
     tasks: JoinSet<()>,
-    /// The sequence of each and where it is answered for.
-    open: HashMap<Id, (u64, Subject)>,
+    open: HashMap<Id, Open>,
+}
+
+struct Open {
+    sequence: u64,
+    /// Where its message is answered for.
+    reply: Subject,
+    /// Its message was answered for before its end.
+    taken: CancellationToken,
 }
 
 impl Running {
@@ -37,7 +46,7 @@ impl Running {
 
     /// Whether the job of this message is being worked on.
     pub(super) fn has(&self, sequence: u64) -> bool {
-        self.open.values().any(|(open, _)| *open == sequence)
+        self.open.values().any(|open| open.sequence == sequence)
     }
 
     /// Begins a job. It answers for itself when it ends.
@@ -46,10 +55,11 @@ impl Running {
         sequence: u64,
         reply: Subject,
         work: impl Future<Output = Verdict> + Send + 'static,
+        taken: CancellationToken,
     ) {
-        let task = keep_alive(self.bus.clone(), reply.clone(), self.ack_wait, work);
+        let task = keep_alive(self.bus.clone(), reply.clone(), self.ack_wait, work, taken.clone());
         let id = self.tasks.spawn(task).id();
-        self.open.insert(id, (sequence, reply));
+        self.open.insert(id, Open { sequence, reply, taken });
     }
 
     /// Waits until one has ended. Never, when there are none.
@@ -72,8 +82,12 @@ impl Running {
         // One that has just ended answers for itself.
         let _ = timeout(LAST_WORD, self.all()).await;
         self.tasks.abort_all();
-        for (_, (_, reply)) in self.open.drain() {
-            answer(&self.bus, reply, AckKind::Nak(None)).await;
+        let gone = async { while self.tasks.join_next().await.is_some() {} };
+        let _ = timeout(LAST_WORD, gone).await;
+        for (_, open) in self.open.drain() {
+            if !open.taken.is_cancelled() {
+                answer(&self.bus, open.reply, AckKind::Nak(None)).await;
+            }
         }
     }
 
@@ -83,15 +97,24 @@ impl Running {
             Err(error) => (error.id(), Some(error)),
         };
         let open = self.open.remove(&id);
-        if let (Some((sequence, reply)), Some(error)) = (open, error) {
+        if let (Some(Open { sequence, reply, taken }), Some(error)) = (open, error) {
             tracing::error!(sequence, %error, "a job panicked; it will be handed out again");
-            answer(&self.bus, reply, AckKind::Nak(Some(AFTER_PANIC))).await;
+            if !taken.is_cancelled() {
+                answer(&self.bus, reply, AckKind::Nak(Some(AFTER_PANIC))).await;
+            }
         }
     }
 }
 
-/// Does the work and answers for it, with a sign of life every third of the ack wait.
-async fn keep_alive(bus: Bus, reply: Subject, ack_wait: Duration, work: impl Future<Output = Verdict>) {
+/// Does the work and answers for it, as soon as it was taken or when it has ended, with a sign of life every third of the ack
+/// wait until then.
+async fn keep_alive(
+    bus: Bus,
+    reply: Subject,
+    ack_wait: Duration,
+    work: impl Future<Output = Verdict>,
+    taken: CancellationToken,
+) {
     let every = (ack_wait / 3).max(Duration::from_millis(10));
     failpoint::reach("job.begun");
     if plant::planted(plant::ACK) {
@@ -103,6 +126,13 @@ async fn keep_alive(bus: Bus, reply: Subject, ack_wait: Duration, work: impl Fut
         tokio::select! {
             biased;
             verdict = &mut work => break verdict,
+            () = taken.cancelled() => {
+                failpoint::reach("job.taken");
+                answer(&bus, reply, AckKind::Ack).await;
+                work.await;
+                failpoint::reach("job.ended");
+                return;
+            }
             _ = alive.tick() => {
                 if bus.is_connected() {
                     answer(&bus, reply.clone(), AckKind::Progress).await;

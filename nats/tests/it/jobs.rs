@@ -8,7 +8,7 @@ use std::{
 
 use async_nats::jetstream::{self, consumer::PullConsumer};
 use events::{Recorded, Store};
-use nats::{Jobs, Verdict, server::User};
+use nats::{Jobs, Verdict, jobs::Delivery, server::User};
 use tokio::{
     sync::{Semaphore, watch},
     task::JoinHandle,
@@ -26,6 +26,8 @@ struct Work {
     /// How often each position was begun, by when.
     begun: Arc<Mutex<BTreeMap<i64, Vec<Instant>>>>,
     state: watch::Sender<State>,
+    /// Answers for the message when it begins.
+    takes: bool,
     /// What the nth attempt answers.
     verdict: fn(usize) -> Verdict,
 }
@@ -39,7 +41,13 @@ struct State {
 
 impl Work {
     fn new(verdict: fn(usize) -> Verdict) -> Self {
-        Self { gate: Arc::new(Semaphore::new(0)), begun: Arc::default(), state: watch::Sender::default(), verdict }
+        Self {
+            gate: Arc::new(Semaphore::new(0)),
+            begun: Arc::default(),
+            state: watch::Sender::default(),
+            takes: false,
+            verdict,
+        }
     }
 
     fn open() -> Self {
@@ -48,7 +56,10 @@ impl Work {
         work
     }
 
-    async fn run(self, event: Recorded) -> Verdict {
+    async fn run(self, event: Recorded, delivery: Delivery) -> Verdict {
+        if self.takes {
+            delivery.taken();
+        }
         let attempt = {
             let mut begun = self.begun.lock().unwrap();
             let begun = begun.entry(event.position).or_default();
@@ -106,7 +117,7 @@ async fn worker(world: &World, jobs: Jobs, work: &Work) -> Worker {
 async fn worker_from(world: &World, jobs: Jobs, work: &Work, oldest_open: i64) -> Worker {
     let (soft, hard) = (CancellationToken::new(), CancellationToken::new());
     let (store, bus, work) = (world.store.clone(), world.bus(User::Worker).await, work.clone());
-    let work = move |event| work.clone().run(event);
+    let work = move |event, delivery| work.clone().run(event, delivery);
     let oldest_open = async move |_: &Store| Ok(oldest_open);
     let task = tokio::spawn(jobs.run(store, bus, oldest_open, work, soft.clone(), hard.clone()));
     Worker { soft, hard, task }
@@ -151,6 +162,25 @@ async fn every_job_is_done_and_no_more_at_a_time_than_slots() {
     assert_eq!(state.most, 3);
     settled(&world, head).await;
     assert!(work.begun().values().all(|begun| begun.len() == 1), "some were handed out twice");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_taken_does_not_come_again_and_keeps_its_slot() {
+    let world = World::new().await;
+    let _relay = world.relay().await;
+    let taking = Work { takes: true, ..Work::new(|_| Verdict::Later(Duration::ZERO)) };
+    let vanishing = worker(&world, jobs(3), &taking).await;
+    let head = world.write(5).await;
+    taking.wait("three begun", |s| s.now == 3).await;
+    // Answered for, while they are worked on; and no more are taken in than there are slots.
+    settled(&world, head - 2).await;
+    assert_eq!((taking.begun().len(), taking.state.borrow().most), (3, 3));
+    drop(vanishing);
+    let work = Work::open();
+    let _worker = worker(&world, jobs(4), &work).await;
+    work.wait("the rest done", |s| s.done >= 2).await;
+    settled(&world, head).await;
+    assert_eq!(work.begun().len(), 2, "what was taken is nobody's any more, as far as the bus is concerned");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use events::{Recorded, execution::Event};
+use rust_decimal::Decimal;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -44,7 +45,8 @@ pub async fn load(tx: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Execution>,
         r#"select id, prompt_id, prompt_version, user_id, variables::text as "variables!", llm_provider, model,
                   status, result, input_tokens, output_tokens, cached_input_tokens, reasoning_tokens, cost::text,
                   price_table, duration_ms, response_id, attempts, error_code, error_detail, retry_of,
-                  cancel_requested, created_at, started_at, finished_at, version, position, finish_reason
+                  cancel_requested, created_at, started_at, finished_at, version, position, finish_reason, dead,
+                  discarded_at, next_attempt_at, deadline_at, cost_ceiling::text, cost_unknown::text, is_redrive
            from execution where id = any($1)"#,
         ids
     )
@@ -52,9 +54,10 @@ pub async fn load(tx: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Execution>,
     .await?;
     rows.into_iter()
         .map(|row| {
-            let cost = row.cost.map(|cost| cost.parse()).transpose();
             Ok(Execution {
-                cost: cost.map_err(|error| sqlx::Error::Decode(Box::new(error)))?,
+                cost: money(row.cost.as_deref())?,
+                cost_ceiling: money(row.cost_ceiling.as_deref())?,
+                cost_unknown: money(row.cost_unknown.as_deref())?,
                 id: row.id,
                 prompt_id: row.prompt_id,
                 prompt_version: row.prompt_version,
@@ -82,36 +85,50 @@ pub async fn load(tx: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Execution>,
                 version: row.version,
                 position: row.position,
                 finish_reason: row.finish_reason,
+                dead: row.dead,
+                discarded_at: row.discarded_at,
+                next_attempt_at: row.next_attempt_at,
+                deadline_at: row.deadline_at,
+                is_redrive: row.is_redrive,
             })
         })
         .collect()
+}
+
+/// Numbers of any precision travel as text.
+fn money(text: Option<&str>) -> Result<Option<Decimal>, Error> {
+    let amount = text.map(str::parse).transpose();
+    Ok(amount.map_err(|error: rust_decimal::Error| sqlx::Error::Decode(Box::new(error)))?)
 }
 
 async fn store(tx: &mut PgConnection, rows: &[Execution]) -> Result<(), Error> {
     if rows.is_empty() {
         return Ok(());
     }
-    // Numbers of any precision travel as text.
     sqlx::query!(
         "insert into execution
              (id, prompt_id, prompt_version, user_id, variables, llm_provider, model, status, result, input_tokens,
               output_tokens, cached_input_tokens, reasoning_tokens, cost, price_table, duration_ms, response_id,
               attempts, error_code, error_detail, retry_of, cancel_requested, created_at, started_at, finished_at,
-              version, position, finish_reason)
+              version, position, finish_reason, dead, discarded_at, next_attempt_at, deadline_at, cost_ceiling,
+              cost_unknown, is_redrive)
          select x.id, x.prompt_id, x.prompt_version, x.user_id, x.variables::json, x.llm_provider, x.model, x.status,
                 x.result, x.input_tokens, x.output_tokens, x.cached_input_tokens, x.reasoning_tokens, x.cost::numeric,
                 x.price_table, x.duration_ms, x.response_id, x.attempts, x.error_code, x.error_detail, x.retry_of,
                 x.cancel_requested, x.created_at, x.started_at, x.finished_at, x.version, x.position,
-                x.finish_reason
+                x.finish_reason, x.dead, x.discarded_at, x.next_attempt_at, x.deadline_at, x.cost_ceiling::numeric,
+                x.cost_unknown::numeric, x.is_redrive
          from unnest($1::uuid[], $2::uuid[], $3::integer[], $4::uuid[], $5::text[], $6::text[], $7::text[],
                      $8::text[], $9::text[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[],
                      $15::text[], $16::bigint[], $17::text[], $18::integer[], $19::text[], $20::text[], $21::uuid[],
                      $22::boolean[], $23::timestamptz[], $24::timestamptz[], $25::timestamptz[], $26::integer[],
-                     $27::bigint[], $28::text[])
+                     $27::bigint[], $28::text[], $29::boolean[], $30::timestamptz[], $31::timestamptz[],
+                     $32::timestamptz[], $33::text[], $34::text[], $35::boolean[])
               as x (id, prompt_id, prompt_version, user_id, variables, llm_provider, model, status, result,
                     input_tokens, output_tokens, cached_input_tokens, reasoning_tokens, cost, price_table,
                     duration_ms, response_id, attempts, error_code, error_detail, retry_of, cancel_requested,
-                    created_at, started_at, finished_at, version, position, finish_reason)
+                    created_at, started_at, finished_at, version, position, finish_reason, dead, discarded_at,
+                    next_attempt_at, deadline_at, cost_ceiling, cost_unknown, is_redrive)
          on conflict (id) do update
              set prompt_id = excluded.prompt_id, prompt_version = excluded.prompt_version, user_id = excluded.user_id,
                  variables = excluded.variables, llm_provider = excluded.llm_provider, model = excluded.model,
@@ -123,7 +140,10 @@ async fn store(tx: &mut PgConnection, rows: &[Execution]) -> Result<(), Error> {
                  error_detail = excluded.error_detail, retry_of = excluded.retry_of,
                  cancel_requested = excluded.cancel_requested, created_at = excluded.created_at,
                  started_at = excluded.started_at, finished_at = excluded.finished_at, version = excluded.version,
-                 position = excluded.position, finish_reason = excluded.finish_reason
+                 position = excluded.position, finish_reason = excluded.finish_reason, dead = excluded.dead,
+                 discarded_at = excluded.discarded_at, next_attempt_at = excluded.next_attempt_at,
+                 deadline_at = excluded.deadline_at, cost_ceiling = excluded.cost_ceiling,
+                 cost_unknown = excluded.cost_unknown, is_redrive = excluded.is_redrive
              where execution.version < excluded.version",
         &column(rows, |row| row.id),
         &column(rows, |row| row.prompt_id),
@@ -153,6 +173,13 @@ async fn store(tx: &mut PgConnection, rows: &[Execution]) -> Result<(), Error> {
         &column(rows, |row| row.version),
         &column(rows, |row| row.position),
         &column(rows, |row| row.finish_reason.as_deref()) as &[Option<&str>],
+        &column(rows, |row| row.dead),
+        &column(rows, |row| row.discarded_at) as &[Option<DateTime<Utc>>],
+        &column(rows, |row| row.next_attempt_at) as &[Option<DateTime<Utc>>],
+        &column(rows, |row| row.deadline_at) as &[Option<DateTime<Utc>>],
+        &column(rows, |row| row.cost_ceiling.map(|cost| cost.to_string())) as &[Option<String>],
+        &column(rows, |row| row.cost_unknown.map(|cost| cost.to_string())) as &[Option<String>],
+        &column(rows, |row| row.is_redrive),
     )
     .execute(tx)
     .await?;

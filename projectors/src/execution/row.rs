@@ -35,6 +35,13 @@ impl Row for Execution {
         "finished_at",
         "version",
         "position",
+        "dead",
+        "discarded_at",
+        "next_attempt_at",
+        "deadline_at",
+        "cost_ceiling",
+        "cost_unknown",
+        "is_redrive",
     ];
 
     fn write(&self, line: &mut Line<'_>) {
@@ -65,6 +72,13 @@ impl Row for Execution {
             .maybe_time(self.started_at)
             .maybe_time(self.finished_at)
             .int(self.version)
-            .long(self.position);
+            .long(self.position)
+            .bool(self.dead)
+            .maybe_time(self.discarded_at)
+            .maybe_time(self.next_attempt_at)
+            .maybe_time(self.deadline_at)
+            .maybe_numeric(self.cost_ceiling)
+            .maybe_numeric(self.cost_unknown)
+            .bool(self.is_redrive);
     }
 }

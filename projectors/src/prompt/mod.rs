@@ -77,7 +77,8 @@ pub async fn load(tx: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Prompt>, Er
     let rows = sqlx::query_as!(
         Prompt,
         r#"select id, user_id, sub_specialty_id, title, content, variables::text as "variables!", llm_provider, model,
-                  parameters::text as "parameters!", is_public, created_at, updated_at, version, position
+                  parameters::text as "parameters!", is_public, created_at, updated_at, version, position,
+                  policy::text
            from prompt where id = any($1)"#,
         ids
     );
@@ -91,19 +92,21 @@ async fn store(tx: &mut PgConnection, rows: &[Prompt]) -> Result<(), Error> {
     sqlx::query!(
         "insert into prompt
              (id, user_id, sub_specialty_id, title, content, variables, llm_provider, model, parameters, is_public,
-              created_at, updated_at, version, position)
+              created_at, updated_at, version, position, policy)
          select x.id, x.user_id, x.sub_specialty_id, x.title, x.content, x.variables::json, x.llm_provider, x.model,
-                x.parameters::json, x.is_public, x.created_at, x.updated_at, x.version, x.position
+                x.parameters::json, x.is_public, x.created_at, x.updated_at, x.version, x.position,
+                x.policy::json
          from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
-                     $9::text[], $10::boolean[], $11::timestamptz[], $12::timestamptz[], $13::integer[], $14::bigint[])
+                     $9::text[], $10::boolean[], $11::timestamptz[], $12::timestamptz[], $13::integer[], $14::bigint[],
+                     $15::text[])
               as x (id, user_id, sub_specialty_id, title, content, variables, llm_provider, model, parameters,
-                    is_public, created_at, updated_at, version, position)
+                    is_public, created_at, updated_at, version, position, policy)
          on conflict (id) do update
              set user_id = excluded.user_id, sub_specialty_id = excluded.sub_specialty_id, title = excluded.title,
                  content = excluded.content, variables = excluded.variables, llm_provider = excluded.llm_provider,
                  model = excluded.model, parameters = excluded.parameters, is_public = excluded.is_public,
                  created_at = excluded.created_at, updated_at = excluded.updated_at, version = excluded.version,
-                 position = excluded.position
+                 position = excluded.position, policy = excluded.policy
              where prompt.version < excluded.version",
         &column(rows, |row| row.id),
         &column(rows, |row| row.user_id),
@@ -119,6 +122,7 @@ async fn store(tx: &mut PgConnection, rows: &[Prompt]) -> Result<(), Error> {
         &column(rows, |row| row.updated_at),
         &column(rows, |row| row.version),
         &column(rows, |row| row.position),
+        &column(rows, |row| row.policy.as_deref()) as &[Option<&str>],
     )
     .execute(tx)
     .await?;
@@ -133,13 +137,13 @@ async fn store_versions(tx: &mut PgConnection, rows: &[Prompt]) -> Result<(), Er
     sqlx::query!(
         "insert into prompt_version
              (id, version, user_id, sub_specialty_id, title, content, variables, llm_provider, model, parameters,
-              is_public, created_at, position)
+              is_public, created_at, position, policy)
          select x.id, x.version, x.user_id, x.sub_specialty_id, x.title, x.content, x.variables::json, x.llm_provider,
-                x.model, x.parameters::json, x.is_public, x.created_at, x.position
+                x.model, x.parameters::json, x.is_public, x.created_at, x.position, x.policy::json
          from unnest($1::uuid[], $2::integer[], $3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[],
-                     $9::text[], $10::text[], $11::boolean[], $12::timestamptz[], $13::bigint[])
+                     $9::text[], $10::text[], $11::boolean[], $12::timestamptz[], $13::bigint[], $14::text[])
               as x (id, version, user_id, sub_specialty_id, title, content, variables, llm_provider, model, parameters,
-                    is_public, created_at, position)
+                    is_public, created_at, position, policy)
          on conflict (id, version) do nothing",
         &column(rows, |row| row.id),
         &column(rows, |row| row.version),
@@ -154,6 +158,7 @@ async fn store_versions(tx: &mut PgConnection, rows: &[Prompt]) -> Result<(), Er
         &column(rows, |row| row.is_public),
         &column(rows, |row| row.created_at),
         &column(rows, |row| row.position),
+        &column(rows, |row| row.policy.as_deref()) as &[Option<&str>],
     )
     .execute(tx)
     .await?;

@@ -21,10 +21,16 @@ impl Row for Prompt {
         "updated_at",
         "version",
         "position",
+        "policy",
     ];
 
     fn write(&self, line: &mut Line<'_>) {
-        begin(self, line).time(self.created_at).time(self.updated_at).int(self.version).long(self.position);
+        begin(self, line)
+            .time(self.created_at)
+            .time(self.updated_at)
+            .int(self.version)
+            .long(self.position)
+            .maybe_text(self.policy.as_deref());
     }
 }
 
@@ -43,11 +49,16 @@ pub(super) const VERSION_COLUMNS: &[&str] = &[
     "created_at",
     "version",
     "position",
+    "policy",
 ];
 
 /// Writes the newest version as a row of `prompt_version`: as [`Prompt::version_of`] the last event.
 pub(super) fn write_version(prompt: &Prompt, line: &mut Line<'_>) {
-    begin(prompt, line).time(prompt.updated_at).int(prompt.version).long(prompt.position);
+    begin(prompt, line)
+        .time(prompt.updated_at)
+        .int(prompt.version)
+        .long(prompt.position)
+        .maybe_text(prompt.policy.as_deref());
 }
 
 fn begin<'a, 'b>(prompt: &Prompt, line: &'a mut Line<'b>) -> &'a mut Line<'b> {

@@ -6,9 +6,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use events::{
     Fact, Meta, Recorded,
     catalog::{SpecialtyEvent, SubSpecialtyEvent},
-    execution::{self, Answer, Bill, FailureClass, Request, Usage},
+    execution::{self, Answer, Bill, FailureClass, Redrive, Request, Resolution, Usage, Wire},
     identity,
     model::{Message, Parameters, Role},
+    policy::Policy,
     prompt::{self, Revision},
     store::{Append, New, Store},
 };
@@ -117,6 +118,7 @@ pub async fn append(store: &Store, stream: &'static str, event: &Recorded, kind:
         meta: event.meta.clone(),
         claims: Vec::new(),
         secrets: Vec::new(),
+        timer: None,
         key: None,
     };
     store.append(append).await.unwrap().unwrap();
@@ -194,6 +196,7 @@ impl Thing {
             model: String::new(),
             parameters: Parameters { temperature: (what > 100).then_some(0.7), ..Parameters::default() },
             is_public: what.is_multiple_of(2),
+            policy: Policy::default(),
         });
         let user_id = Uuid::from_u128(1);
         if self.version == 1 {
@@ -217,6 +220,8 @@ impl Thing {
                 model: "gpt-4o".to_owned(),
                 parameters: Parameters::default(),
                 retry_of: what.is_multiple_of(2).then(|| Uuid::from_u128(9)),
+                policy: (what > 9).then(Policy::default),
+                redrive: (what > 200).then(Redrive::default),
             });
             return Event::ExecutionRequested { request };
         }
@@ -224,19 +229,37 @@ impl Thing {
         let code = "provider_unavailable".to_owned();
         let detail = "no".to_owned();
         let class = FailureClass::Retryable;
-        match what % 8 {
+        let (wire, bill) = (Wire::default(), bill(what));
+        let max_cost = (what > 100).then(|| "0.25".parse().unwrap());
+        match what % 16 {
             0 | 1 => {
                 self.attempt += 1;
-                Event::ExecutionStarted { attempt: self.attempt, worker: "w".to_owned() }
+                let token = Uuid::from_u128(u128::from(what));
+                Event::ExecutionStarted { attempt: self.attempt, worker: "w".to_owned(), token, lease_ms: 15_000 }
             }
-            2 => Event::ExecutionAttemptFailed { attempt, class, code, detail },
+            8 => Event::ProviderCallStarted { attempt, request_hash: "h".to_owned(), max_cost },
+            2 => Event::ExecutionAttemptFailed { attempt, class, code, detail, wire, bill, retry_in_ms: 1_000 },
             3 => Event::ExecutionCancelRequested { by: Uuid::from_u128(1), reason: None },
+            9 => Event::ExecutionRetryDue { attempt: attempt + 1 },
+            10 => Event::ExecutionOutcomeUnknown { attempt, max_cost },
+            11 => Event::ExecutionResolved {
+                attempt,
+                by: Uuid::from_u128(1),
+                resolution: Resolution::Retry,
+                reason: None,
+                cost: bill.cost,
+                max_cost,
+                deadline_seconds: Some(60),
+            },
+            12 => {
+                Event::ProviderAnsweredLate { attempt, result: None, finish_reason: None, code: None, max_cost, bill }
+            }
+            13 => Event::ExecutionDiscarded { by: None, reason: "old".to_owned() },
             outcome => {
                 self.ended = true;
-                let bill = bill(what);
                 match outcome {
-                    4 => Event::ExecutionFailed { attempt, class, code, detail, bill },
-                    5 => Event::ExecutionTimedOut { attempt, limit_ms: 60_000, bill },
+                    4 => Event::ExecutionFailed { attempt, class, code, detail, wire, bill, dead: what > 100 },
+                    5 => Event::ExecutionTimedOut { attempt, limit_ms: 60_000, deadline: what > 100, bill },
                     6 => Event::ExecutionCancelled { attempt: self.attempt, bill },
                     _ => {
                         let answer =

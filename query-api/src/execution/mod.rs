@@ -1,5 +1,6 @@
 //! Executions: a caller's own; an admin's are all.
 
+mod attempts;
 mod gathered;
 mod history;
 mod live;
@@ -21,6 +22,7 @@ use crate::{
     reading::{Reading, more_than, one},
     time::Time,
 };
+use attempts::Attempt;
 use gathered::Gathered;
 use history::{Answer, History};
 use receipt::Receipt;
@@ -56,6 +58,8 @@ impl Executions {
         status: Query<Option<Status>>,
         /// Only those of this prompt.
         prompt_id: Query<Option<Uuid>>,
+        /// `true`: only dead letters, which are neither redriven nor discarded; `false`: only others.
+        dead: Query<Option<bool>>,
         /// How many at most.
         #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
         limit: Query<Option<i64>>,
@@ -78,23 +82,29 @@ impl Executions {
                 if caller.is_admin() {
                     return execution!(
                         "id < $1 and ($2::text is null or status = $2) and ($3::uuid is null or prompt_id = $3)
+                     and ($5::boolean is null or $5 = (dead and discarded_at is null and not exists
+                         (select from execution r where r.is_redrive and r.retry_of = execution.id)))
                      order by id desc limit $4",
                         below,
                         status,
                         prompt_id.0,
-                        more_than(limit)
+                        more_than(limit),
+                        dead.0
                     )
                     .fetch_all(&self.reading.pool)
                     .await;
                 }
                 execution!(
                 "user_id = $5 and id < $1 and ($2::text is null or status = $2) and ($3::uuid is null or prompt_id = $3)
+                 and ($6::boolean is null or $6 = (dead and discarded_at is null and not exists
+                     (select from execution r where r.is_redrive and r.retry_of = execution.id)))
                  order by id desc limit $4",
                 below,
                 status,
                 prompt_id.0,
                 more_than(limit),
-                caller.id
+                caller.id,
+                dead.0
             )
                 .fetch_all(&self.reading.pool)
                 .await
@@ -170,6 +180,23 @@ impl Executions {
         let rows = events.into_iter().filter(|event| event.version > after).take(limit + 1).collect();
         let page = Page::of(rows, limit, |event| event.version)?;
         Ok(Answer::List(Read::new(&page, position, if_none_match.as_deref())))
+    }
+
+    /// The attempts of an execution
+    ///
+    /// Oldest first, with what went wrong, how long each took, and what it cost.
+    #[oai(path = "/api/v1/executions/:id/attempts", method = "get", operation_id = "execution_attempts")]
+    async fn attempts(
+        &self,
+        caller: Caller,
+        id: Path<Uuid>,
+        /// Waits until the read model has reached this position.
+        min_position: Query<Option<i64>>,
+        #[oai(name = "If-None-Match")] if_none_match: Header<Option<String>>,
+    ) -> Result<Read<Page<Attempt>>, Problem> {
+        self.reading.reach(PROJECTION, min_position.0).await?;
+        let (items, position) = attempts::of(&self.reading, id.0, &caller).await?;
+        Ok(Read::new(&Page { items, next_cursor: None }, position, if_none_match.as_deref()))
     }
 
     /// The receipt of an execution

@@ -1,6 +1,7 @@
 //! An execution as it reads.
 
 use poem_openapi::{Enum, Object};
+use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use service::http::Problem;
@@ -15,6 +16,7 @@ use crate::{reading::Placed, time::Time};
 pub enum Status {
     Queued,
     Running,
+    OutcomeUnknown,
     Succeeded,
     Failed,
     TimedOut,
@@ -27,6 +29,7 @@ impl Status {
         match self {
             Self::Queued => "queued",
             Self::Running => "running",
+            Self::OutcomeUnknown => "outcome_unknown",
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
             Self::TimedOut => "timed_out",
@@ -82,26 +85,36 @@ pub struct Execution {
     pub(super) llm_provider: String,
     /// The model's name, as the provider knows it.
     pub(super) model: String,
-    /// `queued`, `running`, `succeeded`, `failed`, `timed_out` or `cancelled`.
+    /// `queued`, `running`, `outcome_unknown`, `succeeded`, `failed`, `timed_out` or `cancelled`.
     pub(super) status: String,
     /// What the model answered.
     pub(super) result: Option<String>,
     /// Why the answer ended, in the provider's word (`echo, no model` where there was none).
     pub(super) finish_reason: Option<String>,
-    /// Tokens that were sent.
+    /// Tokens that were sent, in all attempts.
     pub(super) input_tokens: Option<i64>,
     /// Tokens that came back.
     pub(super) output_tokens: Option<i64>,
     /// Both together.
     pub(super) tokens_used: Option<i64>,
-    /// USD, as a decimal; null where the price is not known.
+    /// USD, as a decimal: what all attempts have cost, as far as it is known; null where it is not, as without a price.
     pub(super) cost: Option<String>,
-    /// How long the call took, in seconds.
+    /// USD, as a decimal: `cost`, and the most that those calls can have cost of which nobody knows it, or not yet.
+    pub(super) cost_booked: Option<String>,
+    /// How long the last call took, in seconds.
     pub(super) execution_time: Option<f64>,
     /// How often it was tried.
     pub(super) attempts: i32,
+    /// While it waits for another attempt: not before this.
+    pub(super) next_attempt_at: Option<Time>,
+    /// By when it must have ended; null for what was requested before there were deadlines.
+    pub(super) deadline_at: Option<Time>,
     /// What went wrong, if it did.
     pub(super) error: Option<Failure>,
+    /// It failed after all its attempts: it can be redriven or discarded.
+    pub(super) dead: bool,
+    /// When it was discarded, as a dead letter.
+    pub(super) discarded_at: Option<Time>,
     /// The execution that this one repeats.
     pub(super) retry_of: Option<Uuid>,
     /// When it was requested.
@@ -120,6 +133,7 @@ impl Execution {
     /// As the row of the read model would be answered at `position`.
     pub(super) fn of(row: events::execution::row::Execution, position: i64) -> Result<Self, Problem> {
         let used = row.input_tokens.is_some() || row.output_tokens.is_some();
+        let cost_booked = booked(&row).map(|cost| cost.to_string());
         let failure = |code| Failure { code, detail: row.error_detail.clone().unwrap_or_default() };
         Ok(Self {
             at: position,
@@ -136,10 +150,15 @@ impl Execution {
             input_tokens: row.input_tokens,
             output_tokens: row.output_tokens,
             tokens_used: used.then(|| row.input_tokens.unwrap_or(0).saturating_add(row.output_tokens.unwrap_or(0))),
+            cost_booked,
             cost: row.cost.map(|cost| cost.to_string()),
             execution_time: row.duration_ms.map(seconds),
             attempts: row.attempts,
+            next_attempt_at: row.next_attempt_at.map(Time),
+            deadline_at: row.deadline_at.map(Time),
             error: row.error_code.map(failure),
+            dead: row.dead,
+            discarded_at: row.discarded_at.map(Time),
             retry_of: row.retry_of,
             created_at: Time(row.created_at),
             started_at: row.started_at.map(Time),
@@ -148,6 +167,11 @@ impl Execution {
             position: row.position,
         })
     }
+}
+
+/// What is known and what is not, together; none where neither is.
+fn booked(row: &events::execution::row::Execution) -> Option<Decimal> {
+    [row.cost, row.cost_ceiling, row.cost_unknown].into_iter().flatten().reduce(|sum, more| sum + more)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a call takes no 2^53 ms; and so does PostgreSQL")]
@@ -171,11 +195,16 @@ macro_rules! execution {
                       finish_reason, input_tokens, output_tokens,
                       case when input_tokens is not null or output_tokens is not null
                            then coalesce(input_tokens, 0) + coalesce(output_tokens, 0) end as tokens_used,
-                      cost::text, duration_ms::float8 / 1000 as execution_time, attempts,
+                      cost::text,
+                      case when coalesce(cost, cost_ceiling, cost_unknown) is not null
+                           then (coalesce(cost, 0) + coalesce(cost_ceiling, 0) + coalesce(cost_unknown, 0))::text end
+                          as cost_booked,
+                      duration_ms::float8 / 1000 as execution_time, attempts,
                       case when error_code is not null
                            then json_build_object('code', error_code, 'detail', coalesce(error_detail, '')) end
                           as "error: Failure",
-                      retry_of,
+                      next_attempt_at as "next_attempt_at: Time", deadline_at as "deadline_at: Time", dead,
+                      discarded_at as "discarded_at: Time", retry_of,
                       created_at as "created_at: Time",
                       started_at as "started_at: Time", finished_at as "finished_at: Time", version, position
                from execution where "# + $tail,

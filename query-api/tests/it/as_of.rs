@@ -23,7 +23,7 @@ use uuid::Uuid;
 use crate::world::{Answer, Person, World};
 
 /// What can happen to a thing: the first is what it begins with.
-const EXECUTION: [&str; 8] = [
+const EXECUTION: [&str; 14] = [
     "execution_requested",
     "execution_started",
     "execution_attempt_failed",
@@ -32,12 +32,18 @@ const EXECUTION: [&str; 8] = [
     "execution_timed_out",
     "execution_cancel_requested",
     "execution_cancelled",
+    "provider_call_started",
+    "execution_retry_due",
+    "execution_outcome_unknown",
+    "execution_resolved",
+    "provider_answered_late",
+    "execution_discarded",
 ];
 
 /// Appends the next event of a thing, chosen by `dice`.
 async fn happen(world: &World, stream: &'static str, id: Uuid, owner: Uuid, version: i32, dice: u8) {
     let begins = version == 1;
-    let later = EXECUTION[1 + usize::from(dice) % 7];
+    let later = EXECUTION[1 + usize::from(dice) % 13];
     let kind = match (stream, begins) {
         ("execution", true) => EXECUTION[0],
         ("execution", false) => later,
@@ -51,11 +57,17 @@ async fn happen(world: &World, stream: &'static str, id: Uuid, owner: Uuid, vers
         "class": "permanent", "code": "c", "detail": format!("d{dice}"), "limit_ms": 60_000, "by": owner,
         "result": format!("r{dice}"), "duration_ms": u64::from(dice) * 7, "email": "e@x", "username": "u",
         "sub_specialty_id": Uuid::from_u128(8), "title": format!("t{dice}"), "content": "c {{ ä }}",
-        "is_public": dice.is_multiple_of(3), "parameters": { "max_tokens": dice },
+        "is_public": dice.is_multiple_of(3), "parameters": { "max_tokens": dice }, "request_hash": "h", "resolution": "retry",
+        "reason": "r", "retry_in_ms": 1000,
     });
     if dice.is_multiple_of(2) {
         data["input_tokens"] = json!(dice);
         data["cost"] = json!(format!("0.00{dice:03}0"));
+    }
+    if dice.is_multiple_of(3) {
+        data["max_cost"] = json!("0.25");
+        data["policy"] = json!({ "deadline_seconds": dice, "max_attempts": 3 });
+        data["dead"] = json!(true);
     }
     if dice.is_multiple_of(5) {
         data["output_tokens"] = json!(1);
@@ -71,6 +83,7 @@ async fn happen(world: &World, stream: &'static str, id: Uuid, owner: Uuid, vers
         meta: Meta { actor: Some(owner), correlation_id: id, causation_id: None, traceparent: None },
         claims: Vec::new(),
         secrets: Vec::new(),
+        timer: None,
         key: None,
     };
     world.store.append(append).await.unwrap().unwrap();
@@ -98,11 +111,15 @@ fn execution(row: Execution) -> Value {
         (None, None) => None,
         (input, output) => Some(input.unwrap_or(0) + output.unwrap_or(0)),
     };
+    let parts = [row.cost, row.cost_ceiling, row.cost_unknown];
+    let booked = parts.into_iter().flatten().reduce(|sum, part| sum + part);
     json!({
         "id": row.id, "prompt_id": row.prompt_id, "prompt_version": row.prompt_version, "user_id": row.user_id,
         "variables": json_of(&row.variables), "llm_provider": row.llm_provider, "model": row.model, "status": row.status,
         "result": row.result, "finish_reason": row.finish_reason, "input_tokens": row.input_tokens,
         "output_tokens": row.output_tokens, "tokens_used": tokens, "cost": row.cost.map(|cost| cost.to_string()),
+        "cost_booked": booked.map(|cost| cost.to_string()), "next_attempt_at": row.next_attempt_at.map(time),
+        "deadline_at": row.deadline_at.map(time), "dead": row.dead, "discarded_at": row.discarded_at.map(time),
         "execution_time": row.duration_ms.map(|ms| f64::from(i32::try_from(ms).unwrap()) / 1000.0), "attempts": row.attempts,
         "error": row.error_code.map(|code| json!({ "code": code, "detail": row.error_detail })), "retry_of": row.retry_of,
         "created_at": time(row.created_at), "started_at": row.started_at.map(time),
@@ -114,9 +131,17 @@ fn prompt(row: &Prompt) -> Value {
     json!({
         "id": row.id, "user_id": row.user_id, "sub_specialty_id": row.sub_specialty_id, "title": row.title,
         "content": row.content, "variables": json_of(&row.variables), "llm_provider": row.llm_provider, "model": row.model,
-        "parameters": json_of(&row.parameters), "is_public": row.is_public, "created_at": time(row.created_at),
+        "parameters": json_of(&row.parameters), "is_public": row.is_public, "policy": policy(row), "created_at": time(row.created_at),
         "updated_at": time(row.updated_at), "version": row.version, "position": row.position,
     })
+}
+
+fn policy(row: &Prompt) -> Value {
+    let mut policy = json!({ "max_attempts": 5, "deadline_seconds": 600, "outcome_unknown": "retry_once" });
+    for (name, said) in row.policy.as_deref().map(json_of).iter().flat_map(|said| said.as_object().unwrap().clone()) {
+        policy[name] = said;
+    }
+    policy
 }
 
 fn user(row: &User) -> Value {

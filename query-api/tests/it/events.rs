@@ -23,6 +23,7 @@ pub async fn happened(world: &World, id: u128, user: Uuid, kinds: &[&'static str
         meta: Meta { actor: Some(user), correlation_id: id, causation_id: None, traceparent: None },
         claims: Vec::new(),
         secrets: Vec::new(),
+        timer: None,
         key: None,
     };
     world.store.append(append).await.unwrap().unwrap();

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may end where it stands")]
 
 mod as_of;
+mod attempts;
 mod events;
 mod lists;
 mod ops;

@@ -35,6 +35,7 @@ async fn every_query_is_there_and_needs_a_token_but_for_the_public_key() {
     401 /api/v1/executions
     401 /api/v1/executions/{id}
     401 /api/v1/executions/{id}/events
+    401 /api/v1/executions/{id}/attempts
     401 /api/v1/executions/{id}/receipt
     401 /api/v1/projections
     401 /api/v1/projections/{name}/reports
@@ -68,9 +69,14 @@ async fn an_execution_reads_as_the_contract_says_and_only_for_its_owner_and_admi
       "output_tokens": 30,
       "tokens_used": 42,
       "cost": "0.000315",
+      "cost_booked": "0.000315",
       "execution_time": 1.234,
       "attempts": 1,
+      "next_attempt_at": null,
+      "deadline_at": null,
       "error": null,
+      "dead": false,
+      "discarded_at": null,
       "retry_of": null,
       "created_at": "2026-11-20T18:23:00.000001Z",
       "started_at": "2026-11-20T18:23:01.000000Z",

@@ -86,6 +86,7 @@ const PROMPT: Folded = Folded {
         "updated_at",
         "version",
         "position",
+        "policy",
     ],
     query: "
         select distinct on (p.id) p.id, (p.data ->> 'user_id')::uuid as user_id,
@@ -94,7 +95,7 @@ const PROMPT: Folded = Folded {
                p.data ->> 'llm_provider' as llm_provider, p.data ->> 'model' as model,
                p.data -> 'parameters' as parameters, (p.data ->> 'is_public')::boolean as is_public,
                first_value(p.recorded_at) over (partition by p.id order by p.version) as created_at,
-               p.recorded_at as updated_at, p.version, p.position
+               p.recorded_at as updated_at, p.version, p.position, p.data -> 'policy' as policy
         from event p
         where p.stream = 'prompt'
         order by p.id, p.version desc",
@@ -118,6 +119,7 @@ const PROMPT_VERSION: Folded = Folded {
         "is_public",
         "created_at",
         "position",
+        "policy",
     ],
     query: "
         select p.id, p.version, (p.data ->> 'user_id')::uuid as user_id,
@@ -125,7 +127,7 @@ const PROMPT_VERSION: Folded = Folded {
                p.data ->> 'content' as content, p.data -> 'variables' as variables,
                p.data ->> 'llm_provider' as llm_provider, p.data ->> 'model' as model,
                p.data -> 'parameters' as parameters, (p.data ->> 'is_public')::boolean as is_public,
-               p.recorded_at as created_at, p.position
+               p.recorded_at as created_at, p.position, p.data -> 'policy' as policy
         from event p
         where p.stream = 'prompt'",
 };
@@ -165,55 +167,126 @@ const EXECUTION: Folded = Folded {
         "finished_at",
         "version",
         "position",
+        "dead",
+        "discarded_at",
+        "next_attempt_at",
+        "deadline_at",
+        "cost_ceiling",
+        "cost_unknown",
+        "is_redrive",
     ],
     query: "
         with happened as materialized (
-            select id, version, position, kind, data, recorded_at from event where stream = 'execution'
+            select id, version, position, kind, data, recorded_at, (data ->> 'attempt')::integer as attempt
+            from event where stream = 'execution'
         ), outcome as (
-            select distinct on (id) id, kind, data, recorded_at, (data ->> 'attempt')::integer as attempt
+            select distinct on (id) id, kind, data, recorded_at, attempt, version
             from happened
             where kind in ('execution_succeeded', 'execution_failed', 'execution_timed_out', 'execution_cancelled')
             order by id, version desc
         ), began as (
             select id, min(recorded_at) as at from happened where kind = 'execution_started' group by id
         ), tried as (
-            select distinct on (id) id, (data ->> 'attempt')::integer as attempt
-            from happened where kind <> 'execution_requested' and data -> 'attempt' is not null
+            select distinct on (id) id, attempt
+            from happened
+            where attempt is not null
+              and kind not in ('execution_retry_due', 'execution_resolved', 'provider_answered_late')
             order by id, version desc
         ), wish as (
             select distinct id from happened where kind = 'execution_cancel_requested'
+        ), mark as (
+            select id, max(recorded_at) as at from happened where kind = 'execution_discarded' group by id
+        ), resolved as (
+            select distinct on (id) id, recorded_at, (data ->> 'deadline_seconds')::integer as seconds
+            from happened where kind = 'execution_resolved' and data ->> 'deadline_seconds' is not null
+            order by id, version desc
+        ), used as (
+            -- What attempts have told that they used, however they ended.
+            select id, sum((data ->> 'input_tokens')::bigint)::bigint as input_tokens,
+                   sum((data ->> 'output_tokens')::bigint)::bigint as output_tokens,
+                   sum((data ->> 'cached_input_tokens')::bigint)::bigint as cached_input_tokens,
+                   sum((data ->> 'reasoning_tokens')::bigint)::bigint as reasoning_tokens
+            from happened
+            where kind in ('execution_attempt_failed', 'execution_succeeded', 'execution_failed', 'execution_timed_out',
+                           'execution_cancelled')
+            group by id
+        ), spent as (
+            select id, sum((data ->> 'cost')::numeric) as cost from happened group by id
+        ), call as (
+            -- Each call with what it has cost, if anybody ever said so: whoever had it, late or not, or a person.
+            select c.id, c.attempt, max((c.data ->> 'max_cost')::numeric) as ceiling,
+                   sum((t.data ->> 'cost')::numeric) as told,
+                   min(t.version) filter (where t.kind in
+                       ('execution_attempt_failed', 'execution_outcome_unknown', 'execution_succeeded', 'execution_failed',
+                        'execution_timed_out', 'execution_cancelled')) as over
+            from happened c
+            left join happened t on t.id = c.id and t.attempt = c.attempt and t.version > c.version
+            where c.kind = 'provider_call_started'
+            group by c.id, c.attempt
+        ), booked as (
+            select id, sum(ceiling) filter (where over is null) as open,
+                   nullif(sum(ceiling) filter (where over is not null and told is null), 0) as unknown
+            from call group by id
         ), last as (
             select id, max(version) as version, max(position) as position from happened group by id
+        ), now as (
+            -- What was last said of how far it is.
+            select distinct on (id) id, kind, data, recorded_at
+            from happened
+            where kind in ('execution_requested', 'execution_started', 'execution_attempt_failed', 'execution_retry_due',
+                           'execution_outcome_unknown')
+            order by id, version desc
+        ), failed as (
+            select distinct on (id) id, data from happened
+            where kind in ('execution_attempt_failed', 'execution_started') order by id, version desc
         )
         select r.id, (r.data ->> 'prompt_id')::uuid as prompt_id,
                (r.data ->> 'prompt_version')::integer as prompt_version, (r.data ->> 'user_id')::uuid as user_id,
                r.data -> 'variables' as variables, r.data ->> 'llm_provider' as llm_provider,
                r.data ->> 'model' as model,
                case when o.kind is not null then substr(o.kind, length('execution_') + 1)
-                    when b.id is not null then 'running' else 'queued' end as status,
+                    when n.kind = 'execution_started' then 'running'
+                    when n.kind = 'execution_outcome_unknown' then 'outcome_unknown' else 'queued' end as status,
                case when o.kind = 'execution_succeeded' then o.data ->> 'result' end as result,
-               (o.data ->> 'input_tokens')::bigint as input_tokens,
-               (o.data ->> 'output_tokens')::bigint as output_tokens,
-               (o.data ->> 'cached_input_tokens')::bigint as cached_input_tokens,
-               (o.data ->> 'reasoning_tokens')::bigint as reasoning_tokens,
-               (o.data ->> 'cost')::numeric as cost, o.data ->> 'price_table' as price_table,
+               u.input_tokens, u.output_tokens, u.cached_input_tokens, u.reasoning_tokens,
+               s.cost, o.data ->> 'price_table' as price_table,
                case when o.attempt > 0 then coalesce((o.data ->> 'duration_ms')::bigint, 0) end as duration_ms,
                o.data ->> 'response_id' as response_id,
                case when o.kind = 'execution_succeeded' then o.data ->> 'finish_reason' end as finish_reason,
                coalesce(t.attempt, 0) as attempts,
-               case o.kind when 'execution_failed' then o.data ->> 'code'
-                           when 'execution_timed_out' then 'timed_out' end as error_code,
-               case o.kind when 'execution_failed' then o.data ->> 'detail'
-                           when 'execution_timed_out'
-                           then format('the model did not answer within %s ms', o.data ->> 'limit_ms')
-               end as error_detail,
+               case when o.kind = 'execution_failed' then o.data ->> 'code'
+                    when o.kind = 'execution_timed_out' and (o.data ->> 'deadline')::boolean then 'deadline_exceeded'
+                    when o.kind = 'execution_timed_out' then 'timed_out'
+                    when o.kind is null then f.data ->> 'code' end as error_code,
+               case when o.kind = 'execution_failed' then o.data ->> 'detail'
+                    when o.kind = 'execution_timed_out' and (o.data ->> 'deadline')::boolean
+                    then format('it had not ended within its deadline of %s ms', o.data ->> 'limit_ms')
+                    when o.kind = 'execution_timed_out'
+                    then format('the model did not answer within %s ms', o.data ->> 'limit_ms')
+                    when o.kind is null then f.data ->> 'detail' end as error_detail,
                (r.data ->> 'retry_of')::uuid as retry_of, w.id is not null as cancel_requested,
-               r.recorded_at as created_at, b.at as started_at, o.recorded_at as finished_at, l.version, l.position
+               r.recorded_at as created_at, b.at as started_at, o.recorded_at as finished_at, l.version, l.position,
+               coalesce(o.kind = 'execution_failed' and (o.data ->> 'dead')::boolean, false) as dead,
+               m.at as discarded_at,
+               case when o.kind is null and n.kind = 'execution_attempt_failed'
+                    then n.recorded_at + (n.data ->> 'retry_in_ms')::bigint * interval '1 millisecond'
+               end as next_attempt_at,
+               coalesce(d.recorded_at + d.seconds * interval '1 second',
+                        r.recorded_at + (r.data -> 'policy' ->> 'deadline_seconds')::integer * interval '1 second')
+                   as deadline_at,
+               k.open as cost_ceiling, k.unknown as cost_unknown, r.data -> 'redrive' is not null as is_redrive
         from happened r
         join last l on l.id = r.id
+        join now n on n.id = r.id
         left join outcome o on o.id = r.id
         left join began b on b.id = r.id
         left join tried t on t.id = r.id
         left join wish w on w.id = r.id
+        left join mark m on m.id = r.id
+        left join resolved d on d.id = r.id
+        left join used u on u.id = r.id
+        left join spent s on s.id = r.id
+        left join booked k on k.id = r.id
+        left join failed f on f.id = r.id
         where r.kind = 'execution_requested'",
 };

@@ -5,8 +5,10 @@ use uuid::Uuid;
 
 use super::{Finding, Promise, Scene};
 
-pub(super) const PROMISE: Promise =
-    ("I5", "every execution has exactly one outcome, which is its last event, and follows its rules until then");
+pub(super) const PROMISE: Promise = (
+    "I5",
+    "every execution has exactly one outcome, after which only evidence and marks follow, and follows its rules until then",
+);
 
 /// Per execution: how many outcomes, what comes after the first, and where attempts are not counted one by one.
 const EXECUTIONS: &str = "
@@ -16,16 +18,19 @@ const EXECUTIONS: &str = "
                case when kind = 'execution_started' then (data ->> 'attempt')::integer end as started
         from event where stream = 'execution'
     ), told as (
-        select id, count(*) filter (where ends) as outcomes, max(version) as last,
+        select id, count(*) filter (where ends) as outcomes,
                max(version) filter (where ends) as ended, count(started) as starts,
                coalesce(max(started), 0) as attempts, count(*) filter (where kind = 'execution_requested') as requests,
                min(version) filter (where kind = 'execution_requested') as requested,
                count(*) filter (where kind = 'execution_cancel_requested') as wishes,
+               count(*) filter (where kind = 'provider_call_started') as calls,
+               max(version) filter (where kind not in ('provider_answered_late', 'execution_discarded')) as acted,
                string_agg(kind || ' (' || position || ')', ', ' order by version) as story
         from happened group by id
     )
-    select id, outcomes, last is not distinct from ended as closed,
-           starts = attempts and requests = 1 and requested = 1 and wishes <= 1 as regular, right(story, 400) as story
+    select id, outcomes, acted is not distinct from ended as closed,
+           starts = attempts and requests = 1 and requested = 1 and wishes <= 1 and calls <= starts as regular,
+           right(story, 400) as story
     from told";
 
 /// Whether all have ended, once.

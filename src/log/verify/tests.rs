@@ -87,6 +87,7 @@ impl World {
             meta: Meta { actor: Some(id), correlation_id: clock::id(), causation_id: None, traceparent: None },
             claims: Vec::new(),
             secrets: Vec::new(),
+            timer: None,
             key: None,
         };
         self.store.append(append).await.unwrap().unwrap();

@@ -1,24 +1,28 @@
-//! The job of the context `execution`: runs what was requested, once, and writes down what came of it.
+//! The job of the context `execution`: runs what was requested, and writes down what came of it.
 //!
-//! Two workers may get the same request, and one may get it again. The log decides: each start is an attempt of its own,
-//! only the current attempt may write an outcome, and there is one outcome. So a redelivered request costs at most a call,
-//! never a second outcome.
+//! Two workers may get the same request, and one may get it again. The log decides: each attempt is started once, under a
+//! token; only who has the token of the current attempt may write what came of it, and there is one outcome. From the start
+//! on the attempt is leased (see [`lease`]), and its message need not come again.
 
+mod lease;
 mod outcome;
 mod running;
+mod write;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use events::{
-    Error, Meta, Recorded, Store,
-    execution::{Command, Event, Execution, Request, Status},
+    Error, Meta, Recorded, Store, clock,
+    execution::{Calling, Command, Event, Execution, Holder, Request},
     store::{Loaded, StoreError},
 };
-use futures_util::StreamExt as _;
-use nats::{Bus, jobs::Verdict};
+use nats::{
+    Bus,
+    jobs::{Delivery, Verdict},
+};
 use service::telemetry;
 use sqlx::Executor as _;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
@@ -34,32 +38,52 @@ const SOON: Duration = Duration::from_secs(1);
 const RUNS_HERE: Duration = Duration::from_secs(5);
 /// When to bring an event again that this version cannot read: another version may get it.
 const UNREADABLE: Duration = Duration::from_secs(30);
-/// The pauses between tries to reach the log with an outcome: the first, and the longest.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
+
+/// How executions are run.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The worker's name in the log.
+    pub worker: String,
+    /// How long one call may take.
+    pub call_timeout: Duration,
+    /// How long an attempt stays with a worker that gives no sign of life.
+    pub lease: Duration,
+}
 
 /// Runs executions.
 pub struct Executions {
     store: Store,
     providers: Arc<Providers>,
-    worker: String,
-    limit: Duration,
+    settings: Settings,
+    /// Which process this is, so that a start that was tried twice here is known to be the same.
+    process: Uuid,
     running: Running,
 }
 
 impl Executions {
-    /// Runs executions with these providers, under the name `worker`; one call may take as long as `limit`.
-    pub fn new(store: Store, providers: Arc<Providers>, worker: String, limit: Duration) -> Self {
-        Self { store, providers, worker, limit, running: Running::default() }
+    /// Runs executions with these providers.
+    pub fn new(store: Store, providers: Arc<Providers>, settings: Settings) -> Self {
+        Self { store, providers, settings, process: clock::id(), running: Running::default() }
     }
 
-    /// Starts, calls, and writes the outcome. The request is the execution's first event, so on the usual way nothing has to
-    /// be read: what else has happened to it is found by the log, which then takes no start.
-    async fn execute(&self, event: &Recorded, request: Box<Request>, entry: &Entry) -> Verdict {
+    /// Starts, calls, and writes what came of it. `known` may be old: what else has happened is found by the log, which then
+    /// takes no start.
+    async fn execute(
+        &self,
+        event: &Recorded,
+        attempt: u32,
+        known: Loaded<Execution>,
+        entry: &Entry,
+        delivery: &Delivery,
+    ) -> Verdict {
         let id = event.id;
+        let Some(request) = known.aggregate.request.clone() else { return Verdict::Done };
         let meta = Meta::following(event);
-        let requested = Loaded::<Execution>::begun(event, Event::ExecutionRequested { request: request.clone() });
-        let start = Command::Start { worker: self.worker.clone() };
-        let started = match events::execute_on(&self.store, id, requested, start, meta.clone()).await {
+        let holder = Holder { attempt, token: self.token(id, attempt) };
+        let calling = Calling { request_hash: request.hash(), max_cost: price::TABLE.ceiling(&request) };
+        let lease_ms = u64::try_from(self.settings.lease.as_millis()).unwrap_or(u64::MAX);
+        let start = Command::Start { holder, worker: self.settings.worker.clone(), lease_ms, calling };
+        let started = match events::execute_on(&self.store, id, known, start, meta.clone()).await {
             Ok((_, started)) => started,
             Err(Error::Refused(refusal)) => {
                 tracing::debug!(%refusal, "nothing to run");
@@ -70,84 +94,49 @@ impl Executions {
                 return Verdict::Later(SOON);
             }
         };
-        if started.aggregate.status != Status::Running {
-            let status = started.aggregate.status.name();
-            outcome::count_end(&request, status);
-            tracing::info!(status, "execution ended instead of another attempt");
-            return Verdict::Done;
-        }
-        let attempt = started.aggregate.attempt;
+        entry.held(holder.token);
+        delivery.taken();
         tracing::info!(attempt, "execution started");
+        if started.aggregate.cancel_requested {
+            entry.stop.cancel();
+        }
         let began = Instant::now();
-        let ended = self.call(&request, entry).await;
+        let Some(ended) = self.call(&request, entry).await else {
+            tracing::warn!(attempt, "the execution is not ours any more: its call is dropped");
+            entry.over();
+            return Verdict::Done;
+        };
         let took = began.elapsed();
-        let command = outcome::command(attempt, &request, ended, took, self.limit, &price::TABLE);
+        let command = outcome::command(holder, &request, ended, took, self.settings.call_timeout, &price::TABLE);
         outcome::count_call(&request, &command, took);
         self.write(id, started, &request, command, meta, took).await;
+        entry.over();
         Verdict::Done
     }
 
-    /// One call, until it ends, its time is over, or somebody wants it stopped.
-    async fn call(&self, request: &Request, entry: &Entry) -> Ended {
+    /// One call, until it ends, its time is over, or somebody wants it stopped; none when it is not ours any more.
+    async fn call(&self, request: &Request, entry: &Entry) -> Option<Ended> {
         let _active = Active::begin();
         tokio::select! {
             biased;
-            () = entry.stop.cancelled() => Ended::Stopped,
-            answer = timeout(self.limit, self.providers.answer(request)) => {
-                answer.map_or(Ended::TimedOut, Ended::Answered)
+            () = entry.gone.cancelled() => None,
+            () = entry.stop.cancelled() => Some(Ended::Stopped),
+            answer = timeout(self.settings.call_timeout, self.providers.answer(request)) => {
+                Some(answer.map_or(Ended::TimedOut, Ended::Answered))
             }
         }
     }
 
-    /// Writes the outcome, for as long as it takes: an answer that was paid for is not thrown away because the database is
-    /// away. A refusal means that another outcome stands.
-    async fn write(
-        &self,
-        id: Uuid,
-        started: Loaded<Execution>,
-        request: &Request,
-        mut command: Command,
-        meta: Meta,
-        took: Duration,
-    ) {
-        let mut pauses = pauses();
-        let mut known = Some(started);
-        loop {
-            let written = match known.take() {
-                Some(known) => {
-                    events::execute_on(&self.store, id, known, command.clone(), meta.clone()).await.map(drop)
-                }
-                None => events::execute::<Execution>(&self.store, id, command.clone(), meta.clone()).await.map(drop),
-            };
-            let error = match written {
-                Ok(()) => {
-                    let (status, code) = outcome::status(&command);
-                    outcome::count_end(request, status);
-                    tracing::info!(status, code, seconds = took.as_secs_f64(), "execution ended");
-                    return;
-                }
-                Err(Error::Refused(refusal)) => {
-                    tracing::info!(%refusal, "another outcome stands");
-                    return;
-                }
-                Err(Error::Store(StoreError::Uncarriable { why, .. }))
-                    if matches!(command, Command::Succeed { .. }) =>
-                {
-                    command = outcome::too_large(command, &why);
-                    continue;
-                }
-                Err(error) => error,
-            };
-            tracing::warn!(error = chain(&error), "the outcome cannot be written yet");
-            sleep(pauses.next().unwrap_or(PAUSES.1)).await;
-        }
+    /// The token of an attempt that this process starts: the same each time, and another in every other process.
+    fn token(&self, id: Uuid, attempt: u32) -> Uuid {
+        Uuid::from_u128(self.process.as_u128() ^ id.as_u128().rotate_left(64) ^ u128::from(attempt))
     }
 }
 
 impl Job for Executions {
     const NAME: &'static str = "executions";
     const STREAM: &'static str = "execution";
-    const KINDS: &'static [&'static str] = &["execution_requested"];
+    const KINDS: &'static [&'static str] = &["execution_requested", "execution_retry_due"];
 
     /// The oldest request without an outcome, else the end of the log. Reads the whole stream `execution`, so it is given
     /// more time than other statements; it is needed only when the bus was built anew.
@@ -171,19 +160,29 @@ impl Job for Executions {
         Ok(position)
     }
 
-    async fn run(&self, event: Recorded) -> Verdict {
+    async fn run(&self, event: Recorded, delivery: Delivery) -> Verdict {
         // Taken before the start, so that no wish to stop it can come between.
         let Some(entry) = self.running.enter(event.id) else { return Verdict::Later(RUNS_HERE) };
         let trace_id = event.meta.traceparent.as_deref().and_then(|parent| parent.split('-').nth(1));
         let span = tracing::info_span!("execution", execution = %event.id, trace_id);
         telemetry::continue_trace(&span, event.meta.traceparent.as_deref());
         async {
-            match event.decode::<Event>() {
-                Ok(Event::ExecutionRequested { request }) => self.execute(&event, request, &entry).await,
-                Ok(_) => Verdict::Done,
-                Err(error) => {
+            let (attempt, known) = match event.decode::<Event>() {
+                // The request is the execution's first event, so on the usual way nothing has to be read.
+                Ok(requested @ Event::ExecutionRequested { .. }) => (1, Ok(Loaded::begun(&event, requested))),
+                Ok(Event::ExecutionRetryDue { attempt }) => (attempt, self.store.load::<Execution>(event.id).await),
+                Ok(_) => return Verdict::Done,
+                Err(error) => (0, Err(error)),
+            };
+            match known {
+                Ok(known) => self.execute(&event, attempt, known, &entry, &delivery).await,
+                Err(error @ StoreError::Undecodable { .. }) => {
                     tracing::error!(error = chain(&error), "a request cannot be read by this version");
                     Verdict::Later(UNREADABLE)
+                }
+                Err(error) => {
+                    tracing::warn!(error = chain(&error), "the execution cannot be read yet");
+                    Verdict::Later(SOON)
                 }
             }
         }
@@ -191,26 +190,16 @@ impl Job for Executions {
         .await
     }
 
-    /// Hears who wants an execution stopped, and stops it if it runs here. These messages may be lost: then the wish is
-    /// found in the log at the start, or turns the outcome into a cancellation.
+    /// Hears what has to stop here, and keeps the leases of what runs.
     async fn listen(&self, bus: &Bus) -> Infallible {
-        loop {
-            match bus.heard("execution", "execution_cancel_requested").await {
-                Ok(mut wishes) => {
-                    while let Some(wish) = wishes.next().await {
-                        self.running.stop(wish.id);
-                    }
-                }
-                Err(error) => tracing::warn!(error = chain(&error), "who wants an execution stopped is not heard"),
-            }
-            sleep(SOON).await;
-        }
+        let cancelled = self.hear(bus, "execution_cancel_requested", |id| self.running.stop(id));
+        let timed_out = self.hear(bus, "execution_timed_out", |id| self.running.lose(id));
+        tokio::join!(cancelled, timed_out, self.keep_leases()).0
     }
-}
 
-/// Each twice as long as the one before, up to the longest.
-fn pauses() -> impl Iterator<Item = Duration> {
-    std::iter::successors(Some(PAUSES.0), |pause| Some((*pause * 2).min(PAUSES.1)))
+    async fn stopped(&self) {
+        self.let_go().await;
+    }
 }
 
 /// An error with what it follows from, for the log.

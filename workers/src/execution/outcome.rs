@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use events::execution::{Answer, Bill, Command, FailureClass, Request, Usage};
+use events::{
+    clock,
+    execution::{Answer, Bill, Command, Failed, FailureClass, Holder, Late, Request, Usage, Wire},
+};
 use metrics::{counter, gauge, histogram};
-use rust_decimal::prelude::ToPrimitive as _;
+use rust_decimal::{Decimal, prelude::ToPrimitive as _};
 use service::telemetry::name;
 
 use crate::{
@@ -22,9 +25,9 @@ pub(super) enum Ended {
     Stopped,
 }
 
-/// The command that says how `attempt` ended.
+/// The command that says how the holder's attempt ended.
 pub(super) fn command(
-    attempt: u32,
+    holder: Holder,
     request: &Request,
     ended: Ended,
     took: Duration,
@@ -38,40 +41,66 @@ pub(super) fn command(
     };
     // What the provider may have used up by then, it has told nobody.
     let unknown = Bill { duration_ms: milliseconds(took), ..Bill::default() };
+    let fail = |failed, bill| Command::Fail { holder, failed, bill, jitter: clock::chance() };
     match ended {
         Ended::Answered(Ok(Completion { text, usage, finish_reason, response_id })) => {
-            Command::Succeed { attempt, answer: Answer { result: text, finish_reason }, bill: bill(usage, response_id) }
+            Command::Succeed { holder, answer: Answer { result: text, finish_reason }, bill: bill(usage, response_id) }
         }
-        Ended::Answered(Err(Failure { class, code, detail, usage, .. })) => {
-            Command::Fail { attempt, class, code: code.to_owned(), detail, bill: bill(*usage, None) }
+        Ended::Answered(Err(failure)) => {
+            let Failure { class, code, detail, usage, retry_after, provider_status, request_id, unbilled } = failure;
+            let mut bill = bill(*usage, None);
+            if unbilled && bill.cost.is_none() {
+                bill.cost = Some(Decimal::ZERO);
+            }
+            let retry_after_ms = retry_after.map(milliseconds);
+            let wire = Wire { provider_status, request_id };
+            fail(Failed { class, code: code.to_owned(), detail, wire, retry_after_ms }, bill)
         }
-        Ended::TimedOut => Command::TimeOut { attempt, limit_ms: milliseconds(limit), bill: unknown },
-        Ended::Stopped => Command::Settle { attempt, bill: unknown },
+        Ended::TimedOut => {
+            let failed = Failed {
+                class: FailureClass::Retryable,
+                code: "provider_timeout".to_owned(),
+                detail: format!("{} did not answer within {} ms", request.llm_provider, milliseconds(limit)),
+                wire: Wire::default(),
+                retry_after_ms: None,
+            };
+            fail(failed, unknown)
+        }
+        Ended::Stopped => Command::Settle { holder, bill: unknown },
     }
+}
+
+/// Whether a command brings a text that may be too large for an event.
+pub(super) fn has_text(command: &Command) -> bool {
+    matches!(command, Command::Succeed { .. }) || matches!(command, Command::Late { late, .. } if late.result.is_some())
 }
 
 /// Instead of an answer that no event can carry: the failure that says so, with what the answer cost.
 pub(super) fn too_large(command: Command, why: &str) -> Command {
+    let code = "answer_too_large".to_owned();
     match command {
-        Command::Succeed { attempt, bill, .. } => Command::Fail {
-            attempt,
-            class: FailureClass::Permanent,
-            code: "answer_too_large".to_owned(),
-            detail: format!("the answer is too large to be recorded: {why}"),
-            bill,
-        },
+        Command::Succeed { holder, bill, .. } => {
+            let failed = Failed {
+                class: FailureClass::Permanent,
+                code,
+                detail: format!("the answer is too large to be recorded: {why}"),
+                wire: Wire::default(),
+                retry_after_ms: None,
+            };
+            Command::Fail { holder, failed, bill, jitter: 0.0 }
+        }
+        Command::Late { holder, late } => {
+            Command::Late { holder, late: Box::new(Late { result: None, code: Some(code), ..*late }) }
+        }
         other => other,
     }
 }
 
-/// The state that a command leads to, and its code where it is a failure.
-pub(super) fn status(command: &Command) -> (&'static str, Option<&str>) {
+/// The code of a failure.
+pub(super) fn code(command: &Command) -> Option<&str> {
     match command {
-        Command::Succeed { .. } => ("succeeded", None),
-        Command::Fail { code, .. } => ("failed", Some(code)),
-        Command::TimeOut { .. } => ("timed_out", None),
-        Command::Settle { .. } => ("cancelled", None),
-        Command::Request(_) | Command::Start { .. } | Command::Cancel { .. } => ("queued", None),
+        Command::Fail { failed, .. } => Some(&failed.code),
+        _ => None,
     }
 }
 

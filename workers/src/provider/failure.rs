@@ -3,7 +3,11 @@
 
 use std::time::Duration;
 
-use events::execution::{FailureClass, Usage};
+use chrono::{DateTime, Utc};
+use events::{
+    clock,
+    execution::{FailureClass, Usage},
+};
 use genai::webc;
 use reqwest::{
     StatusCode,
@@ -27,16 +31,32 @@ pub struct Failure {
     pub usage: Box<Usage>,
     /// How long the provider wants to be left alone.
     pub retry_after: Option<Duration>,
+    /// The status of its answer, where it answered.
+    pub provider_status: Option<u16>,
+    /// Its own id of the request.
+    pub request_id: Option<String>,
+    /// It is certain that nothing was billed: it was never asked, or has refused before doing anything.
+    pub unbilled: bool,
 }
 
 impl Failure {
     pub(super) fn new(class: FailureClass, code: &'static str, detail: String) -> Self {
-        Self { class, code, detail, usage: Box::default(), retry_after: None }
+        Self {
+            class,
+            code,
+            detail,
+            usage: Box::default(),
+            retry_after: None,
+            provider_status: None,
+            request_id: None,
+            unbilled: false,
+        }
     }
 
     /// The key is missing: nobody was asked.
     pub(super) fn unconfigured(variable: &str) -> Self {
-        Self::new(FailureClass::Misconfigured, "provider_not_configured", format!("{variable} is not set"))
+        let detail = format!("{variable} is not set");
+        Self { unbilled: true, ..Self::new(FailureClass::Misconfigured, "provider_not_configured", detail) }
     }
 
     /// The answer is no answer.
@@ -63,7 +83,8 @@ impl Failure {
                     webc::Error::Reqwest(error) => {
                         let why = if error.is_connect() { "cannot be reached" } else { "broke the connection off" };
                         let detail = format!("{name} {why}");
-                        Self::new(FailureClass::Retryable, "provider_unavailable", detail)
+                        let unbilled = error.is_connect();
+                        Self { unbilled, ..Self::new(FailureClass::Retryable, "provider_unavailable", detail) }
                     }
                     webc::Error::ResponseFailedNotJson { .. } => Self::malformed(name, "something that is not JSON"),
                     webc::Error::ResponseFailedInvalidJson { .. } => Self::malformed(name, "JSON that is broken"),
@@ -76,6 +97,16 @@ impl Failure {
     }
 
     fn of_status(status: StatusCode, body: &str, headers: &HeaderMap, who: &Who<'_>) -> Self {
+        Self {
+            provider_status: Some(status.as_u16()),
+            request_id: request_id(headers),
+            // An error is no answer, and providers bill answers; but who answers that it took too long may have worked on it.
+            unbilled: !matches!(status.as_u16(), 408 | 504),
+            ..Self::class_of(status, body, headers, who)
+        }
+    }
+
+    fn class_of(status: StatusCode, body: &str, headers: &HeaderMap, who: &Who<'_>) -> Self {
         let said = || format!("{} answered {}: {}", who.provider, status.as_u16(), who.words(body));
         match status.as_u16() {
             // What a provider says of a key may quote it: only our own words here.
@@ -150,9 +181,25 @@ pub(super) fn bounded(text: &str) -> String {
     text
 }
 
-/// `Retry-After` in seconds (RFC 9110, 10.2.3); the date form is not used by these providers.
+/// `Retry-After` (RFC 9110, 10.2.3), in seconds or as a date.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    match value.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => until(value, clock::now()),
+    }
+}
+
+/// How long from `now` until an HTTP date (RFC 9110, 5.6.7); nothing for one that is past.
+fn until(date: &str, now: DateTime<Utc>) -> Option<Duration> {
+    let date = DateTime::parse_from_rfc2822(date).ok()?;
+    Some((date.to_utc() - now).to_std().unwrap_or_default())
+}
+
+/// The provider's own id of the request, under the names that OpenAI and those like it, and Anthropic, give it.
+fn request_id(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get("x-request-id").or_else(|| headers.get("request-id"))?;
+    id.to_str().ok().map(bounded).filter(|id| !id.is_empty())
 }
 
 #[cfg(test)]
@@ -205,5 +252,23 @@ mod tests {
         let headers = HeaderMap::from_iter([(RETRY_AFTER, "7".parse().unwrap())]);
         let failure = Failure::of_status(StatusCode::TOO_MANY_REQUESTS, "", &headers, &WHO);
         assert_eq!(failure.retry_after, Some(Duration::from_secs(7)));
+        let now = DateTime::parse_from_rfc3339("2026-11-27T08:00:00Z").unwrap().to_utc();
+        for (date, seconds) in [
+            ("Fri, 27 Nov 2026 08:00:09 GMT", Some(9)),
+            ("Fri, 27 Nov 2026 07:59:00 GMT", Some(0)),
+            ("soon", None),
+            ("-7", None),
+        ] {
+            assert_eq!(until(date, now), seconds.map(Duration::from_secs), "{date}");
+        }
+    }
+
+    #[test]
+    fn what_came_over_the_wire_is_told() {
+        let headers = HeaderMap::from_iter([("request-id".parse().unwrap(), "req_1".parse().unwrap())]);
+        let failure = Failure::of_status(StatusCode::SERVICE_UNAVAILABLE, "", &headers, &WHO);
+        assert_eq!((failure.provider_status, failure.request_id.as_deref()), (Some(503), Some("req_1")));
+        assert!(failure.unbilled);
+        assert!(!Failure::of_status(StatusCode::GATEWAY_TIMEOUT, "", &headers, &WHO).unbilled);
     }
 }

@@ -5,7 +5,7 @@ use std::{num::NonZeroUsize, time::Duration};
 
 use events::{
     Meta, Recorded,
-    execution::{Command, Event},
+    execution::{Command, Event, Status},
 };
 use nats::{
     Bus, Relay, relay,
@@ -50,11 +50,16 @@ impl System {
 
     /// A process of workers; how it stops, and whether it is ready.
     async fn workers(&self, providers: Providers) -> (Lifecycle, service::http::Probe) {
+        self.workers_with(providers, Duration::from_secs(15)).await
+    }
+
+    async fn workers_with(&self, providers: Providers, lease: Duration) -> (Lifecycle, service::http::Probe) {
         let bus = Bus::connect(&self.users.url(self.nats.addr(), User::Worker), "workers").await.unwrap();
         let config = workers::Config {
             call_timeout: Duration::from_mins(1),
             concurrency: NonZeroUsize::new(64).unwrap(),
             ack_wait: Duration::from_secs(2),
+            lease,
             worker_name: Some("one".to_owned()),
             providers,
         };
@@ -95,7 +100,10 @@ async fn what_is_requested_is_run_from_before_and_after_the_workers_came() {
     let after = system.log.request(request("echo", "", "after")).await;
     system.ended(&[before.clone(), after.clone()]).await;
     for (event, result) in [(before, "before"), (after, "after")] {
-        assert_eq!(system.log.kinds(event.id).await, ["execution_started", "execution_succeeded"]);
+        assert_eq!(
+            system.log.kinds(event.id).await,
+            ["execution_started", "provider_call_started", "execution_succeeded"]
+        );
         let last = system.log.last(event.id).await;
         assert_eq!((&last["result"], &last["cost"]), (&json!(result), &json!("0")));
     }
@@ -121,7 +129,10 @@ async fn as_many_calls_are_made_at_a_time_as_there_are_slots() {
     }
     system.ended(&events).await;
     for event in &events {
-        assert_eq!(system.log.kinds(event.id).await, ["execution_started", "execution_succeeded"]);
+        assert_eq!(
+            system.log.kinds(event.id).await,
+            ["execution_started", "provider_call_started", "execution_succeeded"]
+        );
     }
     life.stop();
     over(&life).await;
@@ -140,7 +151,7 @@ async fn a_cancel_closes_the_providers_connection() {
     system.ended(std::slice::from_ref(&event)).await;
     assert_eq!(
         system.log.kinds(event.id).await,
-        ["execution_started", "execution_cancel_requested", "execution_cancelled"]
+        ["execution_started", "provider_call_started", "execution_cancel_requested", "execution_cancelled"]
     );
     life.stop();
     over(&life).await;
@@ -156,7 +167,7 @@ async fn a_process_that_is_told_to_stop_finishes_what_it_has() {
     life.stop();
     call.answer(&openai_answer("Hi")).await;
     over(&life).await;
-    assert_eq!(system.log.kinds(event.id).await, ["execution_started", "execution_succeeded"]);
+    assert_eq!(system.log.kinds(event.id).await, ["execution_started", "provider_call_started", "execution_succeeded"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -170,14 +181,66 @@ async fn what_a_process_gives_up_another_runs_as_the_next_attempt() {
     life.hard().cancel();
     call.closed().await;
     over(&life).await;
+    // Let go of at once: nobody waits for the lease to run out.
+    let due = system.log.store.due(10, false).await.unwrap();
+    assert_eq!(due.iter().map(|due| (due.id, due.mark)).collect::<Vec<_>>(), [(event.id, 1)]);
+    system.log.lapse(event.id, 1).await;
 
     let (life, _) = system.workers(all_at(&upstream.url())).await;
     upstream.call().await.answer(&openai_answer("Hi")).await;
     system.ended(std::slice::from_ref(&event)).await;
     assert_eq!(
         system.log.kinds(event.id).await,
-        ["execution_started", "execution_attempt_failed", "execution_started", "execution_succeeded"]
+        [
+            "execution_started",
+            "provider_call_started",
+            "execution_outcome_unknown",
+            "execution_retry_due",
+            "execution_started",
+            "provider_call_started",
+            "execution_succeeded"
+        ]
     );
+    life.stop();
+    over(&life).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_is_kept_while_the_call_lives_and_a_lost_one_ends_it() {
+    let system = System::new().await;
+    let upstream = Upstream::start().await;
+    let (life, _) = system.workers_with(all_at(&upstream.url()), Duration::from_millis(600)).await;
+    let event = system.log.request(request("openai", "m", "Hello")).await;
+    let call = upstream.call().await;
+    // Longer than three leases, by the database's clock.
+    let ends = system.log.lease_end(event.id).await;
+    while system.log.lease_end(event.id).await < ends + chrono::TimeDelta::milliseconds(2_000) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(system.log.status(event.id).await, Status::Running);
+    assert_eq!(system.log.store.due(10, false).await.unwrap(), []);
+    // Somebody decides that it is lost all the same: it is not ours any more, and its call is dropped.
+    system.log.lapse(event.id, 1).await;
+    call.closed().await;
+    upstream.call().await.answer(&openai_answer("Hi")).await;
+    system.ended(std::slice::from_ref(&event)).await;
+    let kinds = system.log.kinds(event.id).await;
+    assert_eq!(kinds[kinds.len() - 3..], ["execution_started", "provider_call_started", "execution_succeeded"]);
+    life.stop();
+    over(&life).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_times_out_ends_its_call_at_once() {
+    let system = System::new().await;
+    let upstream = Upstream::start().await;
+    let (life, _) = system.workers(all_at(&upstream.url())).await;
+    let event = system.log.request(request("openai", "m", "Hello")).await;
+    let call = upstream.call().await;
+    let deadline = Command::Due { attempt: 0, held: false, deadline: true };
+    system.log.execute(event.id, deadline, Meta::following(&event)).await;
+    call.closed().await;
+    assert_eq!(system.log.kinds(event.id).await, ["execution_started", "provider_call_started", "execution_timed_out"]);
     life.stop();
     over(&life).await;
 }
@@ -196,7 +259,7 @@ async fn workers_go_on_after_nats_was_killed_in_a_call() {
     let next = system.log.request(request("echo", "", "after")).await;
     system.ended(std::slice::from_ref(&next)).await;
     // The first came again, as its acknowledgement was lost; there is nothing to do for it.
-    assert_eq!(system.log.kinds(event.id).await, ["execution_started", "execution_succeeded"]);
+    assert_eq!(system.log.kinds(event.id).await, ["execution_started", "provider_call_started", "execution_succeeded"]);
     life.stop();
     over(&life).await;
 }

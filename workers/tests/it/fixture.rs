@@ -1,13 +1,16 @@
 //! Requests, providers that answer from this machine, and logs.
 
+use chrono::{DateTime, Utc};
 use events::{
     Meta, Recorded, Store, clock,
-    execution::{Command, Execution, Request},
+    execution::{Calling, Command, Execution, Holder, Request, Status},
     model::{Message, Parameters, Role},
+    policy::Policy,
     store::{Options, Writer},
 };
 use serde_json::{Value, json};
 use service::testkit::{self, Database};
+use sqlx::Row as _;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -31,6 +34,8 @@ pub fn request(provider: &str, model: &str, text: &str) -> Request {
         model: model.to_owned(),
         parameters: Parameters::default(),
         retry_of: None,
+        policy: Some(Policy::default()),
+        redrive: None,
     }
 }
 
@@ -176,6 +181,41 @@ impl Log {
 
     pub async fn execute(&self, id: Uuid, command: Command, meta: Meta) {
         events::execute::<Execution>(&self.store, id, command, meta).await.unwrap();
+    }
+
+    /// Somebody starts the first attempt, and is not heard of again.
+    pub async fn start(&self, event: &Recorded) {
+        let holder = Holder { attempt: 1, token: Uuid::from_u128(4) };
+        let (worker, calling) = ("lost".to_owned(), Calling::default());
+        let start = Command::Start { holder, worker, lease_ms: 15_000, calling };
+        self.execute(event.id, start, Meta::following(event)).await;
+    }
+
+    pub async fn cancel(&self, event: &Recorded) {
+        let cancel = Command::Cancel { by: Uuid::from_u128(1), reason: Some("enough".to_owned()) };
+        self.execute(event.id, cancel, Meta::following(event)).await;
+    }
+
+    /// The lease of this attempt runs out. Returns the last event that follows.
+    pub async fn lapse(&self, id: Uuid, attempt: u32) -> Recorded {
+        self.due(id, attempt, true).await
+    }
+
+    /// A timer that was set at this attempt is due. Returns the last event that follows.
+    pub async fn due(&self, id: Uuid, attempt: u32, held: bool) -> Recorded {
+        let first = self.history(id).await.remove(0);
+        self.execute(id, Command::Due { attempt, held, deadline: false }, Meta::following(&first)).await;
+        self.history(id).await.pop().unwrap()
+    }
+
+    /// When its timer is due.
+    pub async fn lease_end(&self, id: Uuid) -> DateTime<Utc> {
+        let row = sqlx::query("select due_at from timer where id = $1").bind(id).fetch_one(self.store.reads()).await;
+        row.unwrap().get(0)
+    }
+
+    pub async fn status(&self, id: Uuid) -> Status {
+        self.store.load::<Execution>(id).await.unwrap().aggregate.status
     }
 
     pub async fn history(&self, id: Uuid) -> Vec<Recorded> {

@@ -3,10 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use events::{
-    Meta,
-    execution::{Command, MAX_ATTEMPTS},
+    Meta, Recorded,
+    execution::{Command, Request, Status},
+    policy::{OnUnknown, Policy},
 };
-use nats::jobs::Verdict;
+use nats::jobs::{Delivery, Verdict};
 use serde_json::json;
 use service::{
     db::{self, Kind},
@@ -17,7 +18,11 @@ use service::{
 use tokio::net::TcpListener;
 use uuid::Uuid;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::method};
-use workers::{execution::Executions, job::Job as _, provider::Providers};
+use workers::{
+    execution::{Executions, Settings},
+    job::Job as _,
+    provider::Providers,
+};
 
 use crate::fixture::{Log, Upstream, all_at, anthropic_answer, openai_answer, request};
 
@@ -28,7 +33,16 @@ fn worker(log: &Log, url: &str) -> Arc<Executions> {
 
 fn worker_with_limit(log: &Log, url: &str, limit: Duration) -> Arc<Executions> {
     let providers = Arc::new(Providers::new(&all_at(url)).unwrap());
-    Arc::new(Executions::new(log.store.clone(), providers, "one".to_owned(), limit))
+    Arc::new(Executions::new(log.store.clone(), providers, settings(limit)))
+}
+
+fn settings(call_timeout: Duration) -> Settings {
+    Settings { worker: "one".to_owned(), call_timeout, lease: Duration::from_secs(15) }
+}
+
+/// What becomes of an event that is handed to a worker.
+async fn run(worker: &Executions, event: &Recorded) -> Verdict {
+    worker.run(event.clone(), Delivery::default()).await
 }
 
 async fn stand_in(answer: ResponseTemplate) -> MockServer {
@@ -42,16 +56,21 @@ async fn a_request_is_run_and_its_answer_recorded_with_what_it_used_and_cost() {
     let log = Log::new().await;
     let server = stand_in(ResponseTemplate::new(200).set_body_json(openai_answer("Hi"))).await;
     let event = log.request(request("openai", "gpt-4o-mini", "Hello")).await;
-    assert_eq!(worker(&log, &server.uri()).run(event.clone()).await, Verdict::Done);
+    assert_eq!(run(&worker(&log, &server.uri()), &event).await, Verdict::Done);
 
     let history = log.history(event.id).await;
-    assert_eq!(log.kinds(event.id).await, ["execution_started", "execution_succeeded"]);
+    assert_eq!(log.kinds(event.id).await, ["execution_started", "provider_call_started", "execution_succeeded"]);
     for follows in &history[1..] {
         assert_eq!(follows.meta, Meta { actor: None, causation_id: Some(event.event_id), ..event.meta.clone() });
         assert_eq!(follows.scope, event.scope);
     }
-    let started: serde_json::Value = serde_json::from_str(&history[1].data).unwrap();
-    assert_eq!(started, json!({"attempt": 1, "worker": "one"}));
+    let data = |n: usize| serde_json::from_str::<serde_json::Value>(&history[n].data).unwrap();
+    let mut started = data(1);
+    assert!(started["token"].take().is_string());
+    assert_eq!(started, json!({"attempt": 1, "worker": "one", "token": null, "lease_ms": 15_000}));
+    let hash = request("openai", "gpt-4o-mini", "Hello").hash();
+    // 69 tokens of input at most, and 128,000 of output, at 0.15 and 0.60 USD a million.
+    assert_eq!(data(2), json!({"attempt": 1, "request_hash": hash, "max_cost": "0.07681035"}));
     let mut succeeded = log.last(event.id).await;
     assert!(succeeded["duration_ms"].take().is_u64());
     assert_eq!(
@@ -70,9 +89,9 @@ async fn a_request_that_comes_again_makes_no_second_outcome() {
     let server = stand_in(ResponseTemplate::new(200).set_body_json(anthropic_answer("Hi"))).await;
     let event = log.request(request("anthropic", "claude-sonnet-4-5", "Hello")).await;
     for worker in [worker(&log, &server.uri()), worker(&log, &server.uri())] {
-        assert_eq!(worker.run(event.clone()).await, Verdict::Done);
+        assert_eq!(run(&worker, &event).await, Verdict::Done);
     }
-    assert_eq!(log.kinds(event.id).await, ["execution_started", "execution_succeeded"]);
+    assert_eq!(log.kinds(event.id).await, ["execution_started", "provider_call_started", "execution_succeeded"]);
     assert_eq!(server.received_requests().await.unwrap().len(), 1);
 }
 
@@ -84,111 +103,136 @@ async fn a_request_that_comes_again_while_it_runs_here_is_put_off() {
     let worker = worker(&log, &upstream.url());
     let first = tokio::spawn({
         let (worker, event) = (worker.clone(), event.clone());
-        async move { worker.run(event).await }
+        async move { run(&worker, &event).await }
     });
     let call = upstream.call().await;
-    assert!(matches!(worker.run(event.clone()).await, Verdict::Later(_)));
+    assert!(matches!(run(&worker, &event).await, Verdict::Later(_)));
     call.answer(&openai_answer("Hi")).await;
     assert_eq!(first.await.unwrap(), Verdict::Done);
-    assert_eq!(log.kinds(event.id).await, ["execution_started", "execution_succeeded"]);
+    assert_eq!(log.kinds(event.id).await, ["execution_started", "provider_call_started", "execution_succeeded"]);
 }
 
 #[tokio::test]
-async fn of_two_workers_that_have_it_only_the_later_attempt_writes() {
+async fn of_two_workers_that_have_it_only_the_later_attempt_writes_and_the_other_is_evidence() {
     let log = Log::new().await;
     let upstream = Upstream::start().await;
-    let event = log.request(request("openai", "m", "Hello")).await;
+    let event = log.request(request("openai", "gpt-4o-mini", "Hello")).await;
     let (one, other) = (worker(&log, &upstream.url()), worker(&log, &upstream.url()));
     let first = tokio::spawn({
         let event = event.clone();
-        async move { one.run(event).await }
+        async move { run(&one, &event).await }
     });
     let call_of_first = upstream.call().await;
-    let second = tokio::spawn({
-        let event = event.clone();
-        async move { other.run(event).await }
-    });
+    // Redelivered, it is nobody else's as long as the lease holds.
+    assert_eq!(run(&other, &event).await, Verdict::Done);
+    let due = log.lapse(event.id, 1).await;
+    let second = tokio::spawn(async move { run(&other, &due).await });
     let call_of_second = upstream.call().await;
     call_of_first.answer(&openai_answer("first")).await;
     assert_eq!(first.await.unwrap(), Verdict::Done);
+    assert_eq!(log.last(event.id).await["result"], "first", "kept as evidence");
     call_of_second.answer(&openai_answer("second")).await;
     assert_eq!(second.await.unwrap(), Verdict::Done);
     assert_eq!(
         log.kinds(event.id).await,
-        ["execution_started", "execution_attempt_failed", "execution_started", "execution_succeeded"]
+        [
+            "execution_started",
+            "provider_call_started",
+            "execution_outcome_unknown",
+            "execution_retry_due",
+            "execution_started",
+            "provider_call_started",
+            "provider_answered_late",
+            "execution_succeeded"
+        ]
     );
     assert_eq!(log.last(event.id).await["result"], "second");
 }
 
 #[tokio::test]
-async fn a_worker_that_dies_in_its_call_is_a_lost_attempt_and_another_follows() {
+async fn a_worker_that_dies_in_its_call_leaves_an_unknown_outcome_that_the_policy_decides_on() {
     let log = Log::new().await;
     let upstream = Upstream::start().await;
-    let event = log.request(request("openai", "m", "Hello")).await;
-    let dying = worker(&log, &upstream.url());
-    let work = tokio::spawn({
-        let event = event.clone();
-        async move { dying.run(event).await }
-    });
-    let call = upstream.call().await;
-    work.abort();
-    call.closed().await;
-
-    let server = stand_in(ResponseTemplate::new(200).set_body_json(openai_answer("Hi"))).await;
-    assert_eq!(worker(&log, &server.uri()).run(event.clone()).await, Verdict::Done);
-    let history = log.history(event.id).await;
-    let lost: serde_json::Value = serde_json::from_str(&history[2].data).unwrap();
-    assert_eq!((&lost["attempt"], &lost["code"]), (&json!(1), &json!("worker_lost")));
-    assert_eq!(log.last(event.id).await["attempt"], 2);
-    assert_eq!(history.last().unwrap().kind, "execution_succeeded");
-}
-
-#[tokio::test]
-async fn what_has_lost_too_many_workers_ends_without_another_call() {
-    let log = Log::new().await;
-    let server = stand_in(ResponseTemplate::new(500)).await;
-    let event = log.request(request("openai", "m", "Hello")).await;
-    for _ in 0..MAX_ATTEMPTS {
-        log.execute(event.id, Command::Start { worker: "lost".to_owned() }, Meta::following(&event)).await;
+    for (policy, kinds) in [
+        (OnUnknown::RetryOnce, &["execution_outcome_unknown", "execution_retry_due"][..]),
+        (OnUnknown::Hold, &["execution_outcome_unknown"]),
+        (OnUnknown::Fail, &["execution_outcome_unknown", "execution_failed"]),
+    ] {
+        let policy = Policy { outcome_unknown: policy, ..Policy::default() };
+        let event = log.request(Request { policy: Some(policy), ..request("openai", "m", "Hello") }).await;
+        let dying = worker(&log, &upstream.url());
+        let work = tokio::spawn({
+            let event = event.clone();
+            async move { run(&dying, &event).await }
+        });
+        let call = upstream.call().await;
+        work.abort();
+        call.closed().await;
+        log.lapse(event.id, 1).await;
+        assert_eq!(log.kinds(event.id).await[2..], *kinds, "{policy:?}");
+        let held = log.status(event.id).await == Status::OutcomeUnknown;
+        assert_eq!(held, policy.outcome_unknown == OnUnknown::Hold);
     }
-    assert_eq!(worker(&log, &server.uri()).run(event.clone()).await, Verdict::Done);
-    let last = log.last(event.id).await;
-    assert_eq!((&last["code"], &last["class"]), (&json!("worker_lost"), &json!("worker_lost")));
-    assert_eq!(server.received_requests().await.unwrap().len(), 0);
 }
 
 #[tokio::test]
-async fn a_call_that_hangs_is_timed_out_and_its_connection_closed() {
+async fn a_wait_that_is_over_is_run_and_an_old_one_is_not() {
+    let log = Log::new().await;
+    let failing = stand_in(ResponseTemplate::new(429).insert_header("retry-after", "2")).await;
+    let server = stand_in(ResponseTemplate::new(200).set_body_json(openai_answer("Hi"))).await;
+    let event = log.request(request("openai", "m", "Hello")).await;
+    assert_eq!(run(&worker(&log, &failing.uri()), &event).await, Verdict::Done);
+    let failed = log.last(event.id).await;
+    assert_eq!((&failed["code"], &failed["provider_status"]), (&json!("provider_rate_limited"), &json!(429)));
+    assert!((2_000..=2_200).contains(&failed["retry_in_ms"].as_u64().unwrap()), "{failed}");
+    assert_eq!((&failed["cost"], &failed["class"]), (&json!("0"), &json!("retryable")));
+    // Not before it is due.
+    assert_eq!(run(&worker(&log, &server.uri()), &event).await, Verdict::Done);
+    assert_eq!(server.received_requests().await.unwrap().len(), 0);
+    let due = log.due(event.id, 1, false).await;
+    for _ in 0..2 {
+        assert_eq!(run(&worker(&log, &server.uri()), &due).await, Verdict::Done);
+    }
+    assert_eq!(server.received_requests().await.unwrap().len(), 1);
+    assert_eq!(log.last(event.id).await["attempt"], 2);
+}
+
+#[tokio::test]
+async fn what_failed_after_all_its_attempts_is_dead() {
+    let log = Log::new().await;
+    let server = stand_in(ResponseTemplate::new(503)).await;
+    let policy = Some(Policy { max_attempts: 2, ..Policy::default() });
+    let event = log.request(Request { policy, ..request("openai", "m", "Hello") }).await;
+    let worker = worker(&log, &server.uri());
+    run(&worker, &event).await;
+    run(&worker, &log.due(event.id, 1, false).await).await;
+    let last = log.last(event.id).await;
+    assert_eq!((&last["attempt"], &last["dead"], &last["provider_status"]), (&json!(2), &json!(true), &json!(503)));
+    assert_eq!(log.history(event.id).await.last().unwrap().kind, "execution_failed");
+    assert_eq!(server.received_requests().await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_call_that_hangs_is_given_up_its_connection_closed_and_is_tried_again() {
     let log = Log::new().await;
     let upstream = Upstream::start().await;
     let event = log.request(request("openai", "m", "Hello")).await;
     let worker = worker_with_limit(&log, &upstream.url(), Duration::from_millis(100));
-    let (verdict, ()) = tokio::join!(worker.run(event.clone()), async { upstream.call().await.closed().await });
+    let (verdict, ()) = tokio::join!(run(&worker, &event), async { upstream.call().await.closed().await });
     assert_eq!(verdict, Verdict::Done);
-    assert_eq!(log.kinds(event.id).await, ["execution_started", "execution_timed_out"]);
     let last = log.last(event.id).await;
-    assert_eq!(last["limit_ms"], 100);
+    assert_eq!((&last["code"], &last["class"]), (&json!("provider_timeout"), &json!("retryable")));
     assert!(last["duration_ms"].as_u64().unwrap() >= 100, "{last}");
-}
-
-#[tokio::test]
-async fn a_provider_that_fails_is_recorded_with_its_class() {
-    let log = Log::new().await;
-    let server = stand_in(ResponseTemplate::new(503)).await;
-    let event = log.request(request("anthropic", "m", "Hello")).await;
-    assert_eq!(worker(&log, &server.uri()).run(event.clone()).await, Verdict::Done);
-    assert_eq!(log.kinds(event.id).await, ["execution_started", "execution_failed"]);
-    let last = log.last(event.id).await;
-    assert_eq!((&last["class"], &last["code"]), (&json!("retryable"), &json!("provider_unavailable")));
+    assert!(last.get("cost").is_none(), "nobody knows whether it was billed: {last}");
 }
 
 #[tokio::test]
 async fn without_its_key_an_execution_fails_and_names_the_variable() {
     let log = Log::new().await;
     let providers = Arc::new(Providers::new(&workers::config::Providers::default()).unwrap());
-    let worker = Executions::new(log.store.clone(), providers, "one".to_owned(), Duration::from_mins(1));
+    let worker = Executions::new(log.store.clone(), providers, settings(Duration::from_mins(1)));
     let event = log.request(request("groq", "m", "Hello")).await;
-    assert_eq!(worker.run(event.clone()).await, Verdict::Done);
+    assert_eq!(run(&worker, &event).await, Verdict::Done);
     let last = log.last(event.id).await;
     assert_eq!((&last["code"], &last["class"]), (&json!("provider_not_configured"), &json!("misconfigured")));
     assert_eq!(last["detail"], "GROQ_API_KEY is not set");
@@ -201,8 +245,8 @@ async fn an_answer_too_large_for_an_event_fails_with_what_it_used() {
     let answer = openai_answer(&"\"".repeat(600_000));
     let server = stand_in(ResponseTemplate::new(200).set_body_json(answer)).await;
     let event = log.request(request("openai", "gpt-4o-mini", "Hello")).await;
-    assert_eq!(worker(&log, &server.uri()).run(event.clone()).await, Verdict::Done);
-    assert_eq!(log.kinds(event.id).await, ["execution_started", "execution_failed"]);
+    assert_eq!(run(&worker(&log, &server.uri()), &event).await, Verdict::Done);
+    assert_eq!(log.kinds(event.id).await, ["execution_started", "provider_call_started", "execution_failed"]);
     let last = log.last(event.id).await;
     assert_eq!((&last["code"], &last["class"]), (&json!("answer_too_large"), &json!("permanent")));
     assert_eq!((&last["output_tokens"], &last["cost"]), (&json!(500), &json!("0.00042")));
@@ -215,7 +259,7 @@ async fn what_was_cancelled_before_is_not_run() {
     let event = log.request(request("openai", "m", "Hello")).await;
     let cancel = Command::Cancel { by: Uuid::from_u128(1), reason: None };
     log.execute(event.id, cancel, Meta::following(&event)).await;
-    assert_eq!(worker(&log, &server.uri()).run(event.clone()).await, Verdict::Done);
+    assert_eq!(run(&worker(&log, &server.uri()), &event).await, Verdict::Done);
     assert_eq!(log.kinds(event.id).await, ["execution_cancel_requested", "execution_cancelled"]);
     assert_eq!(server.received_requests().await.unwrap().len(), 0);
 }
@@ -226,7 +270,7 @@ async fn a_cancel_that_no_worker_heard_still_decides_the_outcome_and_is_billed()
     let upstream = Upstream::start().await;
     let event = log.request(request("openai", "gpt-4o-mini", "Hello")).await;
     let worker = worker(&log, &upstream.url());
-    let work = worker.run(event.clone());
+    let work = run(&worker, &event);
     let cancel = async {
         let call = upstream.call().await;
         let cancel = Command::Cancel { by: Uuid::from_u128(1), reason: None };
@@ -234,7 +278,10 @@ async fn a_cancel_that_no_worker_heard_still_decides_the_outcome_and_is_billed()
         call.answer(&openai_answer("Hi")).await;
     };
     assert_eq!(tokio::join!(work, cancel).0, Verdict::Done);
-    assert_eq!(log.kinds(event.id).await, ["execution_started", "execution_cancel_requested", "execution_cancelled"]);
+    assert_eq!(
+        log.kinds(event.id).await,
+        ["execution_started", "provider_call_started", "execution_cancel_requested", "execution_cancelled"]
+    );
     let last = log.last(event.id).await;
     assert_eq!((&last["cost"], last.get("result")), (&json!("0.00042"), None));
 }
@@ -249,7 +296,7 @@ async fn an_answer_outlives_a_restart_of_the_database_and_is_not_asked_for_again
     let worker = worker(&log, &upstream.url());
     let work = tokio::spawn({
         let event = event.clone();
-        async move { worker.run(event).await }
+        async move { run(&worker, &event).await }
     });
     let call = upstream.call().await;
     server.kill9().await;
@@ -262,7 +309,7 @@ async fn an_answer_outlives_a_restart_of_the_database_and_is_not_asked_for_again
     assert_eq!(work.await.unwrap(), Verdict::Done);
     // Connections from before are no good to look with.
     let log = Log::on(Database { pool: db::pool(&database.url, Kind::Workers).unwrap(), ..database });
-    assert_eq!(log.kinds(event.id).await, ["execution_started", "execution_succeeded"]);
+    assert_eq!(log.kinds(event.id).await, ["execution_started", "provider_call_started", "execution_succeeded"]);
     assert_eq!(log.last(event.id).await["result"], "Hi");
     server.stop().await;
 }
@@ -273,7 +320,7 @@ async fn without_the_database_a_request_is_put_off() {
     let log = Log::on(testkit::database_on(&server).await);
     let event = log.request(request("echo", "", "Hello")).await;
     server.stop().await;
-    assert!(matches!(worker(&log, "http://localhost:1").run(event).await, Verdict::Later(_)));
+    assert!(matches!(run(&worker(&log, "http://localhost:1"), &event).await, Verdict::Later(_)));
 }
 
 #[tokio::test]
@@ -284,12 +331,12 @@ async fn a_new_consumer_begins_at_the_oldest_execution_that_has_not_ended() {
     let ended = log.request(request("echo", "", "one")).await;
     let running = log.request(request("echo", "", "two")).await;
     let queued = log.request(request("echo", "", "three")).await;
-    assert_eq!(worker.run(ended).await, Verdict::Done);
-    log.execute(running.id, Command::Start { worker: "lost".to_owned() }, Meta::following(&running)).await;
+    assert_eq!(run(&worker, &ended).await, Verdict::Done);
+    log.start(&running).await;
     assert_eq!(worker.oldest_open(&log.store).await.unwrap(), running.position);
-    for event in [running, queued] {
-        worker.run(event).await;
-    }
+    log.cancel(&running).await;
+    log.lapse(running.id, 1).await;
+    run(&worker, &queued).await;
     let head = worker.oldest_open(&log.store).await.unwrap() - 1;
     assert_eq!(log.store.after(head - 1, 2).await.unwrap().len(), 1, "it is the end of the log");
 }
@@ -301,7 +348,7 @@ async fn what_is_used_and_spent_is_counted() {
     let log = Log::new().await;
     let server = stand_in(ResponseTemplate::new(200).set_body_json(openai_answer("Hi"))).await;
     let event = log.request(request("openai", "gpt-4.1-nano", "Hello")).await;
-    worker(&log, &server.uri()).run(event).await;
+    run(&worker(&log, &server.uri()), &event).await;
     let metrics = telemetry::render();
     let labels = r#"{llm_provider="openai",model="gpt-4.1-nano"}"#;
     assert!(metrics.contains(&format!("llm_tokens_used_total{labels} 1500\n")), "{metrics}");

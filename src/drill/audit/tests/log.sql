@@ -52,11 +52,17 @@ insert into read.specialty values
 insert into read.sub_specialty values
     ('00000000-0000-7000-9000-000000000003', '00000000-0000-7000-9000-000000000002', 'Rhythm', '',
      '2026-11-20 12:00:03.000001+00', '2026-11-20 12:00:03.000001+00', 1, 3);
-insert into read.prompt values
+insert into read.prompt
+    (id, user_id, sub_specialty_id, title, content, variables, llm_provider, model, parameters, is_public, created_at,
+     updated_at, version, position)
+values
     ('00000000-0000-7000-9000-000000000004', '00000000-0000-7000-9000-000000000001', '00000000-0000-7000-9000-000000000003',
      'T2', '{{ x }}', '{"type":"object","b":1,"a":2}', 'echo', 'm', '{"temperature":0.5}', true,
      '2026-11-20 12:00:04.000001+00', '2026-11-20 12:00:05.000001+00', 2, 5);
-insert into read.prompt_version values
+insert into read.prompt_version
+    (id, version, user_id, sub_specialty_id, title, content, variables, llm_provider, model, parameters, is_public,
+     created_at, position)
+values
     ('00000000-0000-7000-9000-000000000004', 1, '00000000-0000-7000-9000-000000000001', '00000000-0000-7000-9000-000000000003',
      'T', '{{ x }}', '{"type":"object","b":1,"a":2}', 'echo', 'm', '{}', false, '2026-11-20 12:00:04.000001+00', 4),
     ('00000000-0000-7000-9000-000000000004', 2, '00000000-0000-7000-9000-000000000001', '00000000-0000-7000-9000-000000000003',

@@ -37,6 +37,15 @@ async fn a_log_that_is_right_passes() {
     }
 }
 
+#[tokio::test]
+async fn executions_that_are_tried_again_fold_to_their_rows() {
+    let [_, folded, ended] = audited(include_str!("engine.sql")).await;
+    assert!(folded.holds(), "{folded:#?}");
+    // Two of them have not ended.
+    assert!(ended.breaches.iter().all(|breach| breach.contains("has no outcome")), "{ended:#?}");
+    assert_eq!(ended.breaches.len(), 2, "{ended:#?}");
+}
+
 /// What is done, which invariant it breaks, and what must be said of it.
 const TAMPERINGS: [(&str, &str, &str); 18] = [
     ("delete from event where position = 8", "I2", "18 events have the positions 1 to 19"),

@@ -1,13 +1,17 @@
 //! Running prompts, and steering what runs.
 
+mod dead;
+
 use std::sync::Arc;
 
 use events::{
-    Call, Receipt, clock, execute,
-    execution::{self, Command, Execution, Request},
+    Call, Receipt, execute,
+    execution::{self, Command, Execution, Request, Resolution, dead::send},
+    policy::{Policy, check_deadline},
     prompt::{self, Prompt},
 };
-use poem_openapi::{Object, OpenApi, param::Path};
+use poem_openapi::{Enum, Object, OpenApi, param::Path};
+use rust_decimal::Decimal;
 use serde_json::{Map, Value};
 use service::http::{Body, Caller, Check, Faults, Problem, pointer};
 use uuid::Uuid;
@@ -17,6 +21,8 @@ use crate::{
     dispatch::Dispatcher,
     envelope::Envelope,
 };
+
+pub use dead::DeadLetters;
 
 const PATH: &str = "/api/v1/executions";
 
@@ -28,9 +34,17 @@ pub struct Run {
     variables: Option<Value>,
     /// Which version of the prompt; the newest if left out.
     version: Option<i32>,
+    /// How long all of it may take, waiting included, in seconds, 1 to 86400; as the prompt's policy has it if left out.
+    deadline_seconds: Option<u32>,
 }
 
-impl Check for Run {}
+impl Check for Run {
+    fn check(&self, faults: &mut Faults) {
+        if let Some(fault) = self.deadline_seconds.and_then(|seconds| check_deadline(seconds, "/deadline_seconds")) {
+            faults.push(fault.pointer, fault.detail);
+        }
+    }
+}
 
 /// Why an execution is cancelled.
 #[derive(Debug, Object)]
@@ -42,6 +56,43 @@ pub struct Cancellation {
 }
 
 impl Check for Cancellation {}
+
+/// What becomes of an execution whose outcome is unknown.
+#[derive(Debug, Clone, Copy, Enum)]
+#[oai(rename_all = "snake_case", rename = "ExecutionResolution")]
+pub enum Decision {
+    /// It is called once more.
+    Retry,
+    /// It has failed.
+    Fail,
+}
+
+/// What somebody decides on an execution whose outcome is unknown.
+#[derive(Debug, Object)]
+#[oai(deny_unknown_fields)]
+pub struct Resolve {
+    /// What becomes of it.
+    resolution: Decision,
+    /// For people.
+    #[oai(validator(max_length = 500))]
+    reason: Option<String>,
+    /// USD, as a decimal: what the provider says that the call has cost. Left out, the most that it can have cost stays booked.
+    #[oai(validator(max_length = 30))]
+    cost: Option<String>,
+}
+
+impl Check for Resolve {
+    fn check(&self, faults: &mut Faults) {
+        let good = self.cost.as_deref().is_none_or(|cost| amount(cost).is_some());
+        faults.check(good, "/cost", "is not an amount such as 0.000315");
+    }
+}
+
+/// An amount of money that is none below zero.
+fn amount(text: &str) -> Option<Decimal> {
+    let digits = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    text.parse().ok().filter(|_| digits)
+}
 
 /// Nothing more is to be said.
 #[derive(Debug, Object)]
@@ -79,7 +130,7 @@ impl Executions {
         body: Body<Run>,
     ) -> Result<Accepted, Problem> {
         let prompt_id = prompt_id.0;
-        let Run { variables, version } = body.value;
+        let Run { variables, version, deadline_seconds } = body.value;
         let variables = variables.unwrap_or_else(|| Value::Object(Map::new()));
         let call = envelope.call(caller.id, body.digest);
         let receipt = self
@@ -92,7 +143,7 @@ impl Executions {
                 if !runnable {
                     return Err(Problem::refusal(&prompt::Error::NotFound));
                 }
-                let render = move || request(&prompt, caller.id, prompt_id, version, variables);
+                let render = move || request(&prompt, caller.id, prompt_id, version, variables, deadline_seconds);
                 let request = dispatcher.rendering.run(render).await?.map_err(|error| Problem::refusal(&error))?;
                 dispatcher.request(request, call).await
             })
@@ -132,6 +183,44 @@ impl Executions {
         Ok(Accepted::within(PATH, receipt))
     }
 
+    /// Decides what becomes of an execution whose outcome is unknown, and whose policy is to hold it then.
+    #[oai(
+        path = "/api/v1/executions/:id/resolve",
+        method = "post",
+        operation_id = "resolve_execution",
+        request_header(
+            name = "If-Match",
+            ty = "Option<String>",
+            description = "The version that is to be resolved, as `\"1\"`."
+        )
+    )]
+    async fn resolve(
+        &self,
+        caller: Caller,
+        id: Path<Uuid>,
+        envelope: Envelope,
+        body: Body<Resolve>,
+    ) -> Result<Accepted, Problem> {
+        let id = id.0;
+        let Resolve { resolution, reason, cost } = body.value;
+        let reason = reason.filter(|reason| !reason.trim().is_empty());
+        let cost = cost.as_deref().and_then(amount);
+        let resolution = match resolution {
+            Decision::Retry => Resolution::Retry,
+            Decision::Fail => Resolution::Fail,
+        };
+        let call = envelope.call(caller.id, body.digest);
+        let receipt = self
+            .0
+            .run(call, async move |dispatcher: Arc<Dispatcher>, call| {
+                dispatcher.visible(id, caller.id).await?;
+                let command = Command::Resolve { by: caller.id, resolution, reason, cost };
+                Ok(execute::<Execution>(&dispatcher.store, id, command, call).await?)
+            })
+            .await?;
+        Ok(Accepted::within(PATH, receipt))
+    }
+
     /// Requests a new execution, the same once more, for one that failed, timed out or was cancelled.
     #[oai(path = "/api/v1/executions/:id/retry", method = "post", operation_id = "retry_execution")]
     async fn retry(
@@ -162,8 +251,11 @@ fn request(
     prompt_id: Uuid,
     version: Option<i32>,
     variables: Value,
+    deadline_seconds: Option<u32>,
 ) -> Result<Request, prompt::Error> {
     let rendered = prompt.render(version, &variables)?;
+    let policy = rendered.revision.policy;
+    let policy = Policy { deadline_seconds: deadline_seconds.unwrap_or(policy.deadline_seconds), ..policy };
     Ok(Request {
         user_id,
         prompt_id,
@@ -173,18 +265,16 @@ fn request(
         model: rendered.revision.model.clone(),
         parameters: rendered.revision.parameters.clone(),
         retry_of: None,
+        policy: Some(policy),
+        redrive: None,
         variables,
     })
 }
 
 impl Dispatcher {
-    /// Requests a new execution.
-    async fn request(&self, request: Request, mut call: Call) -> Result<Receipt, Problem> {
-        call.fresh = true;
-        // What the client may have meant by If-Match is no version of what is new.
-        call.expected = None;
-        let command = Command::Request(Box::new(request));
-        Ok(execute::<Execution>(&self.store, clock::id(), command, call).await?)
+    /// Requests a new execution. What the client may have meant by If-Match is no version of what is new.
+    async fn request(&self, request: Request, call: Call) -> Result<Receipt, Problem> {
+        Ok(send(&self.store, request, call).await?)
     }
 
     /// The execution `id`, if the caller may see it.

@@ -1,0 +1,136 @@
+//! What is due: leases that ran out, waits that are over, deadlines that are past. Each becomes a command on its thing, which
+//! decides what follows; so whoever works hears of it by an event, as of everything else.
+//!
+//! This runs here, because this role is always up. One of several leads, but nothing depends on that: a thing decides by its
+//! own state, and what was read of a timer may be old. All times are the database's.
+
+use std::time::Duration;
+
+use clap::Args as Flags;
+use events::{
+    Error, Meta, Store, execute,
+    execution::{Command, Execution},
+    failpoint,
+    store::{Due, Lead, StoreError},
+};
+use futures_util::{StreamExt as _, stream};
+use service::{config::duration, lifecycle::Lifecycle};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+/// How often it is looked, when nothing was due: a timer is late by so much at most.
+const EVERY: Duration = Duration::from_millis(200);
+/// How many are taken at a time, and how many of them are worked on beside each other.
+const BATCH: i64 = 256;
+const BESIDE: usize = 32;
+/// How long a timer is put off about which nothing can be done.
+const PUT_OFF_SECONDS: f64 = 30.0;
+/// The lead, when its holder vanishes; and how often who was refused asks again.
+const LEAD: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(1));
+
+/// How timers are looked after.
+#[derive(Flags, Clone, Debug)]
+pub struct Timing {
+    /// After the database or whoever looks after leases was away, those that have run out meanwhile may be renewed for so long.
+    #[arg(long, env = "DAYBOOK_LEASE_GRACE", default_value = "5s", value_parser = duration, value_name = "TIME")]
+    pub lease_grace: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self { lease_grace: Duration::from_secs(5) }
+    }
+}
+
+/// Starts looking after timers.
+pub fn start(store: Store, timing: &Timing, lifecycle: &Lifecycle) {
+    let timers = Timers::new(store, timing.lease_grace);
+    lifecycle.spawn("timers", timers.run(lifecycle.soft()));
+}
+
+/// Who looks after timers.
+pub struct Timers {
+    store: Store,
+    lead: Lead,
+    grace: Duration,
+    /// When it was last looked, with success.
+    looked: Option<Instant>,
+    /// Until then leases are left alone.
+    lenient_until: Instant,
+}
+
+impl Timers {
+    /// One that leaves leases alone for `grace`, at first and after each time when nobody could renew them.
+    pub fn new(store: Store, grace: Duration) -> Self {
+        let lead = Lead::new("timers", LEAD.0, LEAD.1);
+        Self { store, lead, grace, looked: None, lenient_until: Instant::now() }
+    }
+
+    async fn run(mut self, soft: CancellationToken) -> Result<(), StoreError> {
+        let mut failing = false;
+        while !soft.is_cancelled() {
+            match self.step().await {
+                Ok(done) => {
+                    if std::mem::take(&mut failing) {
+                        tracing::info!("timers are looked after again");
+                    }
+                    if done >= usize::try_from(BATCH).unwrap_or(usize::MAX) {
+                        continue;
+                    }
+                }
+                Err(error) if failing => tracing::debug!(%error, "timers still cannot be looked after"),
+                Err(error) => {
+                    tracing::warn!(%error, "timers cannot be looked after; it goes on trying");
+                    failing = true;
+                }
+            }
+            soft.run_until_cancelled(sleep(EVERY)).await;
+        }
+        self.lead.give_up(&self.store).await;
+        Ok(())
+    }
+
+    /// Does what is due, at most [`BATCH`] at a time, if it leads. Returns how many there were.
+    pub async fn step(&mut self) -> Result<usize, StoreError> {
+        if !self.lead.take(&self.store).await? {
+            self.looked = None;
+            return Ok(0);
+        }
+        let now = Instant::now();
+        if self.looked.is_none_or(|looked| now.duration_since(looked) > self.grace / 3) {
+            self.lenient_until = now + self.grace;
+        }
+        let due = self.store.due(BATCH, now < self.lenient_until).await?;
+        self.looked = Some(Instant::now());
+        let count = due.len();
+        let store = &self.store;
+        let mut done = stream::iter(due).map(|due| async move { act(store, due).await }).buffer_unordered(BESIDE);
+        while let Some(done) = done.next().await {
+            done?;
+        }
+        Ok(count)
+    }
+}
+
+/// Tells a thing that its timer is due.
+async fn act(store: &Store, due: Due) -> Result<(), StoreError> {
+    failpoint::reach("timer.due");
+    let Due { id, mark, holder, deadline, .. } = due;
+    let meta = Meta::clone(&due.meta);
+    let command = Command::Due { attempt: mark, held: holder.is_some(), deadline };
+    let why = match execute::<Execution>(store, id, command, meta).await {
+        Ok(_) => {
+            tracing::info!(execution = %id, attempt = mark, held = holder.is_some(), deadline, "a timer was due");
+            return Ok(());
+        }
+        Err(Error::Store(error @ StoreError::Unavailable(_))) => return Err(error),
+        // It is another state by now; a timer that stands all the same must not stand in the way of others.
+        Err(Error::Refused(refusal)) => refusal.to_string(),
+        Err(error) => {
+            tracing::error!(execution = %id, %error, "nothing can be done about a timer; it is put off");
+            error.to_string()
+        }
+    };
+    tracing::debug!(execution = %id, why, "a timer was due in vain");
+    store.put_off(&due, PUT_OFF_SECONDS).await
+}

@@ -8,9 +8,13 @@ use std::{
 };
 
 use sqlx::{Connection as _, PgConnection, PgPool};
+use tokio::time::timeout;
 
 /// A connection that lay idle for so long is asked for a sign of life before it is used, as a pool's is.
 const IDLE: Duration = Duration::from_secs(1);
+
+/// How long that may take: a connection that hangs is not better than a closed one.
+const SIGN: Duration = Duration::from_secs(1);
 
 /// Connections like those of a pool, kept beside it. Clones share them.
 ///
@@ -46,10 +50,12 @@ impl Connections {
         // The one that was used last first: the others are closed when they have become old.
         let kept = lock(&self.idle).pop();
         let connection = match kept {
-            Some(Idle { mut connection, since }) if since.elapsed() > IDLE => match connection.ping().await {
-                Ok(()) => connection,
-                Err(_) => self.open().await?,
-            },
+            Some(Idle { mut connection, since }) if since.elapsed() > IDLE => {
+                match timeout(SIGN, connection.ping()).await {
+                    Ok(Ok(())) => connection,
+                    Ok(Err(_)) | Err(_) => self.open().await?,
+                }
+            }
             Some(Idle { connection, .. }) => connection,
             None => self.open().await?,
         };

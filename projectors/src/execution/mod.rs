@@ -1,5 +1,6 @@
 //! Executions, from the request to the outcome.
 
+mod kept;
 mod row;
 
 use std::sync::Arc;
@@ -11,10 +12,12 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 pub use events::execution::row::Execution;
+pub use kept::Kept;
 
 use crate::{
     bulk::Rows,
     fold::{self, column},
+    memory::Move,
     projection::{Error, Projection},
 };
 
@@ -29,10 +32,36 @@ impl Projection for Executions {
     const KINDS: &'static [&'static [&'static str]] = &[Event::KINDS];
     const TABLES: &'static [&'static str] = &["execution"];
     type Bulk = Rows<Execution>;
+    type Kept = Kept;
+    const ADVANCES: bool = true;
 
     async fn apply(tx: &mut PgConnection, batch: &[Arc<Recorded>]) -> Result<(), Error> {
         let there = load(tx, &fold::begun::<Execution>(batch)).await?;
-        store(tx, &fold::rows(there, batch)?).await
+        store(tx, &fold::rows(there, batch)?, None).await?;
+        Ok(())
+    }
+
+    async fn advance(
+        connection: &mut PgConnection,
+        kept: &mut Kept,
+        batch: &[Arc<Recorded>],
+        step: &Move,
+    ) -> Result<bool, Error> {
+        let (mut there, mut missing) = (Vec::new(), Vec::new());
+        for id in fold::begun::<Execution>(batch) {
+            match kept.take(id) {
+                Some(row) => there.push(row),
+                None => missing.push(id),
+            }
+        }
+        // What is read before the statement is still so when its condition holds.
+        there.extend(load(connection, &missing).await?);
+        let rows = fold::rows(there, batch)?;
+        let done = store(connection, &rows, Some(step)).await?;
+        if done {
+            kept.keep(rows);
+        }
+        Ok(done)
     }
 }
 
@@ -101,12 +130,20 @@ fn money(text: Option<&str>) -> Result<Option<Decimal>, Error> {
     Ok(amount.map_err(|error: rust_decimal::Error| sqlx::Error::Decode(Box::new(error)))?)
 }
 
-async fn store(tx: &mut PgConnection, rows: &[Execution]) -> Result<(), Error> {
-    if rows.is_empty() {
-        return Ok(());
+/// Writes rows, and moves the checkpoint with them if it `step`s: then both are done, or neither. Returns whether they were.
+async fn store(connection: &mut PgConnection, rows: &[Execution], step: Option<&Move>) -> Result<bool, Error> {
+    if rows.is_empty() && step.is_none() {
+        return Ok(true);
     }
-    sqlx::query!(
-        "insert into execution
+    let (from, to) = (step.map(|step| step.from), step.map(|step| step.to));
+    let done = sqlx::query_scalar!(
+        r#"with moved as (
+             update read.checkpoint set position = $40, epoch = $41, event_id = $42, updated_at = now()
+             where name = $36 and position = $43 and event_id is not distinct from $44 and version = $37
+               and generation = $38 and revision = $39 and parked = 0
+             returning position
+         ), stored as (
+         insert into execution
              (id, prompt_id, prompt_version, user_id, variables, llm_provider, model, status, result, input_tokens,
               output_tokens, cached_input_tokens, reasoning_tokens, cost, price_table, duration_ms, response_id,
               attempts, error_code, error_detail, retry_of, cancel_requested, created_at, started_at, finished_at,
@@ -129,6 +166,7 @@ async fn store(tx: &mut PgConnection, rows: &[Execution]) -> Result<(), Error> {
                     duration_ms, response_id, attempts, error_code, error_detail, retry_of, cancel_requested,
                     created_at, started_at, finished_at, version, position, finish_reason, dead, discarded_at,
                     next_attempt_at, deadline_at, cost_ceiling, cost_unknown, is_redrive)
+         where $36::text is null or exists (select from moved)
          on conflict (id) do update
              set prompt_id = excluded.prompt_id, prompt_version = excluded.prompt_version, user_id = excluded.user_id,
                  variables = excluded.variables, llm_provider = excluded.llm_provider, model = excluded.model,
@@ -144,7 +182,8 @@ async fn store(tx: &mut PgConnection, rows: &[Execution]) -> Result<(), Error> {
                  discarded_at = excluded.discarded_at, next_attempt_at = excluded.next_attempt_at,
                  deadline_at = excluded.deadline_at, cost_ceiling = excluded.cost_ceiling,
                  cost_unknown = excluded.cost_unknown, is_redrive = excluded.is_redrive
-             where execution.version < excluded.version",
+             where execution.version < excluded.version)
+         select $36::text is null or exists (select from moved) as "done!""#,
         &column(rows, |row| row.id),
         &column(rows, |row| row.prompt_id),
         &column(rows, |row| row.prompt_version),
@@ -180,8 +219,17 @@ async fn store(tx: &mut PgConnection, rows: &[Execution]) -> Result<(), Error> {
         &column(rows, |row| row.cost_ceiling.map(|cost| cost.to_string())) as &[Option<String>],
         &column(rows, |row| row.cost_unknown.map(|cost| cost.to_string())) as &[Option<String>],
         &column(rows, |row| row.is_redrive),
+        step.map(|step| step.name),
+        step.map(|step| step.version),
+        step.map(|step| step.generation),
+        step.map(|step| step.revision),
+        to.map(|to| to.position),
+        step.map(|step| step.epoch),
+        to.and_then(|to| to.event_id),
+        from.map(|from| from.position),
+        from.and_then(|from| from.event_id),
     )
-    .execute(tx)
+    .fetch_one(connection)
     .await?;
-    Ok(())
+    Ok(done)
 }

@@ -4,6 +4,7 @@
 mod checkpoints;
 mod folds;
 mod history;
+mod memory;
 mod parking;
 mod rebuilds;
 mod runners;

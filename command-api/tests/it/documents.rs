@@ -37,7 +37,11 @@ async fn every_command_is_documented_with_its_limits_and_headers() {
     patch /api/v1/expert-prompts/{id} 200 bearer idempotency-key, if-match, id
     post /api/v1/execute-prompt/{prompt_id} 202 bearer idempotency-key, prompt_id
     post /api/v1/executions/{id}/cancel 202 bearer idempotency-key, if-match, id
+    post /api/v1/executions/{id}/resolve 202 bearer idempotency-key, if-match, id
     post /api/v1/executions/{id}/retry 202 bearer idempotency-key, id
+    post /api/v1/executions/{id}/redrive 202 bearer idempotency-key, id
+    post /api/v1/executions/redrive 200 bearer dead, status, prompt_id, dry_run
+    post /api/v1/executions/{id}/discard 200 bearer idempotency-key, id
     post /api/v1/projections/{name}/rebuild 202 bearer idempotency-key, name
     ");
     let schemas = &document["components"]["schemas"];

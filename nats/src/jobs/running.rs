@@ -119,6 +119,8 @@ async fn keep_alive(
     failpoint::reach("job.begun");
     if plant::planted(plant::ACK) {
         answer(&bus, reply.clone(), AckKind::Ack).await;
+        // As in a worker that is busy: otherwise it would take many crashes to hit the moment before the start is recorded.
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
     let mut alive = interval_at(Instant::now() + every, every);
     let mut work = std::pin::pin!(work);

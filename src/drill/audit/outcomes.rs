@@ -10,12 +10,15 @@ pub(super) const PROMISE: Promise = (
     "every execution has exactly one outcome, after which only evidence and marks follow, and follows its rules until then",
 );
 
-/// Per execution: how many outcomes, what comes after the first, and where attempts are not counted one by one.
+/// Per execution: how many outcomes, what comes after the first, and where attempts are not counted one by one, or are more than
+/// its policy allows; under the default policy an outcome is unknown once before it is called again, and once more at most.
 const EXECUTIONS: &str = "
     with happened as materialized (
         select id, version, kind, position,
                kind in ('execution_succeeded', 'execution_failed', 'execution_timed_out', 'execution_cancelled') as ends,
-               case when kind = 'execution_started' then (data ->> 'attempt')::integer end as started
+               case when kind = 'execution_started' then (data ->> 'attempt')::integer end as started,
+               case when kind = 'execution_requested'
+                    then coalesce((data -> 'policy' ->> 'max_attempts')::integer, 5) end as allowed
         from event where stream = 'execution'
     ), told as (
         select id, count(*) filter (where ends) as outcomes,
@@ -24,12 +27,14 @@ const EXECUTIONS: &str = "
                min(version) filter (where kind = 'execution_requested') as requested,
                count(*) filter (where kind = 'execution_cancel_requested') as wishes,
                count(*) filter (where kind = 'provider_call_started') as calls,
+               max(allowed) as allowed, count(*) filter (where kind = 'execution_outcome_unknown') as unknown,
                max(version) filter (where kind not in ('provider_answered_late', 'execution_discarded')) as acted,
                string_agg(kind || ' (' || position || ')', ', ' order by version) as story
         from happened group by id
     )
     select id, outcomes, acted is not distinct from ended as closed,
-           starts = attempts and requests = 1 and requested = 1 and wishes <= 1 and calls <= starts as regular,
+           starts = attempts and requests = 1 and requested = 1 and wishes <= 1 and calls <= starts and starts <= allowed
+               and unknown <= 2 as regular,
            right(story, 400) as story
     from told";
 

@@ -90,7 +90,7 @@ impl Timers {
         Ok(())
     }
 
-    /// Does what is due, at most [`BATCH`] at a time, if it leads. Returns how many there were.
+    /// Does what is due, at most 256 at a time, if it leads. Returns how many there were.
     pub async fn step(&mut self) -> Result<usize, StoreError> {
         if !self.lead.take(&self.store).await? {
             self.looked = None;

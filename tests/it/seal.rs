@@ -71,7 +71,7 @@ async fn what_was_recorded_can_be_proven_and_what_was_rewritten_is_found() {
         .unwrap();
     let verify = ["receipt", "verify", "receipt.json", "--key", "key.pem", "--json"];
     let (well, lines) = told(&desk, &verify).await;
-    assert!(well && lines[0]["proven"] == true && lines[0]["events"].as_array().unwrap().len() == 3, "{lines:?}");
+    assert!(well && lines[0]["proven"] == true && lines[0]["events"].as_array().unwrap().len() == 4, "{lines:?}");
     let (well, lines) = told(&desk, &["receipt", "verify", "forged.json", "--key", "key.pem", "--json"]).await;
     assert!(!well && lines[0]["why"].as_str().unwrap().contains("is not in the log"), "{lines:?}");
     for (arguments, names) in [

@@ -2,7 +2,7 @@
 //!
 //! Two workers may get the same request, and one may get it again. The log decides: each attempt is started once, under a
 //! token; only who has the token of the current attempt may write what came of it, and there is one outcome. From the start
-//! on the attempt is leased (see [`lease`]), and its message need not come again.
+//! on the attempt is leased (see `lease`), and its message need not come again.
 
 mod lease;
 mod outcome;

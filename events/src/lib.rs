@@ -5,6 +5,7 @@
 //! shows later that it is still what it was. No HTTP and no bus here.
 
 pub mod catalog;
+pub mod claims;
 pub mod clock;
 pub mod execute;
 pub mod execution;

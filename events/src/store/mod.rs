@@ -11,6 +11,7 @@ mod flights;
 mod framework;
 mod group;
 mod hash;
+mod import;
 mod lead;
 mod ledger;
 mod lines;
@@ -18,6 +19,8 @@ mod load;
 mod read;
 mod recent;
 mod recorded;
+mod row;
+mod secrets;
 mod span;
 mod writer;
 
@@ -31,10 +34,14 @@ pub use connections::{Connections, Lent};
 pub use framework::Context;
 pub(crate) use framework::decide;
 pub use hash::hash;
+pub use import::{Batch, Import, ImportError, Imported};
 pub use lead::Lead;
 pub use ledger::Identity;
 pub use read::{Loaded, READ_BYTES, Replay};
+pub(crate) use recorded::decode;
 pub use recorded::{Meta, Recorded};
+pub use row::{Row, RowPages};
+pub use secrets::{KeptSecret, SecretPages};
 pub use span::Span;
 
 /// The most that the `data` of one event may weigh, in bytes. With its headers (of which `meta` makes up to

@@ -4,7 +4,6 @@
 mod checkpoints;
 mod folds;
 mod history;
-mod memory;
 mod parking;
 mod rebuilds;
 mod runners;

@@ -1,4 +1,4 @@
-//! How far the pass has come: a line that is rewritten on a terminal, lines now and then elsewhere.
+//! How far a pass over the log has come: a line that is rewritten on a terminal, lines now and then elsewhere.
 
 use std::io::{IsTerminal as _, Write as _, stderr};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -13,6 +13,7 @@ const LINE: Duration = Duration::from_secs(5);
 /// Where it is.
 #[derive(Debug, Default)]
 pub struct Progress {
+    from: AtomicI64,
     at: AtomicI64,
     end: AtomicI64,
 }
@@ -20,6 +21,13 @@ pub struct Progress {
 impl Progress {
     /// So many there are.
     pub fn begin(&self, end: i64) {
+        self.between(0, end);
+    }
+
+    /// It goes from after one position to another.
+    pub fn between(&self, from: i64, end: i64) {
+        self.from.store(from, Ordering::Relaxed);
+        self.at.store(from, Ordering::Relaxed);
         self.end.store(end, Ordering::Relaxed);
     }
 
@@ -58,7 +66,8 @@ impl Progress {
 
     #[expect(clippy::cast_precision_loss, reason = "it is shown")]
     fn line(&self, elapsed: Duration) -> String {
-        let (at, end) = (self.at.load(Ordering::Relaxed), self.end.load(Ordering::Relaxed));
+        let from = self.from.load(Ordering::Relaxed);
+        let (at, end) = (self.at.load(Ordering::Relaxed) - from, self.end.load(Ordering::Relaxed) - from);
         let rate = at as f64 / elapsed.as_secs_f64().max(0.001);
         let share = 100.0 * at as f64 / end.max(1) as f64;
         let left = if at > 0 { format!(", {:.0} s left", (end - at) as f64 / rate) } else { String::new() };

@@ -132,6 +132,11 @@ async fn write(
         if page.is_empty() {
             break;
         }
+        // The log may be sealed on meanwhile.
+        if next.is_none() {
+            heads.read_to = heads.read_to.max(expected - 1);
+            next = heads.next(database).await?;
+        }
         for row in page {
             if row.position != expected {
                 bail!("the log lacks position {expected}: run daybook log verify");

@@ -1,5 +1,6 @@
 //! The seal in the database: the keys that sign, the signed heads with the hashes that they cover, and the subtrees that are
-//! kept. All of it is inserted, and nothing ever changed.
+//! kept. All of it is inserted, and nothing ever changed, but for a key that has signed nothing yet when a log comes in from
+//! elsewhere.
 
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, Row as _, postgres::PgRow};

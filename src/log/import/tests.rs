@@ -138,7 +138,7 @@ fn a_line_that_was_changed_removed_exchanged_or_put_in_is_named() {
     let lines = log.export(1, 40);
     // Line n is the event at position n up to the head, which is line 31.
     assert_eq!(lines.len(), 43);
-    let cases: [(Change<Vec<String>>, &str); 13] = [
+    let cases: [(Change<Vec<String>>, &str); 16] = [
         (|lines| lines[7] = lines[7].replace("u7@", "x7@"), "position 7 was changed"),
         (|lines| lines[7] = lines[7].replace(r#""version":1"#, r#""version":2"#), "position 7 was changed"),
         (|lines| lines[7] = lines[7].replace(r#""epoch":1"#, r#""epoch":9"#), "position 7 was changed"),
@@ -150,6 +150,10 @@ fn a_line_that_was_changed_removed_exchanged_or_put_in_is_named() {
         (|lines| lines.truncate(20), "it ends after position 19, and should go to 40"),
         (|lines| drop(lines.remove(41)), "position 40 is missing"),
         (|lines| drop(lines.pop()), "it ends after position 40, and should go to 40"),
+        // What no hash and no head is taken over, only the sum at the end.
+        (|lines| lines[0] = lines[0].replace(r#""epoch":1"#, r#""epoch":2"#), "are not those that were exported"),
+        (|lines| drop(lines.remove(31)), "are not those that were exported"),
+        (|lines| lines[40].push(' '), "among positions 31 to 40"),
         (|lines| lines.swap(31, 32), "position 30: its head comes after position 31"),
         (|lines| lines[31] = lines[31].replace(r#""size":30"#, r#""size":29"#), "position 29: its head comes after"),
     ];

@@ -191,7 +191,7 @@ async fn told<P: Projection>(
     mut samples: Vec<Sample>,
     position: i64,
 ) -> Result<Vec<Finding>, Error> {
-    explain::all::<P>(workshop, "read", &mut samples, position).await?;
+    explain::all::<P>(&workshop.store, &mut samples, position).await?;
     let mut findings = Vec::with_capacity(samples.len());
     for sample in samples {
         findings.push(Finding::keep::<P>(workshop, sample, position).await?);

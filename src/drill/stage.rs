@@ -29,7 +29,7 @@ const ENVIRONMENT: [(&str, &str); 8] = [
     ("DAYBOOK_ACK_WAIT", "2s"),
     ("DAYBOOK_CALL_TIMEOUT", "3s"),
     ("DAYBOOK_RELAY_LEASE", "2s"),
-    ("DAYBOOK_SCRUB", "0.1"),
+    ("DAYBOOK_SCRUB", "1"),
     ("DAYBOOK_SEAL_EVENTS", "200"),
     ("DAYBOOK_SEAL_INTERVAL", "500ms"),
     ("OPENAI_API_KEY", PROVIDER_KEY),

@@ -29,7 +29,7 @@ const PROMPT: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001);
 const LONG: i32 = 2500;
 
 async fn found<P: Projection>(workshop: &Workshop) -> Vec<Finding> {
-    let options = Options { sample: 1.0, share: 64.0 };
+    let options = Options { share: 64.0, ..Options::default() };
     verify::verify::<P>(workshop, options, &Progress::default(), &CancellationToken::new()).await.unwrap().findings
 }
 

@@ -120,7 +120,7 @@ async fn beside(workshop: &Workshop) -> anyhow::Result<f64> {
 
 /// Events per second of comparing all things with the log.
 async fn verified(workshop: &Workshop) -> anyhow::Result<f64> {
-    let options = verify::Options { sample: 1.0, share: 64.0 };
+    let options = verify::Options { share: 64.0, ..verify::Options::default() };
     let begin = Instant::now();
     for name in projectors::NAMES {
         let (progress, stop) = (Progress::default(), CancellationToken::new());

@@ -149,13 +149,14 @@ pub async fn run<P: Projection>(
         Work::begin(workshop, generation, holder, options.share, progress.clone(), stop.child_token());
     let done = build_and_decide::<P>(&mut work, options).await;
     match done {
-        Err(error) if error.is_disk_full() => {
+        // To go on with it would come to the same again.
+        Err(error) if error.is_disk_full() || error.is_mass_of_parked() => {
             work.leave(false).await?;
             let generation = Generation::next(&work.pool, P::NAME).await?;
             if let Some(generation) = generation.filter(|one| one.number == work.generation.number) {
                 generation.discard(&work.pool).await?;
             }
-            Err(Error::DiskFull { name: P::NAME.to_owned() })
+            Err(if error.is_disk_full() { Error::DiskFull { name: P::NAME.to_owned() } } else { error })
         }
         Err(error) => {
             // Not for long where the database is away; it counts as left after a while anyway.
@@ -339,8 +340,7 @@ async fn compared<P: Projection>(work: &Work, at: &mut Followed) -> Result<Diffe
     at.things.clear();
     let mut found = compare::all::<P>(work, &mut tx).await?;
     tx.rollback().await?;
-    let workshop = Workshop { store: work.store.clone(), pool: work.pool.clone() };
-    explain::all::<P>(&workshop, &work.generation.schema(), &mut found.samples, position).await?;
+    explain::all::<P>(&work.store, &mut found.samples, position).await?;
     Ok(found)
 }
 

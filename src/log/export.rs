@@ -287,8 +287,7 @@ fn tell(written: &Written, settings: &Settings) {
             (Some(secrets), Some(path)) => format!("\n{secrets} credentials in {path}"),
             _ => "\nwithout credentials (--credentials): from this alone nobody can log in".to_owned(),
         };
-        let sealed =
-            if heads > 0 { format!("{heads} signed heads, up to {sealed}") } else { "no signed head".to_owned() };
+        let sealed = if heads > 0 { format!("signed heads up to {sealed}") } else { "no signed head".to_owned() };
         format!("{events} events, positions {from} to {to}, with {sealed}{beside}")
     };
     if settings.out.is_some() { println!("{text}") } else { eprintln!("{text}") }

@@ -39,6 +39,9 @@ pub enum ImportError {
         /// The thing.
         id: Uuid,
     },
+    /// The connection was lost at the very end.
+    #[error("the database did not say whether it was done ({0}): if it was, a second import is refused")]
+    Unanswered(#[source] sqlx::Error),
     /// The database cannot be reached, or refused a statement.
     #[error("the database did not do it: {0}")]
     Database(#[from] sqlx::Error),
@@ -296,7 +299,7 @@ impl Import {
         let head = self.done.events.to_string();
         sqlx::query("select pg_notify('log', $1)").bind(head).execute(&mut *connection).await?;
         crate::failpoint::reach("import.commit");
-        connection.execute("commit").await?;
+        connection.execute("commit").await.map_err(ImportError::Unanswered)?;
         // Until the statistics are those of the new rows, plans are those of empty tables.
         // (It is in by now, whatever becomes of this.)
         let analyzed = connection.execute("analyze event, claim, secret, seal_head, seal_node").await;

@@ -7,6 +7,7 @@ mod append;
 #[cfg(test)]
 mod carriable;
 mod connections;
+mod flights;
 mod framework;
 mod group;
 mod hash;
@@ -133,9 +134,10 @@ impl Store {
     /// Nothing connects here: a database that is not there yet shows at the first append or read.
     pub fn open(reads: PgPool, connect: PgConnectOptions, options: &Options) -> (Self, Writer) {
         let head = Arc::new(watch::Sender::new(0));
-        let (writer, tasks) = writer::start(connect, options, &head);
+        let recent = recent::Recent::new();
+        let (writer, tasks) = writer::start(connect, options, &head, &recent);
         let (pages, loads) = (Connections::like(reads.clone()), load::Loads::through(reads.clone()));
-        (Self { reads, pages, loads, recent: recent::Recent::new(), writer, head }, tasks)
+        (Self { reads, pages, loads, recent, writer, head }, tasks)
     }
 
     /// Appends one command's events, all or none. The append goes on when its caller vanishes.

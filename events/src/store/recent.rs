@@ -53,6 +53,12 @@ impl Recent {
         thing.loaded.downcast().ok().and_then(Arc::into_inner)
     }
 
+    /// Forgets everything: the log that it was decided on may have lost its end (a failover), and have other events at the same
+    /// versions.
+    pub(super) fn clear(&self) {
+        self.0.clear();
+    }
+
     /// Keeps the thing `id` as it is now.
     pub(super) fn put<A: Stream>(&self, id: Uuid, loaded: Loaded<A>) {
         let weight = BASE + loaded.weight as u64;

@@ -4,34 +4,26 @@
 //! (connections) take turns at the queue: while one waits for its commit, the next fills its group. The ledger's row lock
 //! orders them, as it orders the writers of other processes.
 
-use std::{
-    collections::VecDeque,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use sqlx::{ConnectOptions as _, PgConnection, Row as _, postgres::PgConnectOptions};
 use tokio::{
-    sync::{Mutex, Notify, mpsc, oneshot, watch},
+    sync::{Mutex, mpsc, oneshot, watch},
     task::JoinSet,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 use uuid::Uuid;
 
 use super::{
     Options, StoreError,
     append::{Append, Appended, Refused},
+    flights::{Flights, HOLD},
     group::Group,
     lines::{Answer, Lines},
+    recent::Recent,
 };
 use crate::{clock, failpoint};
-
-/// So many commands are worth a transaction of their own while another lane's is under way.
-const MANY: usize = 64;
 
 type Outcome = Result<Result<Appended, Refused>, StoreError>;
 
@@ -71,32 +63,6 @@ struct Intake {
     deferred: VecDeque<Job>,
 }
 
-/// After another process has appended it is taken to go on with that for so many groups.
-const COMPANY: usize = 64;
-
-/// The lanes that have a group under way.
-#[derive(Default)]
-struct Flights {
-    count: AtomicUsize,
-    landed: Notify,
-    /// For so many groups more it is taken that other processes append as well.
-    company: AtomicUsize,
-}
-
-impl Flights {
-    /// Whether a group of so many commands goes now. While another is under way, few wait for its end, and all do where other
-    /// processes append: they would only wait for the ledger instead, in a group that nobody can join any more.
-    fn may_go(&self, commands: usize) -> bool {
-        self.count.load(Ordering::Relaxed) == 0 || (commands >= MANY && self.company.load(Ordering::Relaxed) == 0)
-    }
-
-    /// A group of ours is in the log, and whether `others` have appended since the one before.
-    fn saw(&self, others: bool) {
-        let company = self.company.load(Ordering::Relaxed);
-        self.company.store(if others { COMPANY } else { company.saturating_sub(1) }, Ordering::Relaxed);
-    }
-}
-
 struct Lane {
     intake: Arc<Mutex<Intake>>,
     flights: Arc<Flights>,
@@ -104,6 +70,7 @@ struct Lane {
     connection: Option<PgConnection>,
     options: Options,
     head: Arc<watch::Sender<i64>>,
+    recent: Recent,
     /// How many came last time: as many are waited for, for at most the linger.
     company: usize,
 }
@@ -112,6 +79,7 @@ pub(super) fn start(
     connect: PgConnectOptions,
     options: &Options,
     head: &Arc<watch::Sender<i64>>,
+    recent: &Recent,
 ) -> (Queue, JoinSet<()>) {
     let (sender, receiver) = mpsc::channel(options.batch.saturating_mul(8).max(1));
     let intake = Arc::new(Mutex::new(Intake { receiver, deferred: VecDeque::new() }));
@@ -121,6 +89,8 @@ pub(super) fn start(
         ("statement_timeout", limit.as_str()),
         ("idle_in_transaction_session_timeout", limit.as_str()),
         ("search_path", "public"),
+        // To plan each statement anew for as many commands as there are took a fifth of append()'s time.
+        ("plan_cache_mode", "force_generic_plan"),
         // What append() relies on, whatever the database's default is.
         ("default_transaction_isolation", "read committed"),
     ]);
@@ -134,6 +104,7 @@ pub(super) fn start(
             connection: None,
             options: options.clone(),
             head: head.clone(),
+            recent: recent.clone(),
             company: 1,
         };
         lanes.spawn(lane.run());
@@ -151,8 +122,7 @@ impl Lane {
         let Some(group) = self.gather().await else { return false };
         failpoint::reach("append.gathered");
         self.settle(group, false).await;
-        self.flights.count.fetch_sub(1, Ordering::Relaxed);
-        self.flights.landed.notify_one();
+        self.flights.end();
         true
     }
 
@@ -168,18 +138,19 @@ impl Lane {
             let job = intake.receiver.recv().await?;
             group.take(job, &mut intake.deferred);
         }
-        let until = Instant::now() + self.options.linger;
+        let (until, hold) = (Instant::now() + self.options.linger, Instant::now() + HOLD);
         loop {
             while !group.is_full()
                 && let Ok(job) = intake.receiver.try_recv()
             {
                 group.take(job, &mut intake.deferred);
             }
-            if !group.is_full() && !self.flights.may_go(group.jobs.len()) {
+            if !group.is_full() && !self.flights.may_go(group.jobs.len()) && Instant::now() < hold {
                 tokio::select! {
                     biased;
                     Some(job) = intake.receiver.recv() => group.take(job, &mut intake.deferred),
-                    () = self.flights.landed.notified() => {}
+                    () = self.flights.landed() => {}
+                    () = sleep_until(hold) => {}
                 }
                 continue;
             }
@@ -190,7 +161,7 @@ impl Lane {
             tokio::task::yield_now().await;
         }
         self.company = group.jobs.len();
-        self.flights.count.fetch_add(1, Ordering::Relaxed);
+        self.flights.begin();
         Some(group.jobs)
     }
 
@@ -271,7 +242,11 @@ impl Lane {
     async fn reconnect(&self) -> Option<PgConnection> {
         let patience = self.options.patience;
         match timeout(patience / 2, self.connect.connect()).await {
-            Ok(Ok(connection)) => Some(connection),
+            Ok(Ok(connection)) => {
+                // It may be another server, to which the end of the log has not come.
+                self.recent.clear();
+                Some(connection)
+            }
             Ok(Err(error)) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "the log's database cannot be reached");
                 tokio::time::sleep(patience / 16).await;

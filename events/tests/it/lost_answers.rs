@@ -16,13 +16,15 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::rig::{append, check, claim, key, rows, stored};
+use crate::rig::{append, check, claim, key, rows, stored, until};
 
 /// A way to the database on which answers can be lost.
 struct Wire {
     connect: PgConnectOptions,
     /// How many answers are to be lost, each with its connection.
     lose: Arc<AtomicUsize>,
+    /// On how many connections nothing is to come back any more, while they stay open.
+    hang: Arc<AtomicUsize>,
 }
 
 impl Wire {
@@ -31,25 +33,31 @@ impl Wire {
         let connect: PgConnectOptions = database.url.parse().unwrap();
         let (server, port) = (database.server.addr(), listener.local_addr().unwrap().port());
         let lose = Arc::new(AtomicUsize::new(0));
-        let losing = lose.clone();
+        let hang = Arc::new(AtomicUsize::new(0));
+        let (losing, hanging) = (lose.clone(), hang.clone());
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let server = TcpStream::connect(server).await.unwrap();
-                tokio::spawn(carry(client, server, losing.clone()));
+                tokio::spawn(carry(client, server, losing.clone(), hanging.clone()));
             }
         });
-        Self { connect: connect.port(port), lose }
+        Self { connect: connect.port(port), lose, hang }
     }
 }
 
-async fn carry(client: TcpStream, server: TcpStream, lose: Arc<AtomicUsize>) {
+async fn carry(client: TcpStream, server: TcpStream, lose: Arc<AtomicUsize>, hang: Arc<AtomicUsize>) {
     let (mut asked, mut to_client) = client.into_split();
     let (mut answered, mut to_server) = server.into_split();
     let there = tokio::spawn(async move { tokio::io::copy(&mut asked, &mut to_server).await });
     let mut answer = vec![0; 64 * 1024];
     while let Ok(bytes @ 1..) = answered.read(&mut answer).await {
+        let one_less =
+            |left: &AtomicUsize| left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok();
+        if one_less(&hang) {
+            std::future::pending::<()>().await;
+        }
         // PostgreSQL answers once it has committed.
-        let swallow = lose.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok();
+        let swallow = one_less(&lose);
         if swallow || to_client.write_all(&answer[..bytes]).await.is_err() {
             break;
         }
@@ -111,4 +119,21 @@ async fn a_refusal_whose_answer_was_lost_is_still_a_refusal() {
     }
     calls.join_all().await;
     assert_eq!(check(&database.pool).await, 4 + 60);
+}
+
+#[tokio::test]
+async fn a_connection_that_hangs_holds_up_nobody_but_those_who_are_on_it() {
+    let database = testkit::database().await;
+    let wire = Wire::to(&database).await;
+    let (store, _writer) = Store::open(database.pool.clone(), wire.connect.clone(), &Options::default());
+    store.append(append(clock::id(), 0, 1)).await.unwrap().unwrap();
+    wire.hang.store(1, Ordering::Relaxed);
+    let hanging = tokio::spawn({
+        let store = store.clone();
+        async move { store.append(append(clock::id(), 0, 1)).await.unwrap().unwrap() }
+    });
+    until("an answer that hangs", async || wire.hang.load(Ordering::Relaxed) == 0).await;
+    store.append(append(clock::id(), 0, 1)).await.unwrap().unwrap();
+    assert!(!hanging.is_finished(), "the second waited for the first");
+    hanging.abort();
 }

@@ -105,7 +105,7 @@ async fn settle(database: &Database, load: Load) {
     assert_eq!(check(&database.pool).await, i64::from(known));
 }
 
-async fn terminate(database: &Database) -> usize {
+pub async fn terminate(database: &Database) -> usize {
     let writers = "select pg_terminate_backend(pid) from pg_stat_activity
                    where datname = current_database() and application_name = 'daybook writer'";
     sqlx::query(writers).fetch_all(&database.pool).await.unwrap().len()

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::{
     known::{request, start, succeed},
+    outages::terminate,
     rig::{meta, open, open_with},
 };
 
@@ -65,4 +66,22 @@ async fn what_was_left_is_not_read_again() {
     assert_eq!(run(&store, id, start("one")).await.unwrap(), 2);
     let (reader, _second) = open_with(&database, &Options::default());
     assert!(matches!(run(&reader, id, succeed(1)).await, Err(Error::Store(_))));
+}
+
+#[tokio::test]
+async fn what_was_left_is_forgotten_with_the_connection_because_the_log_may_have_lost_its_end() {
+    let database = testkit::database().await;
+    let (store, _writer) = open_with(&database, &Options { lanes: 1, ..Options::default() });
+    let id = clock::id();
+    run(&store, id, request()).await.unwrap();
+    run(&store, id, start("one")).await.unwrap();
+    // A failover: all connections break, and what stands there now at the same version is something else.
+    terminate(&database).await;
+    run(&store, clock::id(), request()).await.unwrap();
+    let rewrite = "alter table event disable trigger event_append_only;
+                   update event set kind = 'execution_cancelled', data = '{\"attempt\":1,\"duration_ms\":0}'
+                   where kind = 'execution_started'; alter table event enable always trigger event_append_only";
+    sqlx::raw_sql(rewrite).execute(&database.pool).await.unwrap();
+    let refused = run(&store, id, succeed(1)).await;
+    assert!(matches!(refused, Err(Error::Refused(_))), "{refused:?}");
 }

@@ -62,6 +62,7 @@ impl Projection for Mended {
     const KINDS: &'static [&'static [&'static str]] = &[events::prompt::Event::KINDS, &["prompt_archived"]];
     const TABLES: &'static [&'static str] = Prompts::TABLES;
     type Bulk = <Prompts as Projection>::Bulk;
+    type Kept = ();
 
     async fn apply(tx: &mut PgConnection, batch: &[Arc<Recorded>]) -> Result<(), Error> {
         // Archived is as revised.
@@ -175,6 +176,7 @@ impl<P: Projection> Projection for Few<P> {
     const TABLES: &'static [&'static str] = P::TABLES;
     const MOST_PARKED: i32 = 3;
     type Bulk = P::Bulk;
+    type Kept = ();
 
     async fn apply(tx: &mut PgConnection, batch: &[Arc<Recorded>]) -> Result<(), Error> {
         P::apply(tx, batch).await

@@ -96,7 +96,9 @@ async fn body() -> anyhow::Result<()> {
     report.add(figure("2M events vs postgres-es", ours, "QueryReplay of 10,000", peer, floor(60.0)))?;
     report.add(figure("2M events, verified", verified, "rebuild", ours, floor(0.6)))?;
     report.add(figure("2M events, compared", compared, "the same, not compared", ours, None))?;
+    pool.close().await;
     servers.stop().await;
+    std::fs::remove_dir_all(folder.path())?;
     report.finish()
 }
 

@@ -89,6 +89,12 @@ pub enum Error {
         /// The projection.
         name: String,
     },
+    /// What an event asks for was done by another process.
+    #[error("the rebuild of {name} that was asked for was done by another process meanwhile")]
+    Answered {
+        /// The projection.
+        name: String,
+    },
     /// Another process has taken the generation over, or dropped it.
     #[error("the rebuild of {name} was taken over by another process, or discarded")]
     Lost {

@@ -78,16 +78,29 @@ pub async fn verify<P: Projection>(
     progress.begin_load(0, 1);
     let walk = Walk { workshop: workshop.clone(), options, head, next: Arc::default(), progress: progress.clone() };
     let mut jobs = JoinSet::new();
+    let halt = stop.child_token();
     for _ in 0..options.jobs.clamp(1, 8) {
-        let (walk, stop) = (walk.clone(), stop.clone());
-        jobs.spawn(async move { walk.run::<P>(&stop).await });
+        let (walk, halt) = (walk.clone(), halt.clone());
+        jobs.spawn(async move { walk.run::<P>(&halt).await });
     }
     let mut verified = Verified { position: 0, things: 0, findings: Vec::new() };
+    let mut failed = None;
     while let Some(job) = jobs.join_next().await {
-        let job = job.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))?;
-        verified.position = verified.position.max(job.position);
-        verified.things += job.things;
-        verified.findings.extend(job.findings);
+        match job.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic())) {
+            Ok(job) => {
+                verified.position = verified.position.max(job.position);
+                verified.things += job.things;
+                verified.findings.extend(job.findings);
+            }
+            Err(error) => {
+                // The others finish the stretch that they are at.
+                halt.cancel();
+                failed.get_or_insert(error);
+            }
+        }
+    }
+    if let Some(error) = failed {
+        return Err(error);
     }
     if options.sample >= 1.0 {
         let mut scratch = Scratch::open::<P>(workshop).await?;

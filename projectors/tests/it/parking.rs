@@ -175,6 +175,7 @@ impl<P: Projection> Projection for Few<P> {
     const TABLES: &'static [&'static str] = P::TABLES;
     const MOST_PARKED: i32 = 3;
     type Bulk = P::Bulk;
+    type Kept = ();
 
     async fn apply(tx: &mut PgConnection, batch: &[Arc<Recorded>]) -> Result<(), Error> {
         P::apply(tx, batch).await

@@ -6,13 +6,13 @@ use projectors::{
     Parts, Runner,
     board::Board,
     execution::Executions,
-    rebuild::{self, Progress},
+    rebuild::{self, Generation, Options, Progress},
 };
 use service::{http::Readiness, lifecycle::Lifecycle, testkit};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Newer, fast, project, script, workshop};
+use super::{Newer, decided, fast, project, run, script, workshop};
 use crate::{
     history::{record, record_others},
     runners::{log, nobody, stands, within},
@@ -90,4 +90,26 @@ async fn a_runner_of_a_new_version_makes_the_rows_anew_by_itself() {
     .await;
     soft.cancel();
     running.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_process_has_done_meanwhile_is_not_done_again() {
+    let database = testkit::database().await;
+    let store = log(&database);
+    record(&store, &script(15)).await;
+    let asked = project::<Executions>(&database.pool, &store).await;
+    let workshop = workshop(&database, &store);
+    // Done, and not told yet; then told.
+    assert_eq!(decided::<Executions>(&workshop, &fast()).await.generation, 1);
+    let late = Options { asked: Some(asked), ..fast() };
+    for _ in 0..2 {
+        let refused = run::<Executions>(&workshop, &late).await.unwrap_err();
+        assert!(matches!(refused, rebuild::Error::Answered { .. }), "{refused}");
+        assert_eq!(Generation::next(&database.pool, "execution").await.unwrap(), None);
+        rebuild::say(&workshop).await.unwrap();
+    }
+    // What is asked for after that is another matter.
+    project::<Executions>(&database.pool, &store).await;
+    let again = Options { asked: Some(store.head().await.unwrap()), ..fast() };
+    assert_eq!(decided::<Executions>(&workshop, &again).await.generation, 2);
 }

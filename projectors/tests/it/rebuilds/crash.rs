@@ -66,7 +66,13 @@ async fn whoever_ends_anywhere_leaves_the_live_rows_alone_and_the_next_goes_on()
         }
     }
     assert!(cuts > 3, "{cuts}");
-    assert_eq!(rebuild::say(&workshop).await.unwrap(), 1);
+    // One may have been cut off right after its exchange.
+    let switched: i64 = sqlx::query_scalar("select count(*) from ops.report where decision = 'switched'")
+        .fetch_one(pool)
+        .await
+        .unwrap();
+    assert!(switched > 0);
+    assert_eq!(i64::try_from(rebuild::say(&workshop).await.unwrap()), Ok(switched));
 }
 
 /// Reads as the query API does, over and over: no read fails, none is of an earlier position than the one before.

@@ -104,6 +104,7 @@ impl Projection for Newer {
     const KINDS: &'static [&'static [&'static str]] = Executions::KINDS;
     const TABLES: &'static [&'static str] = Executions::TABLES;
     type Bulk = <Executions as Projection>::Bulk;
+    type Kept = ();
 
     async fn apply(tx: &mut PgConnection, batch: &[Arc<Recorded>]) -> Result<(), Error> {
         Executions::apply(tx, batch).await

@@ -139,7 +139,7 @@ async fn advance<P: Projection>(
 }
 
 /// Where `batch` leads from `from`; nowhere if it is empty.
-fn follow(from: Checkpoint, batch: &[Arc<Recorded>]) -> Result<Option<Checkpoint>, Error> {
+pub(crate) fn follow(from: Checkpoint, batch: &[Arc<Recorded>]) -> Result<Option<Checkpoint>, Error> {
     for (expected, event) in (from.position + 1..).zip(batch) {
         if event.position != expected {
             return Err(Error::NotContiguous { expected, found: event.position });

@@ -12,6 +12,7 @@ pub mod checkpoint;
 pub mod execution;
 pub mod fold;
 pub mod identity;
+pub mod memory;
 pub mod parking;
 mod probe;
 mod process;

@@ -5,7 +5,7 @@ use std::{future::Future, sync::Arc};
 use events::{Recorded, fold, store::StoreError};
 use sqlx::PgConnection;
 
-use crate::bulk::Bulk;
+use crate::{bulk::Bulk, memory::Move};
 
 /// Read tables that are exactly a fold of the log.
 ///
@@ -27,10 +27,26 @@ pub trait Projection: Send + Sync + 'static {
     const MOST_PARKED: i32 = 1000;
     /// Makes the same rows in memory, for a rebuild.
     type Bulk: Bulk;
+    /// What a projector remembers of the rows that it has written, so that it need not read them; `()` is nothing.
+    type Kept: Default + Send + Sync;
+    /// Whether there is [`Self::advance`].
+    const ADVANCES: bool = false;
 
     /// Applies `batch`, in order, to the tables: a few statements for all of it. What is not of its streams it passes over.
     /// The same batch once more changes nothing.
     fn apply(tx: &mut PgConnection, batch: &[Arc<Recorded>]) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// The same, and the move of the checkpoint, in one statement: both or, if the checkpoint is not where it was, neither.
+    /// Returns whether it was done. `batch` has events that the projection knows, and no others.
+    fn advance(
+        connection: &mut PgConnection,
+        kept: &mut Self::Kept,
+        batch: &[Arc<Recorded>],
+        step: &Move,
+    ) -> impl Future<Output = Result<bool, Error>> + Send {
+        let _ = (connection, kept, batch, step);
+        std::future::ready(Ok(false))
+    }
 }
 
 /// Whether `event` is of a stream that `P` reads.

@@ -1,6 +1,6 @@
 //! Brings one projection up to date and keeps it so.
 
-use std::{marker::PhantomData, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
 use events::{Recorded, Store, clock, store::Connections};
@@ -20,6 +20,7 @@ use tracing::Span;
 use crate::{
     board::{Board, State},
     checkpoint::{self, Checkpoint, Outcome},
+    memory::Memory,
     projection::{Error, Projection},
     rebuild::{self, Generation, Progress, Workshop},
 };
@@ -42,15 +43,15 @@ const AGAIN: Duration = Duration::from_mins(1);
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// Runs the projection `P`.
-pub struct Runner<P> {
+pub struct Runner<P: Projection> {
     feed: Feed,
     pool: PgPool,
     connections: Connections,
     store: Store,
     bus: Bus,
     board: Board,
+    memory: Memory<P>,
     place: Option<Place>,
-    projection: PhantomData<fn() -> P>,
 }
 
 /// Where a runner is, and where its events come from.
@@ -73,7 +74,7 @@ impl<P: Projection> Runner<P> {
     pub fn new(feed: Feed, pool: PgPool, store: Store, bus: Bus, board: Board) -> Self {
         board.set(P::NAME, State::Starting);
         let connections = Connections::like(pool.clone());
-        Self { feed, pool, connections, store, bus, board, place: None, projection: PhantomData }
+        Self { feed, pool, connections, store, bus, board, memory: Memory::default(), place: None }
     }
 
     /// Runs until `soft`, whatever happens. What may pass is tried again; before what cannot pass it stops, visibly, and
@@ -176,6 +177,7 @@ impl<P: Projection> Runner<P> {
         let place = match &mut self.place {
             Some(place) => place,
             none => {
+                self.memory.forget();
                 let at = checkpoint::open::<P>(&self.pool, &self.store).await?;
                 self.board.reached(P::NAME, at.position);
                 none.insert(Place { at, reader: self.feed.reader(at.position) })
@@ -201,7 +203,7 @@ impl<P: Projection> Runner<P> {
         while !batch.is_empty() {
             let (now, later) = batch.split_at(portion(batch));
             let spans = spans::<P>(now);
-            match checkpoint::apply::<P>(&self.connections, place.at, now).await? {
+            match self.memory.apply(&self.connections, place.at, now).await? {
                 Outcome::Applied(at) => place.at = at,
                 Outcome::Superseded => {
                     tracing::debug!(projection = P::NAME, "another projector of this name is at work");

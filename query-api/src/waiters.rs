@@ -11,10 +11,11 @@ use std::{
     time::Duration,
 };
 
+use events::store::{Connections, Lent};
 use futures_util::{FutureExt, Stream, StreamExt, future};
 use nats::Bus;
 use service::http::Problem;
-use sqlx::{PgPool, Postgres, pool::PoolConnection};
+use sqlx::PgPool;
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
     time::{sleep, timeout},
@@ -36,7 +37,7 @@ const MOST: usize = 10_000;
 pub struct Waiters(Arc<Room>);
 
 struct Room {
-    pool: PgPool,
+    connections: Connections,
     soft: CancellationToken,
     positions: BTreeMap<&'static str, watch::Sender<i64>>,
     executions: Mutex<HashMap<Uuid, watch::Sender<Seen>>>,
@@ -85,7 +86,7 @@ impl Waiters {
     pub fn new(pool: PgPool, soft: CancellationToken) -> Self {
         let names = [identity::PROJECTION, catalog::PROJECTION, prompt::PROJECTION, execution::PROJECTION, log::SEAL];
         Self(Arc::new(Room {
-            pool,
+            connections: Connections::like(pool),
             soft,
             positions: names.into_iter().map(|name| (name, watch::Sender::new(0))).collect(),
             executions: Mutex::default(),
@@ -133,11 +134,11 @@ impl Waiters {
             }
         };
         let mut checked = 0;
-        let mut connection = None;
+        let mut connection: Option<Lent> = None;
         loop {
             let waiting = self.anybody();
-            if !waiting {
-                connection = None;
+            if !waiting && let Some(connection) = connection.take() {
+                connection.give_back();
             }
             tokio::select! {
                 biased;
@@ -160,14 +161,10 @@ impl Waiters {
     /// One look at the checkpoints, and at the executions that are waited for if they have moved past `checked`.
     ///
     /// The connection is kept while anybody waits: all of them would else wait for one as well, behind every other query.
-    async fn step(
-        &self,
-        connection: &mut Option<PoolConnection<Postgres>>,
-        checked: &mut i64,
-    ) -> Result<(), sqlx::Error> {
+    async fn step(&self, connection: &mut Option<Lent>, checked: &mut i64) -> Result<(), sqlx::Error> {
         let connection = match connection {
             Some(connection) => connection,
-            none => none.insert(self.0.pool.acquire().await?),
+            none => none.insert(self.0.connections.lend().await?),
         };
         if let Some(seal) = self.0.positions.get(log::SEAL).filter(|seal| seal.receiver_count() > 0) {
             let size = sqlx::query_scalar!("select size from seal_head order by size desc limit 1");

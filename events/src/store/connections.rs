@@ -7,16 +7,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sqlx::{Connection as _, PgConnection, PgPool};
+use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
 use tokio::time::timeout;
 
 /// A connection that lay idle for so long is asked for a sign of life before it is used, as a pool's is.
 const IDLE: Duration = Duration::from_secs(1);
 
+/// Each statement is planned once, to go by an index, whatever its arguments are and however empty the tables were then. To plan
+/// a small statement costs more than to execute it.
+const PLANS: &str = "set plan_cache_mode = force_generic_plan; set enable_seqscan = off";
+
 /// How long that may take: a connection that hangs is not better than a closed one.
 const SIGN: Duration = Duration::from_secs(1);
 
-/// Connections like those of a pool, kept beside it. Clones share them.
+/// Connections like those of a pool, kept beside it, for statements that go by keys. Clones share them.
 ///
 /// There are as many as were ever lent at one time: how many that may be is for their users to bound.
 #[derive(Clone, Debug)]
@@ -65,7 +69,9 @@ impl Connections {
     async fn open(&self) -> Result<PgConnection, sqlx::Error> {
         // Those that were kept beside it may be as dead.
         lock(&self.idle).clear();
-        Ok(self.pool.acquire().await?.detach())
+        let mut connection = self.pool.acquire().await?.detach();
+        connection.execute(PLANS).await?;
+        Ok(connection)
     }
 }
 

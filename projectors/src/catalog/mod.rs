@@ -30,6 +30,7 @@ impl Projection for Catalog {
     const KINDS: &'static [&'static [&'static str]] = &[SpecialtyEvent::KINDS, SubSpecialtyEvent::KINDS];
     const TABLES: &'static [&'static str] = &["specialty", "sub_specialty"];
     type Bulk = Gathered;
+    type Kept = ();
 
     async fn apply(tx: &mut PgConnection, batch: &[Arc<Recorded>]) -> Result<(), Error> {
         let there = specialties(tx, &fold::begun::<Specialty>(batch)).await?;

@@ -1,5 +1,6 @@
 //! Executions, from the request to the outcome.
 
+mod kept;
 mod row;
 
 use std::sync::Arc;
@@ -10,10 +11,12 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 pub use events::execution::row::Execution;
+pub use kept::Kept;
 
 use crate::{
     bulk::Rows,
     fold::{self, column},
+    memory::Move,
     projection::{Error, Projection},
 };
 
@@ -28,10 +31,36 @@ impl Projection for Executions {
     const KINDS: &'static [&'static [&'static str]] = &[Event::KINDS];
     const TABLES: &'static [&'static str] = &["execution"];
     type Bulk = Rows<Execution>;
+    type Kept = Kept;
+    const ADVANCES: bool = true;
 
     async fn apply(tx: &mut PgConnection, batch: &[Arc<Recorded>]) -> Result<(), Error> {
         let there = load(tx, &fold::begun::<Execution>(batch)).await?;
-        store(tx, &fold::rows(there, batch)?).await
+        store(tx, &fold::rows(there, batch)?, None).await?;
+        Ok(())
+    }
+
+    async fn advance(
+        connection: &mut PgConnection,
+        kept: &mut Kept,
+        batch: &[Arc<Recorded>],
+        step: &Move,
+    ) -> Result<bool, Error> {
+        let (mut there, mut missing) = (Vec::new(), Vec::new());
+        for id in fold::begun::<Execution>(batch) {
+            match kept.take(id) {
+                Some(row) => there.push(row),
+                None => missing.push(id),
+            }
+        }
+        // What is read before the statement is still so when its condition holds.
+        there.extend(load(connection, &missing).await?);
+        let rows = fold::rows(there, batch)?;
+        let done = store(connection, &rows, Some(step)).await?;
+        if done {
+            kept.keep(rows);
+        }
+        Ok(done)
     }
 }
 
@@ -87,13 +116,21 @@ pub async fn load(tx: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Execution>,
         .collect()
 }
 
-async fn store(tx: &mut PgConnection, rows: &[Execution]) -> Result<(), Error> {
-    if rows.is_empty() {
-        return Ok(());
+/// Writes rows, and moves the checkpoint with them if it `step`s: then both are done, or neither. Returns whether they were.
+async fn store(connection: &mut PgConnection, rows: &[Execution], step: Option<&Move>) -> Result<bool, Error> {
+    if rows.is_empty() && step.is_none() {
+        return Ok(true);
     }
+    let (from, to) = (step.map(|step| step.from), step.map(|step| step.to));
     // Numbers of any precision travel as text.
-    sqlx::query!(
-        "insert into execution
+    let done = sqlx::query_scalar!(
+        r#"with moved as (
+             update read.checkpoint set position = $33, epoch = $34, event_id = $35, updated_at = now()
+             where name = $29 and position = $36 and event_id is not distinct from $37 and version = $30
+               and generation = $31 and revision = $32 and parked = 0
+             returning position
+         ), stored as (
+         insert into execution
              (id, prompt_id, prompt_version, user_id, variables, llm_provider, model, status, result, input_tokens,
               output_tokens, cached_input_tokens, reasoning_tokens, cost, price_table, duration_ms, response_id,
               attempts, error_code, error_detail, retry_of, cancel_requested, created_at, started_at, finished_at,
@@ -112,6 +149,7 @@ async fn store(tx: &mut PgConnection, rows: &[Execution]) -> Result<(), Error> {
                     input_tokens, output_tokens, cached_input_tokens, reasoning_tokens, cost, price_table,
                     duration_ms, response_id, attempts, error_code, error_detail, retry_of, cancel_requested,
                     created_at, started_at, finished_at, version, position, finish_reason)
+         where $29::text is null or exists (select from moved)
          on conflict (id) do update
              set prompt_id = excluded.prompt_id, prompt_version = excluded.prompt_version, user_id = excluded.user_id,
                  variables = excluded.variables, llm_provider = excluded.llm_provider, model = excluded.model,
@@ -124,7 +162,8 @@ async fn store(tx: &mut PgConnection, rows: &[Execution]) -> Result<(), Error> {
                  cancel_requested = excluded.cancel_requested, created_at = excluded.created_at,
                  started_at = excluded.started_at, finished_at = excluded.finished_at, version = excluded.version,
                  position = excluded.position, finish_reason = excluded.finish_reason
-             where execution.version < excluded.version",
+             where execution.version < excluded.version)
+         select $29::text is null or exists (select from moved) as "done!""#,
         &column(rows, |row| row.id),
         &column(rows, |row| row.prompt_id),
         &column(rows, |row| row.prompt_version),
@@ -153,8 +192,17 @@ async fn store(tx: &mut PgConnection, rows: &[Execution]) -> Result<(), Error> {
         &column(rows, |row| row.version),
         &column(rows, |row| row.position),
         &column(rows, |row| row.finish_reason.as_deref()) as &[Option<&str>],
+        step.map(|step| step.name),
+        step.map(|step| step.version),
+        step.map(|step| step.generation),
+        step.map(|step| step.revision),
+        to.map(|to| to.position),
+        step.map(|step| step.epoch),
+        to.and_then(|to| to.event_id),
+        from.map(|from| from.position),
+        from.and_then(|from| from.event_id),
     )
-    .execute(tx)
+    .fetch_one(connection)
     .await?;
-    Ok(())
+    Ok(done)
 }

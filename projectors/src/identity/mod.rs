@@ -27,6 +27,7 @@ impl Projection for Identity {
     const KINDS: &'static [&'static [&'static str]] = &[events::identity::Event::KINDS];
     const TABLES: &'static [&'static str] = &["user_account"];
     type Bulk = Rows<User>;
+    type Kept = ();
 
     async fn apply(tx: &mut PgConnection, batch: &[Arc<Recorded>]) -> Result<(), Error> {
         let there = load(tx, &fold::begun::<User>(batch)).await?;

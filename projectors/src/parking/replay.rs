@@ -9,7 +9,10 @@ use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt;
-use crate::projection::{Error, Projection};
+use crate::{
+    memory,
+    projection::{Error, Projection},
+};
 
 /// How often parked things are counted.
 const COUNT: Duration = Duration::from_secs(5);
@@ -102,6 +105,7 @@ pub async fn replay<P: Projection>(pool: &PgPool, store: &Store) -> Result<usize
         sqlx::query!("update checkpoint set parked = parked - $2 where name = $1", P::NAME, freed)
             .execute(&mut *tx)
             .await?;
+        memory::disturb::<P>(&mut tx).await?;
         tx.commit().await?;
         done += usize::try_from(freed).unwrap_or(0);
     }

@@ -27,6 +27,7 @@ impl Projection for Prompts {
     const KINDS: &'static [&'static [&'static str]] = &[events::prompt::Event::KINDS];
     const TABLES: &'static [&'static str] = &["prompt", "prompt_version"];
     type Bulk = Gathered;
+    type Kept = ();
 
     async fn apply(tx: &mut PgConnection, batch: &[Arc<Recorded>]) -> Result<(), Error> {
         let there = load(tx, &fold::begun::<Prompt>(batch)).await?;

@@ -6,6 +6,7 @@ use sqlx::{AssertSqlSafe, Connection as _};
 
 use super::Finding;
 use crate::{
+    memory,
     projection::{self, Projection, is_own},
     rebuild::{Error, Workshop},
 };
@@ -36,6 +37,7 @@ pub async fn repair<P: Projection>(workshop: &Workshop, finding: &Finding) -> Re
     if !history.is_empty() {
         P::apply(&mut tx, &history).await?;
     }
+    memory::disturb::<P>(&mut tx).await?;
     sqlx::query!(
         "update ops.finding set closed_at = now(), is_repaired = true
          where projection = $1 and thing = $2 and closed_at is null",

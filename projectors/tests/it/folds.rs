@@ -63,7 +63,7 @@ async fn same<R: Fold + PartialEq + Debug>(
     assert_eq!(found, expected);
 }
 
-async fn in_one_transaction<P: Projection>(pool: &PgPool, batch: &[Arc<Recorded>]) {
+pub async fn in_one_transaction<P: Projection>(pool: &PgPool, batch: &[Arc<Recorded>]) {
     let mut tx = pool.begin().await.unwrap();
     P::apply(&mut tx, batch).await.unwrap();
     tx.commit().await.unwrap();
@@ -93,7 +93,7 @@ async fn twice<P: Projection>(pool: &PgPool, events: &[Arc<Recorded>], sizes: &[
 }
 
 /// Runs `test` on random histories and cuts. What fails is printed, made as small as it can be.
-fn on_any_history(most: usize, test: &impl AsyncFn(&PgPool, &[Arc<Recorded>], &[usize])) {
+pub fn on_any_history(most: usize, test: &impl AsyncFn(&PgPool, &[Arc<Recorded>], &[usize])) {
     let runtime = Runtime::new().unwrap();
     let pool = runtime.block_on(service::testkit::database()).pool;
     let config = Config { cases: 16, failure_persistence: None, ..Config::default() };

@@ -5,6 +5,7 @@ mod checkpoints;
 mod explains;
 mod folds;
 mod history;
+mod memory;
 mod parking;
 mod rebuilds;
 mod runners;

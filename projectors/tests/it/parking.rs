@@ -62,6 +62,7 @@ impl Projection for Mended {
     const KINDS: &'static [&'static [&'static str]] = &[events::prompt::Event::KINDS, &["prompt_archived"]];
     const TABLES: &'static [&'static str] = Prompts::TABLES;
     type Bulk = <Prompts as Projection>::Bulk;
+    type Kept = ();
 
     async fn apply(tx: &mut PgConnection, batch: &[Arc<Recorded>]) -> Result<(), Error> {
         // Archived is as revised.

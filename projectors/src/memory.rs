@@ -1,0 +1,133 @@
+//! What a projector remembers of the rows that it has written, so that a batch is one statement: the rows of its things need
+//! not be read, and the checkpoint moves with them.
+//!
+//! That is right as long as nobody else has changed the rows. Whoever does so moves the checkpoint, makes another generation
+//! live or raises `checkpoint.revision`, and the statement is then refused by its condition: everything is forgotten, and the
+//! batch goes the long way ([`checkpoint::apply`]), as it does whenever anything is out of the ordinary.
+
+use std::sync::Arc;
+
+use events::{Recorded, plant, store::Connections};
+use sqlx::PgConnection;
+
+use crate::{
+    checkpoint::{self, Checkpoint, Outcome},
+    projection::{Error, Projection, concerns, is_own},
+};
+
+/// The memory of one projector.
+#[derive(Debug)]
+pub struct Memory<P: Projection> {
+    standing: Option<Standing>,
+    kept: P::Kept,
+}
+
+/// Which rows it is of.
+#[derive(Debug, Clone, Copy)]
+struct Standing {
+    generation: i32,
+    revision: i32,
+}
+
+/// How the checkpoint of `name` moves, and what must still be so for that: its place, the version and generation of the rows,
+/// their revision, and that no thing is parked.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "the columns of the table")]
+pub struct Move {
+    pub name: &'static str,
+    pub version: i32,
+    pub generation: i32,
+    pub revision: i32,
+    pub from: Checkpoint,
+    pub to: Checkpoint,
+    /// The epoch of the event at `to`.
+    pub epoch: i32,
+}
+
+impl<P: Projection> Default for Memory<P> {
+    fn default() -> Self {
+        Self { standing: None, kept: P::Kept::default() }
+    }
+}
+
+impl<P: Projection> Memory<P> {
+    /// [`checkpoint::apply`], the short way where that is possible.
+    pub async fn apply(
+        &mut self,
+        connections: &Connections,
+        from: Checkpoint,
+        batch: &[Arc<Recorded>],
+    ) -> Result<Outcome, Error> {
+        let own: Vec<_> = batch.iter().filter(|event| is_own::<P>(event)).cloned().collect();
+        // Where nothing concerns the projection there is nothing to remember.
+        if P::ADVANCES && !own.is_empty() && !plant::planted(plant::CHECKPOINT) {
+            if let Some(to) = checkpoint::follow(from, batch)?
+                && self.advance(connections, from, to, batch.last().map_or(0, |last| last.epoch), &own).await?
+            {
+                return Ok(Outcome::Applied(to));
+            }
+            self.forget();
+        }
+        let outcome = checkpoint::apply::<P>(connections, from, batch).await?;
+        if outcome == Outcome::Superseded {
+            self.forget();
+        }
+        Ok(outcome)
+    }
+
+    /// Whether the batch was applied; if not, nothing was done.
+    async fn advance(
+        &mut self,
+        connections: &Connections,
+        from: Checkpoint,
+        to: Checkpoint,
+        epoch: i32,
+        own: &[Arc<Recorded>],
+    ) -> Result<bool, Error> {
+        if own.iter().any(|event| concerns::<P>(event).is_err()) {
+            return Ok(false);
+        }
+        let mut connection = connections.lend().await?;
+        if self.standing.is_none() {
+            self.standing = standing::<P>(&mut connection).await?;
+        }
+        let Some(Standing { generation, revision }) = self.standing else {
+            connection.give_back();
+            return Ok(false);
+        };
+        let step = Move { name: P::NAME, version: P::VERSION, generation, revision, from, to, epoch };
+        match P::advance(&mut connection, &mut self.kept, own, &step).await {
+            Ok(done) => {
+                connection.give_back();
+                Ok(done)
+            }
+            Err(error) if error.is_of_an_event() => Ok(false),
+            Err(error) => {
+                self.forget();
+                Err(error)
+            }
+        }
+    }
+
+    /// Forgets everything.
+    pub fn forget(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// Which rows are live, unless some of their things are parked.
+async fn standing<P: Projection>(connection: &mut PgConnection) -> Result<Option<Standing>, Error> {
+    let standing = sqlx::query_as!(
+        Standing,
+        "select generation, revision from checkpoint where name = $1 and version = $2 and parked = 0",
+        P::NAME,
+        P::VERSION
+    );
+    Ok(standing.fetch_optional(connection).await?)
+}
+
+/// Says in the transaction `tx`, which holds the checkpoint, that it changes rows of `P` past its projector.
+pub(crate) async fn disturb<P: Projection>(tx: &mut PgConnection) -> Result<(), Error> {
+    sqlx::query!("update checkpoint set revision = revision + 1 where name = $1", P::NAME).execute(tx).await?;
+    Ok(())
+}

@@ -18,6 +18,7 @@ mod reach;
 mod receipt;
 mod roles;
 mod servers;
+mod status;
 pub mod system;
 mod up;
 

@@ -102,7 +102,8 @@ pub enum Error {
     },
     /// So many things have events that cannot be applied that it is not the events' fault.
     #[error(
-        "{parked} things of {name} are parked, as many as may be, and event {position} would park one more: a fault of the code,          not of single events. Deploy the mended code, which applies what is parked: GET /api/v1/projections/{name}/parked"
+        "{parked} things of {name} are parked, as many as may be, and event {position} would park one more: a fault of the code, \
+         not of single events. Deploy the mended code, which applies what is parked: GET /api/v1/projections/{name}/parked"
     )]
     TooManyParked {
         /// The projection.

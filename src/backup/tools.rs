@@ -1,9 +1,7 @@
 //! `pg_dump` and `pg_restore`, run without a password on their command line.
 
-use std::io::{IsTerminal as _, stderr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use percent_encoding::percent_decode_str;
@@ -11,7 +9,8 @@ use reqwest::Url;
 use service::embedded::binaries;
 use sqlx::PgConnection;
 use tokio::process::Command;
-use tokio::time::interval;
+
+use crate::status;
 
 /// How many lines of what a program says in the end are shown.
 const TOLD: usize = 5;
@@ -35,11 +34,8 @@ impl Tools {
         let mut command = self.command("pg_dump", Some(url))?;
         command.args(["--format=custom", "--no-owner", "--no-privileges", "--lock-wait-timeout=10s"]);
         command.arg(format!("--snapshot={snapshot}")).arg("--file").arg(to);
-        let work = run(command, "pg_dump");
-        tokio::select! {
-            done = work => done.map(drop),
-            never = growing(to) => never,
-        }
+        let grown = |_| format!("{} MB", std::fs::metadata(to).map_or(0, |meta| meta.len()) / 1_000_000);
+        status::shown(grown, run(command, "pg_dump")).await.map(drop)
     }
 
     /// Whether the file `from` is what `pg_dump` has written, as far as its table of contents tells.
@@ -92,18 +88,6 @@ async fn run(mut command: Command, name: &str) -> anyhow::Result<String> {
     let said = String::from_utf8_lossy(&output.stderr);
     let lines: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
     bail!("{name} ended with {}:\n{}", output.status, lines[lines.len().saturating_sub(TOLD)..].join("\n"))
-}
-
-/// Shows on a terminal how the file grows, for ever.
-async fn growing<T>(file: &Path) -> anyhow::Result<T> {
-    let mut every = interval(Duration::from_millis(500));
-    loop {
-        every.tick().await;
-        if stderr().is_terminal() {
-            let bytes = std::fs::metadata(file).map_or(0, |meta| meta.len());
-            eprint!("\r\x1b[2K{} MB\r", bytes / 1_000_000);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -21,8 +21,8 @@ const KDF: &str = "argon2id";
 const CIPHER: &str = "aes-256-gcm";
 /// The second recommended option of RFC 9106, 4: KiB of memory, passes, lanes.
 const COST: (u32, u32, u32) = (65_536, 3, 4);
-/// The most memory that a file may ask for, in KiB.
-const MOST_MEMORY: u32 = 1 << 20;
+/// The most that a file may ask for: KiB of memory, passes, lanes.
+const MOST: (u32, u32, u32) = (1 << 20, 64, 64);
 /// Bytes of a chunk before it is encrypted.
 const CHUNK: usize = 65_536;
 const TAG: usize = 16;
@@ -196,12 +196,16 @@ impl<R: BufRead> Opened<R> {
         let line = line.strip_suffix(b"\n").unwrap_or(&line).to_vec();
         let header: Header =
             serde_json::from_slice(&line).ok().context("these are no credentials of daybook log export")?;
-        let Header { format, kdf, cipher, chunk, memory_kib, .. } = &header;
+        let Header { format, kdf, cipher, chunk, memory_kib, passes, lanes, .. } = &header;
         if (format.as_str(), kdf.as_str(), cipher.as_str(), *chunk) != (FORMAT, KDF, CIPHER, CHUNK) {
             bail!("these are {format} by {kdf} and {cipher}, and this program reads {FORMAT} by {KDF} and {CIPHER}");
         }
-        if *memory_kib > MOST_MEMORY {
-            bail!("they ask for {memory_kib} KiB of memory, of at most {MOST_MEMORY}");
+        if *memory_kib > MOST.0 || *passes > MOST.1 || *lanes > MOST.2 {
+            let (most, most_passes, most_lanes) = MOST;
+            bail!(
+                "they ask for {memory_kib} KiB of memory, {passes} passes and {lanes} lanes, of at most {most}, {most_passes} and \
+                 {most_lanes}"
+            );
         }
         let cipher = Cipher::new(&header, line, passphrase)?;
         Ok(Self { cipher, source, chunk: Vec::new(), read: 0, is_over: false })
@@ -310,6 +314,10 @@ mod tests {
             (b"{}\n", "no credentials"),
             (
                 &String::from_utf8_lossy(&file[..header]).replace("65536,\"passes", "9999999,\"passes").into_bytes(),
+                "at most",
+            ),
+            (
+                &String::from_utf8_lossy(&file[..header]).replace("\"passes\":3", "\"passes\":99999").into_bytes(),
                 "at most",
             ),
             (&String::from_utf8_lossy(&file[..header]).replace("v1", "v2").into_bytes(), "credentials v2"),

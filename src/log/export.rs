@@ -260,7 +260,7 @@ fn take(out: Out, zstd: bool, mut messages: mpsc::Receiver<Message>) -> anyhow::
             }
             Message::End(to) => {
                 let mut line = Vec::new();
-                let sha256 = digest.finalize().iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
+                let sha256 = format::hex(&digest.finalize());
                 format::line(&End { end: Sum { to, sha256 } }, &mut line)?;
                 sink.write(&line).with_context(wrong)?;
                 return sink.finish().with_context(wrong);

@@ -69,3 +69,8 @@ pub fn line(value: &impl Serialize, to: &mut Vec<u8>) -> serde_json::Result<()> 
     to.push(b'\n');
     Ok(())
 }
+
+/// A digest as it is written in a [`Sum`].
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}

@@ -1,14 +1,9 @@
-//! How far a pass over the log has come: a line that is rewritten on a terminal, lines now and then elsewhere.
+//! How far a pass over the log has come.
 
-use std::io::{IsTerminal as _, Write as _, stderr};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use tokio::time::{Instant, interval_at};
-
-/// How often it is told on a terminal, and elsewhere.
-const FRAME: Duration = Duration::from_millis(200);
-const LINE: Duration = Duration::from_secs(5);
+use crate::status;
 
 /// Where it is.
 #[derive(Debug, Default)]
@@ -38,30 +33,7 @@ impl Progress {
 
     /// Tells of it on standard error until `work` is done.
     pub async fn shown<T>(&self, work: impl Future<Output = T>) -> T {
-        let is_terminal = stderr().is_terminal();
-        let begun = Instant::now();
-        let every = if is_terminal { FRAME } else { LINE };
-        let showing = async {
-            let mut every = interval_at(begun + every, every);
-            loop {
-                every.tick().await;
-                let line = self.line(begun.elapsed());
-                if is_terminal {
-                    eprint!("\r\x1b[2K{line}");
-                    let _ = stderr().flush();
-                } else {
-                    eprintln!("{line}");
-                }
-            }
-        };
-        let done = tokio::select! {
-            done = work => done,
-            never = showing => never,
-        };
-        if is_terminal {
-            eprint!("\r\x1b[2K");
-        }
-        done
+        status::shown(|elapsed| self.line(elapsed), work).await
     }
 
     #[expect(clippy::cast_precision_loss, reason = "it is shown")]

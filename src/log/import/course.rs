@@ -7,7 +7,7 @@ use events::store::{Batch, Row};
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
-use crate::log::format::{End, FORMAT, Head, Header, Sum, begins};
+use crate::log::format::{End, FORMAT, Head, Header, Sum, begins, hex};
 
 /// What a batch weighs, in bytes, and how many events it has at most.
 const BATCH_BYTES: usize = 4 << 20;
@@ -208,8 +208,4 @@ impl Course {
 
 fn parse<T: DeserializeOwned>(line: &[u8]) -> anyhow::Result<T> {
     Ok(serde_json::from_slice(line)?)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }

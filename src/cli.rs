@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use service::config::{Logs, load_env_file};
 use service::process;
 
-use crate::{drill, executions, log, projections, receipt, up};
+use crate::{backup, drill, executions, log, projections, receipt, up};
 
 /// An event-driven CQRS backend for running prompts.
 ///
@@ -34,7 +34,7 @@ enum Role {
     Workers(Box<workers::Args>),
     /// The read models, kept up to date from the events.
     Projectors(projectors::Args),
-    /// The log: shows whether it is what it was.
+    /// The log: exports and imports it, shows whether it is what it was.
     #[command(subcommand)]
     Log(log::Command),
     /// Receipts of what is in the log.
@@ -46,6 +46,17 @@ enum Role {
     /// The read models: shows them, makes them anew, compares and exchanges them.
     #[command(subcommand)]
     Projections(projections::Command),
+    /// Writes a backup of the database: the log and all that is beside it, as of one moment, while everything goes on.
+    ///
+    /// It is made by PostgreSQL's `pg_dump`, and `pg_restore` can read it. The key of the seal is not in it.
+    #[command(after_help = backup::EXAMPLES)]
+    Backup(Box<backup::Settings>),
+    /// Makes the database what it was at a backup, while nothing runs; or finishes what PostgreSQL has recovered by itself.
+    ///
+    /// The backup is restored beside the database and takes its place in one step; what was there is kept under another name. The
+    /// log gets a new epoch, so that events that came after the backup are not taken for its own wherever they are.
+    #[command(after_help = backup::restore::EXAMPLES)]
+    Restore(Box<backup::restore::Settings>),
     /// Crashes a system of its own on purpose, under load, and says whether every promise was kept.
     Drill(drill::Settings),
 }
@@ -66,6 +77,8 @@ pub fn main() -> ExitCode {
         Role::Receipt(command) => receipt::main(command),
         Role::Executions(command) => executions::main(command),
         Role::Projections(command) => projections::main(command),
+        Role::Backup(settings) => backup::main(*settings),
+        Role::Restore(settings) => backup::restore::main(*settings),
         Role::Drill(settings) => drill::main(settings),
         Role::Projectors(args) => process::main(logs, |life| projectors::run(args, life)),
     }

@@ -43,6 +43,16 @@ impl Reach {
         }
     }
 
+    /// The database's URL, where one was given.
+    pub fn given(&self) -> Option<&str> {
+        self.database_url.as_ref().map(Secret::expose)
+    }
+
+    /// Where the data folder of `daybook up` is, or would be.
+    pub fn folder(&self) -> anyhow::Result<PathBuf> {
+        Ok(Folder::locate(self.data.folder.as_deref())?)
+    }
+
     /// A file in the data folder of `daybook up`, if it is there.
     pub fn kept(&self, name: &str) -> Option<PathBuf> {
         let file = Folder::locate(self.data.folder.as_deref()).ok()?.join(name);

@@ -14,3 +14,4 @@ pub mod project;
 pub mod query;
 pub mod rebuild;
 pub mod relay;
+pub mod seal;

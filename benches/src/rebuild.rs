@@ -96,7 +96,9 @@ async fn body() -> anyhow::Result<()> {
     report.add(figure("2M events vs postgres-es", ours, "QueryReplay of 10,000", peer, floor(60.0)))?;
     report.add(figure("2M events, verified", verified, "rebuild", ours, floor(0.6)))?;
     report.add(figure("2M events, compared", compared, "the same, not compared", ours, None))?;
+    pool.close().await;
     servers.stop().await;
+    std::fs::remove_dir_all(folder.path())?;
     report.finish()
 }
 
@@ -120,7 +122,7 @@ async fn beside(workshop: &Workshop) -> anyhow::Result<f64> {
 
 /// Events per second of comparing all things with the log.
 async fn verified(workshop: &Workshop) -> anyhow::Result<f64> {
-    let options = verify::Options { sample: 1.0, share: 64.0 };
+    let options = verify::Options { share: 64.0, ..verify::Options::default() };
     let begin = Instant::now();
     for name in projectors::NAMES {
         let (progress, stop) = (Progress::default(), CancellationToken::new());

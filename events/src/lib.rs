@@ -6,6 +6,7 @@
 
 pub mod catalog;
 pub mod clock;
+pub mod derived;
 pub mod execute;
 pub mod execution;
 pub mod fact;

@@ -11,9 +11,11 @@ pub const RELAY: &str = "relay-without-expected-sequence";
 pub const ACK: &str = "ack-before-append";
 /// A password gets into the event of its user.
 pub const SECRET: &str = "secret-in-event";
+/// Leaves of the log's tree are of the position before, everywhere alike.
+pub const SEAL: &str = "leaf-of-the-position-before";
 
 /// All of them, each with the invariant of the drill that it breaks.
-pub const NAMES: [(&str, &str); 4] = [(CHECKPOINT, "I4"), (RELAY, "I3"), (ACK, "I5"), (SECRET, "I7")];
+pub const NAMES: [(&str, &str); 5] = [(CHECKPOINT, "I4"), (RELAY, "I3"), (ACK, "I5"), (SECRET, "I7"), (SEAL, "I11")];
 
 /// Whether this build can have any.
 pub const fn is_possible() -> bool {

@@ -22,6 +22,9 @@ pub trait Projection: Send + Sync + 'static {
     const KINDS: &'static [&'static [&'static str]];
     /// The tables that it alone writes. Each has the columns `id`, `version` and `position`.
     const TABLES: &'static [&'static str];
+    /// The most things of one set of rows that may be parked. More are no longer a few bad events, but a fault of the code
+    /// or of what feeds it: the projection stops before the next, and what it has stays as far as it is right.
+    const MOST_PARKED: i32 = 1000;
     /// Makes the same rows in memory, for a rebuild.
     type Bulk: Bulk;
     /// What a projector remembers of the rows that it has written, so that it need not read them; `()` is nothing.
@@ -97,6 +100,19 @@ pub enum Error {
         /// The position that came.
         found: i64,
     },
+    /// So many things have events that cannot be applied that it is not the events' fault.
+    #[error(
+        "{parked} things of {name} are parked, as many as may be, and event {position} would park one more: a fault of the code, \
+         not of single events. Deploy the mended code, which applies what is parked: GET /api/v1/projections/{name}/parked"
+    )]
+    TooManyParked {
+        /// The projection.
+        name: &'static str,
+        /// How many are parked.
+        parked: i32,
+        /// The event that cannot be applied.
+        position: i64,
+    },
     /// The checkpoint is of another log than this.
     #[error(
         "projection {name} stands at position {position}, where the log has another event or none: the log was restored or \
@@ -134,6 +150,7 @@ impl Error {
             Self::Database(_)
             | Self::Feed(_)
             | Self::NotContiguous { .. }
+            | Self::TooManyParked { .. }
             | Self::OtherLog { .. }
             | Self::OtherVersion { .. } => false,
         }
@@ -145,7 +162,11 @@ impl Error {
             // After a position left out the checkpoint is read again, and the feed begins after it.
             Self::Database(_) | Self::Feed(_) | Self::NotContiguous { .. } => true,
             Self::Log(error) => !matches!(error, StoreError::Undecodable { .. }),
-            Self::UnknownKind { .. } | Self::Fold(_) | Self::OtherLog { .. } | Self::OtherVersion { .. } => false,
+            Self::UnknownKind { .. }
+            | Self::Fold(_)
+            | Self::TooManyParked { .. }
+            | Self::OtherLog { .. }
+            | Self::OtherVersion { .. } => false,
         }
     }
 }

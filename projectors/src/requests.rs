@@ -71,9 +71,9 @@ async fn look(workshop: &Workshop, soft: &CancellationToken) -> Result<bool, Err
     for name in PROJECTIONS {
         let Some(asked) = request(workshop, name).await? else { continue };
         tracing::info!(projection = name, position = asked.position, "it is made anew, as was asked for");
-        let options = Options { actor: asked.meta.actor, ..Options::default() };
+        let options = Options { actor: asked.meta.actor, asked: Some(asked.position), ..Options::default() };
         match crate::rebuild(name, workshop, &options, &Progress::default(), soft).await {
-            Ok(_) => {}
+            Ok(_) | Err(Error::Answered { .. }) => {}
             Err(Error::Running { .. } | Error::Lost { .. } | Error::Interrupted { .. }) => left = true,
             Err(error @ (Error::Database(_) | Error::Log(_) | Error::Unsaid(_))) => return Err(error),
             Err(Error::Projection(error)) if error.passes() => return Err(error.into()),

@@ -37,6 +37,8 @@ const NEW: TimeDelta = TimeDelta::minutes(1);
 const SECOND: Duration = Duration::from_secs(1);
 /// How often one that has stopped looks whether it can go on.
 const LOOK: Duration = Duration::from_secs(2);
+/// How long after a version that would park too much was made it is made again.
+const AGAIN: Duration = Duration::from_mins(1);
 /// The shortest and the longest pause after an error.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
@@ -142,6 +144,12 @@ impl<P: Projection> Runner<P> {
             }
             Ok(rebuild::Outcome::Waits { .. })
             | Err(rebuild::Error::Running { .. } | rebuild::Error::Interrupted { .. }) => SECOND,
+            Err(error) if error.is_mass_of_parked() => {
+                if self.board.set(P::NAME, State::Stopped) {
+                    tracing::error!(projection = P::NAME, %error, "the new version is not taken; the old rows serve, and stand");
+                }
+                AGAIN
+            }
             Err(error) => {
                 tracing::warn!(projection = P::NAME, %error, "the projection could not be made anew");
                 PAUSES.1

@@ -150,7 +150,7 @@ pub struct Finding {
     row_version: Option<i32>,
     /// `missing`, `foreign` or `changed`.
     change: String,
-    /// The columns that differ: what the row had (`live`), and what the log says (`new`).
+    /// The columns that differ: what the row had (`live`), what the log says (`new`), and since which event (`event`).
     columns: Value,
     /// The place of the first event after which row and fold differ.
     event_position: Option<i64>,

@@ -111,7 +111,7 @@ async fn drill(settings: &Settings, seed: u64, folder: &Path) -> anyhow::Result<
     eprint!("{}", schedule.text());
     let stage = Arc::new(Stage::start(folder, settings.plant.as_deref()).await?);
     let recorder = Arc::new(Recorder::default());
-    recorder.note().secrets = stage.secrets();
+    recorder.note().secrets = stage.secrets()?;
     let hang_ups = Arc::default();
     let load = Load::new(&stage, Arc::clone(&recorder), Arc::clone(&hang_ups), seed).await?;
     let faults = Arc::new(Faults::new(Arc::clone(&stage), Arc::clone(&recorder), hang_ups));

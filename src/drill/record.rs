@@ -24,6 +24,8 @@ pub struct Target {
     pub logs: Vec<PathBuf>,
     /// The folder of the whole system.
     pub folder: PathBuf,
+    /// The file that signed heads are added to, outside of the database.
+    pub heads: PathBuf,
 }
 
 /// Everything that was written down.
@@ -85,6 +87,8 @@ pub enum Kind {
     Cancel,
     /// `POST /executions/{id}/retry`
     Retry,
+    /// `POST /projections/{name}/rebuild`
+    Rebuild,
 }
 
 impl Kind {
@@ -99,6 +103,7 @@ impl Kind {
             Self::RevisePrompt => "prompt_revised",
             Self::Execute | Self::Retry => "execution_requested",
             Self::Cancel => "execution_cancel_requested",
+            Self::Rebuild => "rebuild_requested",
         }
     }
 }

@@ -27,6 +27,8 @@ pub enum Fault {
     KillWorkers,
     /// The same of a projector process.
     KillProjectors,
+    /// The same of all projector processes at once, while one of them makes a read model anew.
+    KillRebuild,
     /// The same of nats-server.
     KillNats,
     /// The same of PostgreSQL.
@@ -73,11 +75,12 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::KillCommandApi,
         Self::KillQueryApi,
         Self::KillWorkers,
         Self::KillProjectors,
+        Self::KillRebuild,
         Self::KillNats,
         Self::KillPostgres,
         Self::FreezeWorkers,
@@ -108,6 +111,7 @@ impl Fault {
             Self::KillQueryApi => "kill -9 query-api",
             Self::KillWorkers => "kill -9 workers",
             Self::KillProjectors => "kill -9 projectors",
+            Self::KillRebuild => "kill -9 all projectors during a rebuild",
             Self::KillNats => "kill -9 nats-server",
             Self::KillPostgres => "kill -9 PostgreSQL",
             Self::FreezeWorkers => "SIGSTOP workers",
@@ -139,6 +143,7 @@ impl Fault {
             | Self::KillQueryApi
             | Self::KillWorkers
             | Self::KillProjectors
+            | Self::KillRebuild
             | Self::KillNats
             | Self::KillPostgres => (200, 2000),
             Self::FreezeWorkers => (3000, 5000),

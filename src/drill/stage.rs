@@ -25,15 +25,23 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const PROVIDER_KEY: &str = "sk-drill-planted-provider-key-7c1f5d90";
 
 /// Times as short as a drill needs them.
-const ENVIRONMENT: [(&str, &str); 7] = [
+const ENVIRONMENT: [(&str, &str); 10] = [
     ("DAYBOOK_ACK_WAIT", "2s"),
     ("DAYBOOK_LEASE", "2s"),
     ("DAYBOOK_LEASE_GRACE", "2s"),
     ("DAYBOOK_CALL_TIMEOUT", "3s"),
     ("DAYBOOK_RELAY_LEASE", "2s"),
+    ("DAYBOOK_SCRUB", "1"),
+    ("DAYBOOK_SEAL_EVENTS", "200"),
+    ("DAYBOOK_SEAL_INTERVAL", "500ms"),
     ("OPENAI_API_KEY", PROVIDER_KEY),
     ("RUST_BACKTRACE", "1"),
 ];
+
+/// What signs the log's heads, in the system's folder.
+const SEAL_KEY: &str = "seal-key.pem";
+/// What they are added to.
+const SEAL_FILE: &str = "seal-heads.jsonl";
 
 /// A process, and what is being done to it.
 #[derive(Debug)]
@@ -100,6 +108,9 @@ impl Stage {
         let mut environment: Vec<(String, String)> =
             ENVIRONMENT.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         environment.push(("OPENAI_BASE_URL".to_owned(), provider.url()));
+        for (name, file) in [("DAYBOOK_SEAL_KEY", SEAL_KEY), ("DAYBOOK_SEAL_FILE", SEAL_FILE)] {
+            environment.push((name.to_owned(), folder.path().join(file).display().to_string()));
+        }
         environment.extend(plant.map(|plant| ("DAYBOOK_PLANT".to_owned(), plant.to_owned())));
         let launch = Launch {
             program: this_program()?,
@@ -147,12 +158,18 @@ impl Stage {
             nats_url: self.direct.reader.clone(),
             logs: self.logs(),
             folder: self.folder.path().to_owned(),
+            heads: self.folder.path().join(SEAL_FILE),
         })
     }
 
     /// What the system knows and must keep to itself.
-    pub fn secrets(&self) -> Vec<Secret> {
+    pub fn secrets(&self) -> anyhow::Result<Vec<Secret>> {
+        let pem = std::fs::read_to_string(self.folder.path().join(SEAL_KEY)).context("the key that signs heads")?;
         let mut secrets = vec![
+            Secret {
+                what: "the key that signs heads",
+                text: pem.lines().filter(|line| !line.starts_with("-----")).collect(),
+            },
             Secret { what: "the provider's key", text: PROVIDER_KEY.to_owned() },
             Secret { what: "the key of tokens", text: self.jwt_secret.clone() },
         ];
@@ -163,7 +180,7 @@ impl Stage {
             ("the password of readers on NATS", &self.direct.reader),
         ];
         secrets.extend(urls.into_iter().filter_map(|(what, url)| Some(Secret { what, text: password(url)? })));
-        secrets
+        Ok(secrets)
     }
 
     /// Drains all processes, then stops the servers. Returns which of them did not end as told.

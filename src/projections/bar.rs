@@ -1,46 +1,18 @@
-//! How far long work has come: a bar on a terminal, a line now and then elsewhere.
+//! How far a projection's long work has come, as a bar.
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal as _, Write as _, stderr};
 use std::time::Duration;
 
 use projectors::rebuild::{Glance, Phase, Progress};
-use tokio::time::{Instant, interval};
 
-/// How often the bar is drawn, and a line is written.
-const FRAME: Duration = Duration::from_millis(200);
-const LINE: Duration = Duration::from_secs(5);
+use crate::status;
+
 /// The bar's width in characters.
 const WIDTH: usize = 24;
 
 /// Shows the progress of `name` while `work` runs.
 pub async fn shown<T>(name: &str, progress: &Progress, work: impl Future<Output = T>) -> T {
-    let is_terminal = stderr().is_terminal();
-    let begin = Instant::now();
-    let showing = async {
-        let mut every = interval(if is_terminal { FRAME } else { LINE });
-        // At once there is nothing to be seen.
-        every.tick().await;
-        loop {
-            every.tick().await;
-            let line = line(name, progress.glance(), begin.elapsed());
-            if is_terminal {
-                eprint!("\r\x1b[2K{line}");
-                let _ = stderr().flush();
-            } else {
-                eprintln!("{line}");
-            }
-        }
-    };
-    let done = tokio::select! {
-        done = work => done,
-        never = showing => never,
-    };
-    if is_terminal {
-        eprint!("\r\x1b[2K");
-        let _ = stderr().flush();
-    }
-    done
+    status::shown(|elapsed| line(name, progress.glance(), elapsed), Box::pin(work)).await
 }
 
 #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is shown")]

@@ -80,7 +80,7 @@ pub fn main(command: Command) -> ExitCode {
 }
 
 /// On a runtime of its own. Ctrl-C asks to stop, once more ends the process.
-fn enter<F>(body: impl FnOnce(CancellationToken) -> F) -> ExitCode
+pub fn enter<F>(body: impl FnOnce(CancellationToken) -> F) -> ExitCode
 where
     F: Future<Output = anyhow::Result<bool>>,
 {

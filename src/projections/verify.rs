@@ -28,6 +28,9 @@ pub struct Settings {
     /// How many cores it may keep busy, with what PostgreSQL does for it.
     #[arg(long, default_value_t = 0.5, value_parser = share, value_name = "CORES")]
     share: f64,
+    /// How many stretches of the log are worked at beside each other.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=8), value_name = "NUMBER")]
+    jobs: u8,
     #[command(flatten)]
     common: Common,
 }
@@ -36,7 +39,8 @@ pub struct Settings {
 pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<bool> {
     let names: Vec<&str> = settings.names.iter().map(|name| projectors::known(name)).collect::<Result<_, _>>()?;
     let workshop = workshop(&settings.common.reach).await?;
-    let options = Options { sample: if settings.all { 1.0 } else { settings.sample }, share: settings.share };
+    let sample = if settings.all { 1.0 } else { settings.sample };
+    let options = Options { sample, share: settings.share, jobs: settings.jobs.into() };
     let mut well = true;
     for name in names {
         let progress = Progress::default();

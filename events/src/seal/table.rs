@@ -1,7 +1,9 @@
 //! The seal in the database: the keys that sign, the signed heads with the hashes that they cover, and the subtrees that are
-//! kept. All of it is inserted, and nothing ever changed.
+//! kept. All of it is inserted, and nothing ever changed, but for a key that has signed nothing yet when a log comes in from
+//! elsewhere.
 
-use sqlx::{Row as _, postgres::PgRow};
+use serde::{Deserialize, Serialize};
+use sqlx::{PgConnection, Row as _, postgres::PgRow};
 use uuid::Uuid;
 
 use super::{
@@ -11,6 +13,7 @@ use super::{
     proof::{Run, Wanted},
     receipt::Proven,
     tree::{Hash, Kept, Subtrees},
+    wire,
 };
 use crate::store::{Store, StoreError};
 
@@ -28,6 +31,17 @@ pub struct Sealed {
     pub hashes: Vec<u8>,
     /// The subtrees that are complete since then.
     pub kept: Vec<Kept>,
+}
+
+/// A key, and from where on it signs: the heads of more than `since` events, up to the next key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeySince {
+    /// The size of the last head that it does not sign.
+    pub since: i64,
+    /// The key.
+    #[serde(with = "wire::bytes")]
+    pub public: [u8; 32],
 }
 
 const HEAD: &str = "h.size, h.root, h.epoch, h.sealed_at, h.signature,
@@ -192,6 +206,93 @@ fn array<const N: usize>(row: &PgRow, column: usize) -> Result<[u8; N], Error> {
     let bytes: &[u8] = row.try_get(column)?;
     let wrong = || sqlx::Error::Decode(format!("{} bytes where {N} should be", bytes.len()).into());
     bytes.try_into().map_err(|_| StoreError::from(wrong()).into())
+}
+
+/// The keys with the places from which on they sign, in order, as any connection to the database reads them.
+pub async fn keys_since(connection: &mut PgConnection) -> Result<Vec<KeySince>, Error> {
+    let rows = sqlx::query("select since, public from seal_key order by since").fetch_all(connection).await?;
+    rows.iter().map(|row| Ok(KeySince { since: row.try_get(0)?, public: array(row, 1)? })).collect()
+}
+
+/// The heads of more than `after` events and at most `until`, in order, `limit` of them.
+pub async fn heads_between(
+    connection: &mut PgConnection,
+    after: i64,
+    until: i64,
+    limit: i64,
+) -> Result<Vec<SignedHead>, Error> {
+    let sql = format!("select {HEAD} from seal_head h where h.size > $1 and h.size <= $2 order by h.size limit $3");
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(after).bind(until).bind(limit);
+    rows.fetch_all(connection).await?.iter().map(head).collect()
+}
+
+/// Puts heads that were made elsewhere beside a log that was checked against them, in the transaction in which its events came;
+/// each with the size of the one before. The hashes that they cover are read from the log.
+pub(crate) async fn adopt(
+    connection: &mut PgConnection,
+    heads: &[(SignedHead, i64)],
+    kept: &[Kept],
+) -> Result<(), sqlx::Error> {
+    if !kept.is_empty() {
+        let levels: Vec<i16> = kept.iter().filter_map(|kept| i16::try_from(kept.level).ok()).collect();
+        let indexes: Vec<i64> = kept.iter().map(|kept| kept.index).collect();
+        let subtrees: Vec<&[u8]> = kept.iter().map(|kept| &kept.hash[..]).collect();
+        let sql = "insert into seal_node (level, index, hash) select * from unnest($1::smallint[], $2::bigint[], $3::bytea[])";
+        sqlx::query(sql).bind(levels).bind(indexes).bind(subtrees).execute(&mut *connection).await?;
+    }
+    if heads.is_empty() {
+        return Ok(());
+    }
+    let sizes: Vec<i64> = heads.iter().map(|(signed, _)| signed.head.size).collect();
+    let before: Vec<i64> = heads.iter().map(|(_, previous)| *previous).collect();
+    let roots: Vec<&[u8]> = heads.iter().map(|(signed, _)| &signed.head.root[..]).collect();
+    let epochs: Vec<i32> = heads.iter().map(|(signed, _)| signed.head.epoch).collect();
+    let times: Vec<_> = heads.iter().map(|(signed, _)| signed.head.time).collect();
+    let signatures: Vec<&[u8]> = heads.iter().map(|(signed, _)| &signed.signature[..]).collect();
+    let sql = "insert into seal_head (size, previous, root, epoch, sealed_at, signature, hashes)
+               select h.size, h.previous, h.root, h.epoch, h.sealed_at, h.signature,
+                      (select string_agg(e.hash, ''::bytea order by e.position) from event e
+                       where e.position > h.previous and e.position <= h.size)
+               from unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::integer[], $5::timestamptz[], $6::bytea[])
+                   as h (size, previous, root, epoch, sealed_at, signature)";
+    let heads = sqlx::query(sql).bind(sizes).bind(before).bind(roots).bind(epochs).bind(times).bind(signatures);
+    heads.execute(connection).await?;
+    Ok(())
+}
+
+/// Makes `keys` the keys of a log that has come from elsewhere with heads up to `sealed`, which they have signed. A key that this
+/// database has made for itself already, and has signed nothing with, signs from there on.
+pub(crate) async fn adopt_keys(
+    connection: &mut PgConnection,
+    keys: &[KeySince],
+    sealed: i64,
+) -> Result<Option<PublicKey>, sqlx::Error> {
+    let own: Option<Vec<u8>> = sqlx::query_scalar("select public from seal_key order by since desc limit 1")
+        .fetch_optional(&mut *connection)
+        .await?;
+    let own: Option<[u8; 32]> = own.and_then(|key| key.try_into().ok());
+    let mut all: Vec<KeySince> = keys.iter().filter(|key| key.since < sealed).copied().collect();
+    if let Some(public) = own
+        && all.last().is_none_or(|last| last.public != public)
+    {
+        all.push(KeySince { since: sealed, public });
+    }
+    let signs = all.last().map(|key| PublicKey(key.public));
+    // What is appended to only: but nothing was signed here yet, so nothing is altered that anybody could rely on.
+    sqlx::raw_sql(
+        "alter table seal_key disable trigger seal_key_append_only; delete from seal_key;
+         alter table seal_key enable always trigger seal_key_append_only",
+    )
+    .execute(&mut *connection)
+    .await?;
+    let since: Vec<i64> = all.iter().map(|key| key.since).collect();
+    let public: Vec<&[u8]> = all.iter().map(|key| &key.public[..]).collect();
+    sqlx::query("insert into seal_key (since, public) select * from unnest($1::bigint[], $2::bytea[])")
+        .bind(since)
+        .bind(public)
+        .execute(connection)
+        .await?;
+    Ok(signs)
 }
 
 /// The hashes in a row of them.

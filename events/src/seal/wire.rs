@@ -19,7 +19,7 @@ pub(super) fn time(at: DateTime<Utc>) -> String {
 }
 
 /// An array of bytes, for `serde(with)`.
-pub(super) mod bytes {
+pub(crate) mod bytes {
     use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 
     pub fn serialize<S: Serializer, const N: usize>(bytes: &[u8; N], to: S) -> Result<S::Ok, S::Error> {
@@ -49,8 +49,27 @@ pub(super) mod hashes {
     }
 }
 
+/// A SHA-256 in lower-case hex, for `serde(with)`.
+pub(crate) mod digest {
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    use crate::seal::tree::Hash;
+
+    pub fn serialize<S: Serializer>(hash: &Hash, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&hex::encode(hash))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Hash, D::Error> {
+        let text = String::deserialize(from)?;
+        let mut hash = Hash::default();
+        let read = hex::decode_to_slice(&text, &mut hash);
+        let is_lower = !text.bytes().any(|digit| digit.is_ascii_uppercase());
+        if read.is_ok() && is_lower { Ok(hash) } else { Err(D::Error::custom("not 64 hex digits in lower case")) }
+    }
+}
+
 /// A time, for `serde(with)`. Only its one form is read: what is signed or hashed has no other.
-pub(super) mod moment {
+pub(crate) mod moment {
     use chrono::{DateTime, Utc};
     use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
 

@@ -90,7 +90,7 @@ impl New {
 }
 
 /// Whether JSON text holds the escape of U+0000, and not an escaped backslash before `u0000`.
-fn has_nul(json: &str) -> bool {
+pub(super) fn has_nul(json: &str) -> bool {
     let mut bytes = json.as_bytes();
     while let Some(at) = bytes.iter().position(|b| *b == b'\\') {
         let rest = &bytes[at + 1..];

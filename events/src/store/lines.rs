@@ -8,7 +8,7 @@ use super::{append::Append, hash};
 use crate::Timer;
 
 /// The longest time of a timer, in milliseconds: a century.
-const MAX_TIMER_MS: i64 = 100 * 366 * 86_400_000;
+pub(super) const MAX_TIMER_MS: i64 = 100 * 366 * 86_400_000;
 
 /// The columns of one group; built once and sent as often as it takes.
 #[derive(Default)]

@@ -77,7 +77,7 @@ impl Recorded {
 }
 
 /// The event of this kind and payload as its context's type.
-pub(super) fn decode<E: Fact>(position: i64, kind: &str, data: &str) -> Result<E, StoreError> {
+pub(crate) fn decode<E: Fact>(position: i64, kind: &str, data: &str) -> Result<E, StoreError> {
     let tagged = format!(r#"{{"kind":"{kind}","data":{data}}}"#);
     serde_json::from_str(&tagged).map_err(|source| StoreError::Undecodable { position, kind: kind.to_owned(), source })
 }

@@ -31,6 +31,19 @@ impl Copy {
         std::mem::take(&mut self.bytes)
     }
 
+    /// The values of the only row, each as it is written.
+    pub fn values(&self) -> Vec<Option<&[u8]>> {
+        let mut values = Vec::new();
+        let mut rest = self.bytes.get(size_of::<i16>()..).unwrap_or_default();
+        while let Some((length, after)) = rest.split_first_chunk() {
+            let value =
+                usize::try_from(i32::from_be_bytes(*length)).ok().and_then(|length| after.split_at_checked(length));
+            values.push(value.map(|(value, _)| value));
+            rest = value.map_or(after, |(_, rest)| rest);
+        }
+        values
+    }
+
     /// How many bytes they are.
     pub fn len(&self) -> usize {
         self.bytes.len()

@@ -39,6 +39,21 @@ pub trait Bulk: Default + Send + 'static {
 
     /// Hands out all rows, per table and with the columns that they have.
     fn hand_out(&mut self) -> Vec<Load>;
+
+    /// The row that the last event of a thing has made in `table`, for whoever follows one thing event by event. It stays
+    /// gathered; rows of earlier events are gathered no longer.
+    fn last(&mut self, table: &str, id: Uuid) -> Option<Last>;
+}
+
+/// A row as an event has left it.
+#[derive(Debug)]
+pub struct Last {
+    /// The thing's version, which is in the key where a table has a row for each.
+    pub version: i32,
+    /// The row's columns, in the order of the values.
+    pub columns: &'static [&'static str],
+    /// The row, as it would be written.
+    pub row: Copy,
 }
 
 /// Rows for one table.
@@ -127,5 +142,12 @@ impl<R: Row + 'static> Bulk for Rows<R> {
 
     fn hand_out(&mut self) -> Vec<Load> {
         vec![self.load()]
+    }
+
+    fn last(&mut self, table: &str, id: Uuid) -> Option<Last> {
+        let row = self.get(id).filter(|_| table == R::TABLE)?;
+        let mut copy = Copy::default();
+        row.write(&mut copy.row(R::COLUMNS.len()));
+        Some(Last { version: row.version(), columns: R::COLUMNS, row: copy })
     }
 }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 pub use events::catalog::row::{Specialty, SubSpecialty};
 
 use crate::{
-    bulk::{Bulk, Load, Rows, Taken},
+    bulk::{Bulk, Last, Load, Rows, Taken},
     fold::{self, column},
     projection::{Error, Projection},
 };
@@ -66,6 +66,10 @@ impl Bulk for Gathered {
 
     fn hand_out(&mut self) -> Vec<Load> {
         vec![self.specialties.load(), self.sub_specialties.load()]
+    }
+
+    fn last(&mut self, table: &str, id: Uuid) -> Option<Last> {
+        self.specialties.last(table, id).or_else(|| self.sub_specialties.last(table, id))
     }
 }
 

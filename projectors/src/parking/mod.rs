@@ -25,7 +25,8 @@ pub enum Care {
 }
 
 /// Applies `batch` to the tables of `P` that the connection finds, as rows of `generation`, for which `parked` things are
-/// known to be parked. Returns how many are parked more.
+/// known to be parked. Returns how many are parked more. Where that would be more than [`Projection::MOST_PARKED`], it is an
+/// error, and the transaction is to be given up.
 ///
 /// An error that is of an event ([`Error::is_of_an_event`]) is to be answered by trying again with care.
 pub async fn apply<P: Projection>(
@@ -52,7 +53,11 @@ pub async fn apply<P: Projection>(
     }
     let mut more = 0;
     for thing in things(&free) {
-        more += i32::from(!one::<P>(tx, generation, &thing).await?);
+        let Some(position) = one::<P>(tx, generation, &thing).await? else { continue };
+        if parked + more >= P::MOST_PARKED {
+            return Err(Error::TooManyParked { name: P::NAME, parked: parked + more, position });
+        }
+        more += 1;
     }
     Ok(more)
 }
@@ -71,18 +76,22 @@ fn things(events: &[Arc<Recorded>]) -> Vec<Vec<Arc<Recorded>>> {
     things
 }
 
-/// Applies the events of one thing, and parks it before the first that cannot be; whether all were applied.
-async fn one<P: Projection>(tx: &mut PgConnection, generation: i32, events: &[Arc<Recorded>]) -> Result<bool, Error> {
+/// Applies the events of one thing, and parks it before the first that cannot be: the position of that one.
+async fn one<P: Projection>(
+    tx: &mut PgConnection,
+    generation: i32,
+    events: &[Arc<Recorded>],
+) -> Result<Option<i64>, Error> {
     if attempt::<P>(tx, events).await?.is_none() {
-        return Ok(true);
+        return Ok(None);
     }
     for (index, event) in events.iter().enumerate() {
         if let Some(error) = attempt::<P>(tx, std::slice::from_ref(event)).await? {
             park::<P>(tx, generation, event, events.len() - index, &error).await?;
-            return Ok(false);
+            return Ok(Some(event.position));
         }
     }
-    Ok(true)
+    Ok(None)
 }
 
 /// Applies events in a transaction within the transaction; the error, where one of them is at fault.

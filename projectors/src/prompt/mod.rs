@@ -11,7 +11,7 @@ use uuid::Uuid;
 pub use events::prompt::row::Prompt;
 
 use crate::{
-    bulk::{Bulk, Copy, Load, Rows, Taken},
+    bulk::{Bulk, Copy, Last, Load, Rows, Taken},
     fold::{self, column},
     projection::{Error, Projection},
 };
@@ -65,8 +65,19 @@ impl Bulk for Gathered {
     }
 
     fn hand_out(&mut self) -> Vec<Load> {
-        let versions = Load { table: "prompt_version", columns: row::VERSION_COLUMNS, rows: self.versions.take() };
+        let versions = Load { table: row::VERSION_TABLE, columns: row::VERSION_COLUMNS, rows: self.versions.take() };
         vec![self.prompts.load(), versions]
+    }
+
+    fn last(&mut self, table: &str, id: Uuid) -> Option<Last> {
+        self.versions.take();
+        if table != row::VERSION_TABLE {
+            return self.prompts.last(table, id);
+        }
+        let prompt = self.prompts.get(id)?;
+        let mut copy = Copy::default();
+        row::write_version(prompt, &mut copy.row(row::VERSION_COLUMNS.len()));
+        Some(Last { version: prompt.version, columns: row::VERSION_COLUMNS, row: copy })
     }
 }
 

@@ -34,7 +34,10 @@ impl Row for Prompt {
     }
 }
 
-/// The columns of a row of `prompt_version`, in the order in which they are written.
+/// The table of all versions.
+pub(super) const VERSION_TABLE: &str = "prompt_version";
+
+/// The columns of its rows, in the order in which they are written.
 pub(super) const VERSION_COLUMNS: &[&str] = &[
     "id",
     "user_id",

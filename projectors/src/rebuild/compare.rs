@@ -5,12 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::{AssertSqlSafe, PgConnection, Row as _, postgres::PgRow};
+use sqlx::{AssertSqlSafe, PgConnection, Row as _, TypeInfo as _, ValueRef as _, postgres::PgRow};
 use uuid::Uuid;
 
 use super::{
     Error,
-    report::{Differences, Sample, Table, Values},
+    report::{Differences, Live, Sample, Table, Values},
     throttle::Throttle,
     work::Work,
 };
@@ -20,6 +20,8 @@ use crate::projection::Projection;
 const RANGE: i64 = 50_000;
 /// The most samples of a table.
 const SAMPLES: usize = 5;
+/// How many columns of a sample are read before the live values of a row.
+const SAMPLE: usize = 8;
 /// The most characters of a value in a sample.
 const SHOWN: usize = 200;
 
@@ -202,6 +204,7 @@ impl Pair {
             keys.join(", ")
         };
         let differs: Vec<String> = self.columns.iter().map(Column::differs).collect();
+        let live: Vec<String> = self.columns.iter().map(|column| format!(", o.{}", column.name)).collect();
         let version = if self.key.iter().any(|key| key == "version") {
             "coalesce(o.version, n.version)"
         } else {
@@ -209,11 +212,12 @@ impl Pair {
         };
         let sql = format!(
             "select coalesce(o.id, n.id), {version}, o.id is null, n.id is null,
-                    array[{}]::text[], {}, {}, array[{}]::boolean[] {} order by {}, {} limit {most}",
+                    array[{}]::text[], {}, {}, array[{}]::boolean[]{} {} order by {}, {} limit {most}",
             names.join(", "),
             side("o"),
             side("n"),
             differs.join(", "),
+            live.concat(),
             self.joined(which),
             keys("o"),
             keys("n"),
@@ -227,9 +231,10 @@ impl Pair {
         let names: Vec<String> = row.try_get(4)?;
         let (live, new): (Vec<Option<String>>, Vec<Option<String>>) = (row.try_get(5)?, row.try_get(6)?);
         let differs: Vec<bool> = row.try_get(7)?;
-        let values = live.into_iter().zip(new).map(|(live, new)| Values { live: live.map(cut), new: new.map(cut) });
+        let values = live.into_iter().zip(new);
+        let values = values.map(|(live, new)| Values { live: live.map(cut), new: new.map(cut), event: None });
         let columns: BTreeMap<String, Values> =
-            names.into_iter().zip(values).zip(differs).filter(|(_, differs)| *differs).map(|(one, _)| one).collect();
+            names.into_iter().zip(values).zip(&differs).filter(|(_, differs)| **differs).map(|(one, _)| one).collect();
         let change = match (is_added, is_removed) {
             (true, _) => "added",
             (_, true) => "removed",
@@ -243,7 +248,20 @@ impl Pair {
             columns,
             event: None,
             why: String::new(),
+            live: self.live(row, &differs)?,
         })
+    }
+
+    /// The live values of the columns that differ, after all else of a sample.
+    fn live(&self, row: &PgRow, differs: &[bool]) -> Result<Vec<Live>, Error> {
+        let columns = self.columns.iter().enumerate().filter(|(index, _)| differs.get(*index) == Some(&true));
+        let live = columns.map(|(index, column)| {
+            let raw = row.try_get_raw(SAMPLE + index)?;
+            let is_numeric = raw.type_info().name() == "NUMERIC";
+            let value = if raw.is_null() { None } else { Some(raw.as_bytes().map_err(sqlx::Error::Decode)?.to_vec()) };
+            Ok(Live { column: column.name.clone(), is_numeric, value })
+        });
+        live.collect()
     }
 
     /// Both tables beside each other, without the rows that are the same.

@@ -89,6 +89,12 @@ pub enum Error {
         /// The projection.
         name: String,
     },
+    /// What an event asks for was done by another process.
+    #[error("the rebuild of {name} that was asked for was done by another process meanwhile")]
+    Answered {
+        /// The projection.
+        name: String,
+    },
     /// Another process has taken the generation over, or dropped it.
     #[error("the rebuild of {name} was taken over by another process, or discarded")]
     Lost {
@@ -136,9 +142,19 @@ pub enum Error {
 impl Error {
     /// Whether PostgreSQL has no room left.
     pub(super) fn is_disk_full(&self) -> bool {
-        let (Self::Database(database) | Self::Projection(projection::Error::Database(database))) = self else {
-            return false;
+        let database = match self {
+            Self::Database(database) | Self::Projection(projection::Error::Database(database)) => database,
+            Self::Log(log) | Self::Projection(projection::Error::Log(log)) => match log {
+                StoreError::Database(database) | StoreError::Unavailable(Some(database)) => database,
+                _ => return false,
+            },
+            _ => return false,
         };
         matches!(database, sqlx::Error::Database(error) if error.code().as_deref() == Some("53100"))
+    }
+
+    /// Whether more things are parked than may be.
+    pub(crate) fn is_mass_of_parked(&self) -> bool {
+        matches!(self, Self::Projection(projection::Error::TooManyParked { .. }))
     }
 }

@@ -40,16 +40,24 @@ pub(super) async fn parts<P: Projection>(work: &Work, options: &Options) -> Resu
     let (jobs, sizes) = (options.jobs.clamp(1, 8), options.sizes);
     let mut left = parts.into_iter().filter(|part| part.position < target).collect::<Vec<_>>().into_iter();
     let mut running = JoinSet::new();
+    let mut done = Ok(());
     loop {
         while running.len() < jobs
+            && done.is_ok()
             && let Some(part) = left.next()
         {
             let (work, throttle) = (work.clone(), Throttle::new(work.share, jobs));
             running.spawn(async move { load::<P>(&work, part, sizes, throttle).await });
         }
         match running.join_next().await {
-            None => return Ok(()),
-            Some(Ok(loaded)) => loaded?,
+            None => return done,
+            // The others come to their next page, and so to the end of what they ask: what is broken off in the middle of an
+            // answer leaves the rest of it to whoever has the connection next.
+            Some(Ok(Err(error))) if done.is_ok() => {
+                work.halt();
+                done = Err(error);
+            }
+            Some(Ok(_)) => {}
             Some(Err(panicked)) => std::panic::resume_unwind(panicked.into_panic()),
         }
     }
@@ -96,9 +104,25 @@ async fn load<P: Projection>(work: &Work, mut part: Part, sizes: Sizes, mut thro
 
 /// Writes what was gathered up to `at`, with how far the part has come.
 async fn write(work: &Work, loads: &[Load], late: &[i64], part: &mut Part, at: i64) -> Result<(), Error> {
-    let schema = work.generation.schema();
     let mut connection = work.pool.acquire().await?;
-    let mut tx = generation::transaction(&mut connection, &work.generation, work.holder).await?;
+    let written = write_on(&mut connection, work, loads, late, part, at).await;
+    if written.is_err() {
+        // What a copy that broke off has left unread would be taken for the answer to whatever is asked next.
+        connection.close_on_drop();
+    }
+    written
+}
+
+async fn write_on(
+    connection: &mut PgConnection,
+    work: &Work,
+    loads: &[Load],
+    late: &[i64],
+    part: &mut Part,
+    at: i64,
+) -> Result<(), Error> {
+    let schema = work.generation.schema();
+    let mut tx = generation::transaction(connection, &work.generation, work.holder).await?;
     for load in loads.iter().filter(|load| !load.rows.is_empty()) {
         copy(&mut tx, load).await?;
     }

@@ -75,6 +75,8 @@ pub struct Options {
     pub approve: bool,
     /// Who asked for it, where it was a user.
     pub actor: Option<Uuid>,
+    /// The event that asks for it, where one does: what was decided after it has answered it.
+    pub asked: Option<i64>,
     /// How much is taken at a time.
     pub sizes: Sizes,
 }
@@ -89,6 +91,7 @@ impl Default for Options {
             dry_run: false,
             approve: false,
             actor: None,
+            asked: None,
             sizes: Sizes::default(),
         }
     }
@@ -147,15 +150,20 @@ pub async fn run<P: Projection>(
     progress.aim(generation.target);
     let (mut work, _signs) =
         Work::begin(workshop, generation, holder, options.share, progress.clone(), stop.child_token());
-    let done = build_and_decide::<P>(&mut work, options).await;
+    let done = match options.asked {
+        // Another process may have made its exchange since the request was read: nobody does from here on.
+        Some(asked) if is_answered::<P>(&work.pool, asked).await? => Err(Error::Answered { name: P::NAME.to_owned() }),
+        _ => build_and_decide::<P>(&mut work, options).await,
+    };
     match done {
-        Err(error) if error.is_disk_full() => {
+        // To go on with it would come to the same again.
+        Err(error) if error.is_disk_full() || error.is_mass_of_parked() || matches!(error, Error::Answered { .. }) => {
             work.leave(false).await?;
             let generation = Generation::next(&work.pool, P::NAME).await?;
             if let Some(generation) = generation.filter(|one| one.number == work.generation.number) {
                 generation.discard(&work.pool).await?;
             }
-            Err(Error::DiskFull { name: P::NAME.to_owned() })
+            Err(if error.is_disk_full() { Error::DiskFull { name: P::NAME.to_owned() } } else { error })
         }
         Err(error) => {
             // Not for long where the database is away; it counts as left after a while anyway.
@@ -234,6 +242,17 @@ async fn begin<P: Projection>(
     space::check::<P>(pool).await?;
     let parts = i32::try_from(options.jobs.clamp(1, 8)).unwrap_or(1);
     Generation::begin::<P>(pool, live, target, parts, holder).await
+}
+
+/// Whether something was decided about `P` that the log was told of after the position `asked`, or is to be told of.
+async fn is_answered<P: Projection>(pool: &PgPool, asked: i64) -> Result<bool, Error> {
+    let answered = sqlx::query_scalar!(
+        r#"select exists (select from ops.report where projection = $1 and decision <> 'dry_run'
+                          and (said_at is null or said_at > $2)) as "answered!""#,
+        P::NAME,
+        asked
+    );
+    Ok(answered.fetch_one(pool).await?)
 }
 
 /// Whether what it has is of the log as it is.
@@ -339,8 +358,7 @@ async fn compared<P: Projection>(work: &Work, at: &mut Followed) -> Result<Diffe
     at.things.clear();
     let mut found = compare::all::<P>(work, &mut tx).await?;
     tx.rollback().await?;
-    let workshop = Workshop { store: work.store.clone(), pool: work.pool.clone() };
-    explain::all::<P>(&workshop, &work.generation.schema(), &mut found.samples, position).await?;
+    explain::all::<P>(&work.store, &mut found.samples, position).await?;
     Ok(found)
 }
 

@@ -33,10 +33,24 @@ pub struct Sample {
     pub version: Option<i32>,
     /// The columns that differ.
     pub columns: BTreeMap<String, Values>,
-    /// The event that explains it.
+    /// The first event after which both differ: the first of those of its columns.
     pub event: Option<Explanation>,
     /// What that event has to do with it.
     pub why: String,
+    /// The live values of those columns, whole and as PostgreSQL sends them.
+    #[serde(skip)]
+    pub(super) live: Vec<Live>,
+}
+
+/// A live value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Live {
+    /// The column.
+    pub(super) column: String,
+    /// Whether it is a number of any precision, whose digits after the point can be more than it needs.
+    pub(super) is_numeric: bool,
+    /// In binary; none for null.
+    pub(super) value: Option<Vec<u8>>,
 }
 
 /// What both generations have in a column, as text; long values are cut.
@@ -46,6 +60,9 @@ pub struct Values {
     pub live: Option<String>,
     /// The new one.
     pub new: Option<String>,
+    /// The first event after which they differ, in a row that both have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event: Option<Explanation>,
 }
 
 /// An event, as far as an explanation needs it.

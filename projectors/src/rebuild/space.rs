@@ -5,13 +5,13 @@ use sqlx::PgPool;
 use super::Error;
 use crate::projection::Projection;
 
-/// Fails where the rows would not fit, as far as that can be known: the size of the live ones and a quarter more, against what
-/// is free where the database keeps its data, if that is on this machine. (A disk that fills up is told later, and then what
-/// was built is dropped.)
+/// Fails where the rows would not fit, as far as that can be known: against what is free where the database keeps its data, if
+/// that is on this machine. (A disk that fills up is told later, and then what was built is dropped.)
 pub(super) async fn check<P: Projection>(pool: &PgPool) -> Result<(), Error> {
     let tables: Vec<String> = P::TABLES.iter().map(|table| format!("read.{table}")).collect();
-    let size: i64 = sqlx::query_scalar(
-        "select coalesce(sum(pg_total_relation_size(to_regclass(t))), 0)::bigint from unnest($1::text[]) t",
+    let (rows, wal): (i64, i64) = sqlx::query_as(
+        "select coalesce(sum(pg_total_relation_size(to_regclass(t))), 0)::bigint, pg_size_bytes(current_setting('max_wal_size'))
+         from unnest($1::text[]) t",
     )
     .bind(tables)
     .fetch_one(pool)
@@ -24,7 +24,26 @@ pub(super) async fn check<P: Projection>(pool: &PgPool) -> Result<(), Error> {
     .await;
     let Ok(Some(folder)) = folder else { return Ok(()) };
     let Ok(disk) = rustix::fs::statvfs(folder.as_str()) else { return Ok(()) };
-    let size = u64::try_from(size).unwrap_or(0);
-    let (needed, free) = (size + size / 4, disk.f_bavail * disk.f_frsize);
+    let unsigned = |bytes: i64| u64::try_from(bytes).unwrap_or(0);
+    let (needed, free) = (needed(unsigned(rows), unsigned(wal)), disk.f_bavail * disk.f_frsize);
     if needed > free { Err(Error::Disk { name: P::NAME.to_owned(), needed, free }) } else { Ok(()) }
+}
+
+/// How many bytes it takes to make rows anew that take so many: as many, a quarter more while indexes are sorted, and the
+/// write-ahead log of all that, which PostgreSQL keeps up to `wal`. Where that finds no room, PostgreSQL stops as a whole.
+fn needed(rows: u64, wal: u64) -> u64 {
+    let written = rows + rows / 4;
+    written + written.min(wal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::needed;
+
+    #[test]
+    fn what_is_needed_is_the_rows_and_their_log() {
+        assert_eq!(needed(0, 1 << 30), 0);
+        assert_eq!(needed(8 << 20, 1 << 30), 20 << 20);
+        assert_eq!(needed(8 << 30, 1 << 30), 11 << 30);
+    }
 }

@@ -58,6 +58,11 @@ impl Work {
         if self.stop.is_cancelled() { Err(Error::Interrupted { name: name() }) } else { Ok(()) }
     }
 
+    /// Tells all who work at it to stop.
+    pub(super) fn halt(&self) {
+        self.stop.cancel();
+    }
+
     /// Writes down how far it has come, for whoever goes on after a crash, and for those who watch.
     pub(super) async fn enter(&mut self, phase: Phase) -> Result<(), Error> {
         self.check()?;

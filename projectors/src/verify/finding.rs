@@ -29,7 +29,7 @@ pub struct Finding {
     pub row_version: Option<i32>,
     /// `missing`, `foreign` or `changed`.
     pub change: String,
-    /// The columns that differ: what the row has (`live`), and what the log says (`new`).
+    /// The columns that differ: what the row has (`live`), what the log says (`new`), and since which event.
     pub columns: BTreeMap<String, Values>,
     /// The place of the first event after which row and fold differ.
     pub event_position: Option<i64>,

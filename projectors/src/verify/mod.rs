@@ -8,10 +8,17 @@ mod finding;
 mod repair;
 mod scrub;
 
-use std::pin::pin;
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
 
 use futures_util::TryStreamExt as _;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -37,6 +44,14 @@ pub struct Options {
     pub sample: f64,
     /// How many cores it may keep busy.
     pub share: f64,
+    /// How many stretches of the log are worked at beside each other.
+    pub jobs: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { sample: 1.0, share: 0.5, jobs: 2 }
+    }
 }
 
 /// What verifying has come to.
@@ -57,33 +72,83 @@ pub async fn verify<P: Projection>(
     progress: &Progress,
     stop: &CancellationToken,
 ) -> Result<Verified, Error> {
-    let mut scratch = Scratch::open::<P>(workshop).await?;
-    let mut verified = Verified { position: 0, things: 0, findings: Vec::new() };
-    let mut throttle = Throttle::new(options.share, 1);
     let head = workshop.store.head().await?;
     progress.aim(head);
     progress.enter(Phase::Load);
     progress.begin_load(0, 1);
-    let mut after = 0;
-    while after < head {
-        if stop.is_cancelled() {
-            return Err(Error::Interrupted { name: P::NAME.to_owned() });
+    let walk = Walk { workshop: workshop.clone(), options, head, next: Arc::default(), progress: progress.clone() };
+    let mut jobs = JoinSet::new();
+    let halt = stop.child_token();
+    for _ in 0..options.jobs.clamp(1, 8) {
+        let (walk, halt) = (walk.clone(), halt.clone());
+        jobs.spawn(async move { walk.run::<P>(&halt).await });
+    }
+    let mut verified = Verified { position: 0, things: 0, findings: Vec::new() };
+    let mut failed = None;
+    while let Some(job) = jobs.join_next().await {
+        match job.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic())) {
+            Ok(job) => {
+                verified.position = verified.position.max(job.position);
+                verified.things += job.things;
+                verified.findings.extend(job.findings);
+            }
+            Err(error) => {
+                // The others finish the stretch that they are at.
+                halt.cancel();
+                failed.get_or_insert(error);
+            }
         }
-        throttle.begin();
-        let until = head.min(after + STRETCH);
-        let stretch = scratch.stretch::<P>(workshop, after, until, options.sample).await?;
-        verified.position = stretch.position;
-        verified.things += stretch.things;
-        verified.findings.extend(stretch.findings);
-        progress.loaded(until - after);
-        after = until;
-        throttle.rest().await;
+    }
+    if let Some(error) = failed {
+        return Err(error);
     }
     if options.sample >= 1.0 {
+        let mut scratch = Scratch::open::<P>(workshop).await?;
         verified.findings.extend(scratch.foreign::<P>(workshop).await?);
+        scratch.connection.close().await?;
     }
-    scratch.connection.close().await?;
+    let place = |one: &Finding| (one.event_position, one.thing, one.relation.clone(), one.row_version);
+    verified.findings.sort_by_key(place);
     Ok(verified)
+}
+
+/// A way through the log, whose stretches several jobs take in turns.
+#[derive(Clone)]
+struct Walk {
+    workshop: Workshop,
+    options: Options,
+    head: i64,
+    /// Where the next stretch begins.
+    next: Arc<AtomicI64>,
+    progress: Progress,
+}
+
+impl Walk {
+    /// What the stretches come to that this job has taken.
+    async fn run<P: Projection>(&self, stop: &CancellationToken) -> Result<Stretch, Error> {
+        let Self { workshop, options, head, next, progress } = self;
+        let mut scratch = Scratch::open::<P>(workshop).await?;
+        let mut sum = Stretch { position: 0, things: 0, findings: Vec::new() };
+        let mut throttle = Throttle::new(options.share, options.jobs);
+        loop {
+            let after = next.fetch_add(STRETCH, Ordering::Relaxed);
+            if after >= *head {
+                scratch.connection.close().await?;
+                return Ok(sum);
+            }
+            if stop.is_cancelled() {
+                return Err(Error::Interrupted { name: P::NAME.to_owned() });
+            }
+            throttle.begin();
+            let until = (*head).min(after + STRETCH);
+            let stretch = scratch.stretch::<P>(workshop, after, until, options.sample).await?;
+            sum.position = sum.position.max(stretch.position);
+            sum.things += stretch.things;
+            sum.findings.extend(stretch.findings);
+            progress.loaded(until - after);
+            throttle.rest().await;
+        }
+    }
 }
 
 /// What a stretch has shown.
@@ -103,7 +168,9 @@ impl Scratch {
         let options = (*workshop.pool.connect_options()).clone();
         let mut connection = PgConnection::connect_with(&options).await?;
         for table in P::TABLES {
-            let sql = format!("create temporary table {table} (like read.{table} including all excluding statistics)");
+            // A few thousand rows are joined by hash, and gone again: indexes would cost more than they bring.
+            let options = "including all excluding indexes excluding statistics";
+            let sql = format!("create temporary table {table} (like read.{table} {options})");
             connection.execute(AssertSqlSafe(sql)).await?;
         }
         Ok(Self { connection })
@@ -128,7 +195,11 @@ impl Scratch {
         let live = sqlx::query!("select position, generation from read.checkpoint where name = $1", P::NAME)
             .fetch_optional(&mut *tx)
             .await?;
-        let Some(live) = live else { return Ok(Stretch { position: 0, things: 0, findings: Vec::new() }) };
+        let nothing = |position| Stretch { position, things: 0, findings: Vec::new() };
+        let Some(live) = live else { return Ok(nothing(0)) };
+        if things.is_empty() {
+            return Ok(nothing(live.position));
+        }
         let parked = sqlx::query_scalar!(
             "select id from ops.parked where projection = $1 and generation = $2 and id = any ($3)",
             P::NAME,
@@ -191,7 +262,7 @@ async fn told<P: Projection>(
     mut samples: Vec<Sample>,
     position: i64,
 ) -> Result<Vec<Finding>, Error> {
-    explain::all::<P>(workshop, "read", &mut samples, position).await?;
+    explain::all::<P>(&workshop.store, &mut samples, position).await?;
     let mut findings = Vec::with_capacity(samples.len());
     for sample in samples {
         findings.push(Finding::keep::<P>(workshop, sample, position).await?);

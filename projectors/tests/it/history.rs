@@ -109,18 +109,14 @@ pub async fn record_others(store: &Store, script: &[(u8, u8)], first: u128) -> V
 /// Appends one event as it is to a real log.
 pub async fn append(store: &Store, stream: &'static str, event: &Recorded, kind: &'static str) {
     let new = New { event_id: event.event_id, kind, schema: event.schema, data: event.data.clone() };
-    let append = Append {
-        stream,
-        id: event.id,
-        expected: event.version - 1,
-        scope: event.scope,
-        events: vec![new],
-        meta: event.meta.clone(),
-        claims: Vec::new(),
-        secrets: Vec::new(),
-        timer: None,
-        key: None,
-    };
+    append_all(store, stream, event.id, event.version - 1, vec![new]).await;
+}
+
+/// Appends events to the thing `id`, which has so many.
+pub async fn append_all(store: &Store, stream: &'static str, id: Uuid, expected: i32, events: Vec<New>) {
+    let (claims, secrets) = (Vec::new(), Vec::new());
+    let (scope, meta) = (None, meta());
+    let append = Append { stream, id, expected, scope, events, meta, claims, secrets, timer: None, key: None };
     store.append(append).await.unwrap().unwrap();
 }
 

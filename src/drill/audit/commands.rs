@@ -18,7 +18,7 @@ pub(super) const KEYS: Promise =
     ("I6", "commands with the same idempotency key had one effect, and all that were accepted name it");
 
 /// What of the log commands make; the rest is done by workers.
-const KINDS: [&str; 7] = [
+const KINDS: [&str; 8] = [
     "user_registered",
     "specialty_created",
     "sub_specialty_created",
@@ -26,6 +26,7 @@ const KINDS: [&str; 7] = [
     "prompt_revised",
     "execution_requested",
     "execution_cancel_requested",
+    "rebuild_requested",
 ];
 
 /// Holds every command against the log, and the log against the commands.
@@ -129,19 +130,21 @@ fn shape(sent: &Sent, event: &Event, of: &[&Event], history: &History) -> Option
         Kind::RevisePrompt | Kind::Cancel => Some(event.id),
         Kind::Execute => event.prompt_id,
         Kind::Retry => event.retry_of,
-        Kind::Register | Kind::CreateSpecialty | Kind::CreateSubSpecialty | Kind::CreatePrompt => sent.about,
+        Kind::Register | Kind::CreateSpecialty | Kind::CreateSubSpecialty | Kind::CreatePrompt | Kind::Rebuild => {
+            sent.about
+        }
     };
     if about != sent.about {
         return Some(format!("event {position} is about {about:?} instead of {:?}", sent.about));
     }
-    let first = matches!(sent.kind, Kind::RevisePrompt | Kind::Cancel) || event.version == 1;
+    let first = matches!(sent.kind, Kind::RevisePrompt | Kind::Cancel | Kind::Rebuild) || event.version == 1;
     if !first {
         return Some(format!("event {position} has the version {}", event.version));
     }
-    // Workers go on in the trace of the request; nobody else does.
+    // Workers and projectors go on in the trace of the request; nobody else does.
     let last = last(sent, event, history).position;
     let foreign = of.iter().find(|other| match sent.kind {
-        Kind::Execute | Kind::Retry => other.id != event.id,
+        Kind::Execute | Kind::Retry | Kind::Rebuild => other.id != event.id,
         _ => !(*position..=last).contains(&other.position),
     });
     foreign.map(|other| format!("event {} bears its trace, too", other.position))

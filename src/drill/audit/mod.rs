@@ -16,7 +16,9 @@ mod needles;
 mod outcomes;
 mod privacy;
 mod processes;
+mod rebuilds;
 mod rows;
+mod seal;
 mod secrets;
 mod subscribers;
 mod verdict;
@@ -82,14 +84,20 @@ pub async fn run(record: &Record, target: &Target, deadline: Instant) -> anyhow:
     let i7 = until(deadline, secrets::PROMISE, || secrets::kept(&scene)).await;
     let i8 = until(deadline, privacy::PROMISE, || privacy::kept(&scene)).await;
     let i10 = answers::judged(record).closed();
-    let invariants = vec![i1, i2, i3, i4, i5, i6, i7, i8, i9, i10];
+    let i12 = until(deadline, rebuilds::PROMISE, || rebuilds::done(&scene)).await;
+    // What rebuilds have said is sealed, too.
+    let i11 = until(deadline, seal::PROMISE, || seal::sealed(&scene)).await;
+    let invariants = vec![i1, i2, i3, i4, i5, i6, i7, i8, i9, i10, i11, i12];
     let counts = log::counts(&scene).await.unwrap_or_default();
     Ok(Verdict { holds: invariants.iter().all(Finding::holds), invariants, counts })
 }
 
 /// Whether something is wrong that no waiting mends.
 async fn is_lost(scene: &Scene<'_>) -> bool {
-    let looks = async { [log::chained(scene).await, rows::folded(scene).await, bus::equal(scene).await] };
+    let looks = async {
+        let (log, rows, bus) = (log::chained(scene).await, rows::folded(scene).await, bus::equal(scene).await);
+        [log, rows, bus, seal::sealed(scene).await]
+    };
     let looks = timeout(LOOK, looks).await;
     looks.into_iter().flatten().flatten().any(|found| found.is_final)
 }

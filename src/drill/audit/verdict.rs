@@ -12,7 +12,7 @@ const LENGTH: usize = 600;
 /// What was found about one invariant.
 #[derive(Clone, Debug, Serialize)]
 pub struct Finding {
-    /// `I1` to `I10`.
+    /// `I1` to `I12`.
     pub name: &'static str,
     /// What is promised.
     pub promise: &'static str,

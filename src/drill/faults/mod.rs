@@ -1,6 +1,7 @@
 //! Does to the system what the schedule says, undoes it, and counts what was done.
 
 mod bus;
+mod rebuild;
 mod store;
 
 use std::collections::BTreeMap;
@@ -136,6 +137,7 @@ impl Faults {
             Fault::KillQueryApi => self.kill(Role::QueryApi, step, &mut rng).await,
             Fault::KillWorkers => self.kill(Role::Workers, step, &mut rng).await,
             Fault::KillProjectors => self.kill(Role::Projectors, step, &mut rng).await,
+            Fault::KillRebuild => self.kill_rebuild(step, &mut rng).await,
             Fault::KillPostgres => {
                 let _busy = self.postgres.lock().await;
                 let from = Instant::now();

@@ -32,6 +32,8 @@ const PEOPLE: usize = 6;
 const SEATS: u64 = 28;
 /// How long one thinks before the next thing to do, in milliseconds.
 const THINKS: (u64, u64) = (20, 120);
+/// Between two requests to make a read model anew, in milliseconds.
+const REBUILDS: (u64, u64) = (1500, 4000);
 /// How often everybody logs in again: well before a token is over.
 const LOGIN: Duration = Duration::from_mins(10);
 
@@ -89,7 +91,19 @@ impl Load {
                 stop.run_until_cancelled(sleep(thinks)).await;
             }
         });
-        tokio::join!(join_all(seats), self.keep_logged_in(stop));
+        tokio::join!(join_all(seats), self.keep_logged_in(stop), self.keep_rebuilding(stop));
+    }
+
+    /// Has read models made anew, over and over: by the admin, and in vain by anybody.
+    async fn keep_rebuilding(&self, stop: &CancellationToken) {
+        let mut rng = StdRng::seed_from_u64(self.seed ^ 2);
+        let pause = |rng: &mut StdRng| sleep(Duration::from_millis(rng.random_range(REBUILDS.0..=REBUILDS.1)));
+        while stop.run_until_cancelled(pause(&mut rng)).await.is_some() {
+            let admin = self.world.known().people.first().cloned();
+            let anybody = self.world.anyone(&mut rng).filter(|_| rng.random_bool(0.1));
+            let Some(person) = anybody.or(admin) else { continue };
+            self.send_rebuild(&person, &mut rng).await;
+        }
     }
 
     async fn act(&self, rng: &mut StdRng) {

@@ -115,6 +115,14 @@ pub fn retry(person: &Person, execution: &Execution) -> Order {
     Order { about: Some(execution.id), is_valid, ..order }
 }
 
+/// The rows of a projection made anew.
+pub fn rebuild(person: &Person, rng: &mut StdRng) -> Order {
+    let names = ["identity", "catalog", "prompt", "execution"];
+    let path = format!("/api/v1/projections/{}/rebuild", names[rng.random_range(0..names.len())]);
+    let order = post(Some(person), Kind::Rebuild, path, json!({}), None);
+    Order { is_valid: person.is_admin, ..order }
+}
+
 /// One that no state of things makes right.
 pub fn invalid(person: &Person, prompt: &Prompt, sub_specialty: Uuid, rng: &mut StdRng) -> Order {
     let order = match rng.random_range(0..7) {

@@ -40,6 +40,16 @@ impl Load {
         }
     }
 
+    /// Asks for a read model to be made anew.
+    pub(super) async fn send_rebuild(&self, person: &Person, rng: &mut StdRng) {
+        let order = orders::rebuild(person, rng);
+        if order.is_valid {
+            self.until_answered(&keyed(order, rng), rng).await;
+        } else {
+            self.client.command(&order, rng).await;
+        }
+    }
+
     fn order(&self, person: &Person, rng: &mut StdRng) -> Option<Order> {
         let own = |prompt: &Prompt| prompt.owner == person.id;
         let seen = |prompt: &Prompt| prompt.owner == person.id || prompt.is_public || person.is_admin;
@@ -168,7 +178,7 @@ impl Load {
             }
             Kind::CreateSpecialty => self.world.known().specialties.push(id),
             Kind::CreateSubSpecialty => self.world.known().sub_specialties.push(id),
-            Kind::Register | Kind::Cancel => {}
+            Kind::Register | Kind::Cancel | Kind::Rebuild => {}
         }
     }
 

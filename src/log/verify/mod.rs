@@ -7,7 +7,6 @@ mod bus;
 mod finding;
 mod pass;
 mod places;
-mod progress;
 mod row;
 mod sealed;
 #[cfg(test)]
@@ -25,7 +24,7 @@ use sqlx::{Connection as _, PgConnection};
 
 use self::finding::{Finding, Findings, What};
 use self::pass::{Evidence, Seen};
-use self::progress::Progress;
+use super::progress::Progress;
 use crate::reach::Reach;
 use crate::{receipt, up};
 

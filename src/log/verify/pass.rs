@@ -10,9 +10,9 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 use super::bus::Messages;
 use super::finding::{Findings, What};
 use super::places::Places;
-use super::progress::Progress;
 use super::row::{self, Row, Versions};
 use super::sealed::Heads;
+use crate::log::progress::Progress;
 
 /// How long an event may wait for a signed head, in seconds, before that is worth telling.
 const UNSEALED: f64 = 60.0;

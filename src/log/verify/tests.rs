@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::finding::What::{Changed, Head, Inserted, Removed, Stream, Swapped, Tree, Unsealed};
 use super::finding::{Findings, What};
 use super::pass::{Evidence, Seen, verify};
-use super::progress::Progress;
+use crate::log::progress::Progress;
 
 /// The hash of a row, computed as whoever rewrites it would.
 const REHASH: &str = r#"hash = sha256(convert_to(concat_ws(E'\n', event_id, stream, id, version, kind, schema,

@@ -1,5 +1,7 @@
 //! That the auditor finds what is wrong: on a small log that is right, and on one that was tampered with in one place.
 
+mod seal;
+
 use std::path::PathBuf;
 
 use service::testkit;
@@ -24,6 +26,7 @@ async fn audited(tampering: &'static str) -> [Finding; 3] {
         nats_url: String::new(),
         logs: Vec::new(),
         folder: PathBuf::new(),
+        heads: PathBuf::new(),
     };
     let scene = Scene { record: &record, target: &target, pool: database.pool, http: reqwest::Client::new() };
     let (chained, folded, ended) = tokio::join!(log::chained(&scene), rows::folded(&scene), outcomes::ended(&scene));

@@ -1,0 +1,5 @@
+//! The seal of the log.
+
+fn main() -> std::process::ExitCode {
+    benches::seal::main()
+}

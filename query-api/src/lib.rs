@@ -24,6 +24,7 @@ use poem_openapi::{OpenApiService, Tags};
 use service::{http::Probe, lifecycle::Lifecycle};
 use sqlx::PgPool;
 
+pub use execution::Streaming;
 pub use process::{Args, PORT, run};
 
 use crate::{
@@ -59,6 +60,8 @@ pub struct Parts {
     pub bus: Bus,
     /// Connections to the read models: [`service::db::Kind::Reads`].
     pub pool: PgPool,
+    /// How texts are streamed.
+    pub streaming: Streaming,
 }
 
 /// The role, to be put into its frame.
@@ -73,17 +76,17 @@ pub struct QueryApi {
 
 /// Starts the role: its endpoints, and the task that wakes those who wait, which `lifecycle` supervises.
 pub fn api(parts: Parts, lifecycle: &Lifecycle) -> QueryApi {
-    let Parts { store, bus, pool } = parts;
+    let Parts { store, bus, pool, streaming } = parts;
     let waiters = Waiters::new(pool.clone(), lifecycle.soft());
     lifecycle.spawn("waiting room of queries", waiters.clone().run(bus.clone()));
-    let probe = probe::of(pool.clone(), bus);
+    let probe = probe::of(pool.clone(), bus.clone());
     let reading = Reading { pool, store, waiters };
     let contexts = (
         Identity(reading.clone()),
         Catalog(reading.clone()),
         Prompts(reading.clone()),
         Log(reading.clone()),
-        Executions::new(reading.clone()),
+        Executions::new(reading.clone(), bus, &streaming),
         Ops(reading),
     );
     let service = OpenApiService::new(contexts, "Daybook", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);

@@ -1,5 +1,7 @@
 //! The `AsyncAPI` 3 document of the events on NATS, generated from the types that are put there.
 
+mod live;
+
 use std::collections::BTreeMap;
 
 use events::{catalog, execution, identity, ops, prompt};
@@ -63,6 +65,7 @@ impl Events {
         let mut schemas: Map<String, Value> = self.generator.take_definitions(true);
         schemas.insert("CloudEvent".to_owned(), headers());
         schemas.insert("LogHead".to_owned(), head());
+        schemas.insert("Chunk".to_owned(), live::chunk());
         let references = |within: &str| -> Map<String, Value> {
             let reference = |kind: &String| (kind.clone(), json!({ "$ref": format!("#/{within}/{kind}") }));
             self.messages.keys().map(reference).collect()
@@ -105,8 +108,8 @@ impl Events {
                 "title": "Signed heads of the log",
                 "description": "On core NATS, not in the stream: who is not there does not hear it. `GET /api/v1/log/head` has the last one.",
                 "messages": { "log_head": { "$ref": "#/components/messages/log_head" } },
-            }},
-            "operations": { "publish": {
+            }, "chunk": live::chunks(), "so_far": live::questions(), "so_far_answer": live::answers() },
+            "operations": { "stream": live::telling(), "answer": live::answering(), "publish": {
                 "action": "send",
                 "summary": "The relay publishes the log, in its order.",
                 "channel": { "$ref": "#/channels/events" },

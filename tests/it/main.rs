@@ -7,6 +7,7 @@ mod providers;
 mod recovery;
 mod seal;
 mod story;
+mod streams;
 mod system;
 mod transfer;
 mod up;

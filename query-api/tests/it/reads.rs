@@ -35,6 +35,7 @@ async fn every_query_is_there_and_needs_a_token_but_for_the_public_key() {
     401 /api/v1/executions
     401 /api/v1/executions/{id}
     401 /api/v1/executions/{id}/events
+    401 /api/v1/executions/{id}/stream
     401 /api/v1/executions/{id}/attempts
     401 /api/v1/executions/{id}/receipt
     401 /api/v1/projections

@@ -46,7 +46,9 @@ impl Resumed {
             let (attempt, offset, pieces) = (numbers.next()?, numbers.next()?, numbers.next()?);
             let place =
                 Place { attempt: attempt.parse().ok()?, offset: offset.parse().ok()?, pieces: pieces.parse().ok()? };
-            Some(place).filter(|read| read.to_string() == text.strip_suffix("-end").unwrap_or(text))
+            // No number is written in two ways, and no piece is empty.
+            let is_ours = place.to_string() == text.strip_suffix("-end").unwrap_or(text);
+            (is_ours && usize::try_from(place.pieces).is_ok_and(|pieces| pieces <= place.offset)).then_some(place)
         };
         let told = "must be the id of an event of this stream, as 1-512-7";
         parsed().map(|place| Self { place, over }).ok_or_else(|| Problem::invalid_parameter("Last-Event-ID", told))
@@ -61,7 +63,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_id_says_the_place(attempt: u32, offset: usize, pieces: u64, over: bool) {
+        fn an_id_says_the_place(attempt: u32, offset: u32, pieces: u32, over: bool) {
+            let (offset, pieces) = (offset.max(pieces) as usize, u64::from(offset.min(pieces)));
             let place = Place { attempt, offset, pieces };
             let text = format!("{place}{}", if over { "-end" } else { "" });
             prop_assert_eq!(Resumed::parse(&text).map_err(|problem| problem.status()), Ok(Resumed { place, over }));

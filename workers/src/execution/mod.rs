@@ -14,6 +14,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use events::{
     Error, Meta, Recorded, Store, clock,
     execution::{Calling, Command, Event, Execution, Holder, Request},
+    plant,
     store::{Loaded, StoreError},
 };
 use nats::{
@@ -30,7 +31,11 @@ use self::{
     outcome::{Active, Ended},
     running::{Entry, Running},
 };
-use crate::{job::Job, price, provider::Providers};
+use crate::{
+    job::Job,
+    price,
+    provider::{Completion, Failure, Providers},
+};
 
 /// When to bring a request again that could not be started.
 const SOON: Duration = Duration::from_secs(1);
@@ -121,10 +126,15 @@ impl Executions {
             biased;
             () = entry.gone.cancelled() => None,
             () = entry.stop.cancelled() => Some(Ended::Stopped),
-            answer = timeout(self.settings.call_timeout, self.providers.answer(request)) => {
+            answer = timeout(self.settings.call_timeout, self.ask(request)) => {
                 Some(answer.map_or(Ended::TimedOut, Ended::Answered))
             }
         }
+    }
+
+    async fn ask(&self, request: &Request) -> Result<Completion, Failure> {
+        let answer = self.providers.answer(request).await;
+        if plant::planted(plant::CALL) && answer.is_err() { self.providers.answer(request).await } else { answer }
     }
 
     /// The token of an attempt that this process starts: the same each time, and another in every other process.

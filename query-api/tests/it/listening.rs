@@ -93,12 +93,15 @@ impl Listening {
 
     /// The next event, past messages that are none.
     pub async fn event(&mut self) -> Message {
-        loop {
-            let message = self.next().await.expect("the stream goes on");
-            if message.event.is_some() {
-                return message;
+        within("an event", async {
+            loop {
+                let message = self.coming().await.expect("the stream goes on");
+                if message.event.is_some() {
+                    return message;
+                }
             }
-        }
+        })
+        .await
     }
 
     /// The positions of the next events, so many.

@@ -49,7 +49,6 @@ struct Room {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Seen {
     owner: Uuid,
-    version: i32,
     ended: bool,
 }
 
@@ -68,15 +67,6 @@ impl Watch {
         tokio::select! {
             _ = timeout(time, ended) => {}
             () = self.soft.cancelled() => {}
-        }
-    }
-
-    /// Waits until the read model has the execution past `version`; false if the process stops before.
-    pub async fn past(&mut self, version: i32) -> bool {
-        tokio::select! {
-            biased;
-            () = self.soft.cancelled() => false,
-            moved = self.seen.wait_for(|seen| seen.version > version) => moved.is_ok(),
         }
     }
 }
@@ -175,10 +165,10 @@ impl Waiters {
         // One round trip, one snapshot: the checkpoints, and the executions if theirs has moved.
         let rows = sqlx::query!(
             r#"select name as "name?", position as "position?", null::uuid as id, null::uuid as owner,
-                      null::integer as version, null::boolean as ended
+                      null::boolean as ended
                from checkpoint
                union all
-               select null, null, id, user_id, version, finished_at is not null
+               select null, null, id, user_id, finished_at is not null
                from execution
                where id = any($1) and exists (select from checkpoint where name = $2 and position <> $3)"#,
             &ids,
@@ -197,10 +187,10 @@ impl Waiters {
                     told.send_if_modified(|told| std::mem::replace(told, position) != position);
                 }
             }
-            if let (Some(id), Some(owner), Some(version), Some(ended)) = (row.id, row.owner, row.version, row.ended)
+            if let (Some(id), Some(owner), Some(ended)) = (row.id, row.owner, row.ended)
                 && let Some(seen) = waiting.get(&id)
             {
-                let now = Seen { owner, version, ended };
+                let now = Seen { owner, ended };
                 seen.send_if_modified(|seen| std::mem::replace(seen, now) != now);
             }
         }

@@ -27,7 +27,7 @@ const GLANCE: Duration = Duration::from_millis(20);
 pub async fn start(
     servers: &Servers,
     workers: workers::Config,
-    (sealing, timing): (command_api::Sealing, command_api::Timing),
+    (sealing, timing, streaming): (command_api::Sealing, command_api::Timing, query_api::Streaming),
     secret: &JwtSecret,
     listener: TcpListener,
     lifecycle: &Lifecycle,
@@ -35,15 +35,15 @@ pub async fn start(
     let url = &servers.database_url;
     let store = process::open_store(url, Kind::Commands, lifecycle)?;
     let connect = async |url: &str, name: &str| Bus::connect(url, name).await.context("NATS_URL");
-    let (relay, worker, reader) = tokio::try_join!(
+    let (relay, worker, query) = tokio::try_join!(
         connect(&servers.nats.relay, "command-api"),
         connect(&servers.nats.worker, "workers"),
-        connect(&servers.nats.reader, "query-api"),
+        connect(&servers.nats.query, "query-api"),
     )?;
     let health = db::pool(url, Kind::Health)?;
     let pools = |kind| db::pool(url, kind);
     let (batches, reads) = (pools(Kind::Projectors)?, pools(Kind::Reads)?);
-    let all_connected = async || relay.is_connected() && worker.is_connected() && reader.is_connected();
+    let all_connected = async || relay.is_connected() && worker.is_connected() && query.is_connected();
     let connected = until(PATIENCE_WITH_NATS, all_connected).await;
     let secret = secret.as_bytes().to_vec();
 
@@ -70,7 +70,7 @@ pub async fn start(
         scrub: projectors::verify::Scrub::default(),
     };
     let projectors = projectors::start(&parts, lifecycle);
-    let parts = query_api::Parts { store: store.through(reads.clone()), bus: reader, pool: reads };
+    let parts = query_api::Parts { store: store.through(reads.clone()), bus: query, pool: reads, streaming };
     let queries = query_api::api(parts, lifecycle);
     let workers = workers::start(
         workers::Parts { store: store.through(pools(Kind::Workers)?), bus: worker, config: workers },

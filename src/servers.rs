@@ -25,6 +25,8 @@ pub struct NatsUrls {
     pub relay: String,
     /// May work off jobs.
     pub worker: String,
+    /// May read, and ask workers for texts in the making.
+    pub query: String,
     /// May only read.
     pub reader: String,
 }
@@ -146,13 +148,14 @@ async fn postgres(config: &Up, folder: &Folder) -> anyhow::Result<(String, Optio
 async fn bus(config: &Up, folder: &Folder) -> anyhow::Result<(NatsUrls, Option<Nats>)> {
     if let Some(url) = &config.nats_url {
         let url = url.expose().to_owned();
-        return Ok((NatsUrls { relay: url.clone(), worker: url.clone(), reader: url }, None));
+        return Ok((NatsUrls { relay: url.clone(), worker: url.clone(), query: url.clone(), reader: url }, None));
     }
     let program = binaries::nats_server(&folder.path().join("servers")).await?;
     let options = NatsOptions { program, home: folder.path().join("nats"), addr: config.nats_addr };
     let users = Users {
         relay: folder.secret("nats-relay")?,
         worker: folder.secret("nats-worker")?,
+        query: folder.secret("nats-query")?,
         reader: folder.secret("nats-reader")?,
     };
     let text = |addr, store_dir: &Path| {
@@ -160,6 +163,11 @@ async fn bus(config: &Up, folder: &Folder) -> anyhow::Result<(NatsUrls, Option<N
     };
     let server = Nats::start(options, text).await?;
     let url = |user| users.url(server.addr(), user);
-    let urls = NatsUrls { relay: url(User::Relay), worker: url(User::Worker), reader: url(User::Reader) };
+    let urls = NatsUrls {
+        relay: url(User::Relay),
+        worker: url(User::Worker),
+        query: url(User::Query),
+        reader: url(User::Reader),
+    };
     Ok((urls, Some(server)))
 }

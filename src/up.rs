@@ -36,6 +36,8 @@ pub struct Settings {
     sealing: command_api::Sealing,
     #[command(flatten)]
     timing: command_api::Timing,
+    #[command(flatten)]
+    streaming: query_api::Streaming,
 }
 
 /// Brings everything up, runs until the process is told to stop, and takes everything down.
@@ -79,7 +81,7 @@ async fn bring_up(
     servers: &OnceCell<Servers>,
     lifecycle: &Lifecycle,
 ) -> anyhow::Result<Published> {
-    let Settings { config, workers, sealing, timing } = settings;
+    let Settings { config, workers, sealing, timing, streaming } = settings;
     endpoints::withdraw(folder.path()).context("endpoints.json")?;
     tracing::info!(folder = %folder.path().display(), "starting");
     let http = format!("http://{}", listener.local_addr()?);
@@ -92,8 +94,8 @@ async fn bring_up(
     };
     let sealing = kept_in(folder, sealing);
     sealing.check()?;
-    Box::pin(roles::start(servers, workers.clone(), (sealing, timing.clone()), &jwt_secret, listener, lifecycle))
-        .await?;
+    let apis = (sealing, timing.clone(), streaming.clone());
+    Box::pin(roles::start(servers, workers.clone(), apis, &jwt_secret, listener, lifecycle)).await?;
 
     let (nats_url, database_url) = (servers.nats.reader.as_str(), servers.database_url.as_str());
     let endpoints = Endpoints { http, nats_url, database_url, pid: std::process::id() };

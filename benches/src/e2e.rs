@@ -15,7 +15,7 @@ use sqlx::{Connection as _, Executor as _};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 use workers::config::Providers as Settings;
-use workers::provider::Providers;
+use workers::provider::{Draft, Providers};
 
 use crate::harness::{Figure, Floor, Report, case, interleaved, median, run};
 use crate::load::{Done, Stage};
@@ -184,7 +184,7 @@ async fn calls(provider: &Provider) -> anyhow::Result<f64> {
         tasks.spawn(async move {
             let mut calls = 0.0;
             while start.elapsed() < ALONE {
-                let answer = providers.answer(&request).await;
+                let answer = providers.answer(&request, &Draft::default()).await;
                 anyhow::ensure!(answer.is_ok(), "the provider did not answer well");
                 calls += 1.0;
             }

@@ -8,6 +8,7 @@ mod bus;
 mod error;
 pub mod feed;
 pub mod jobs;
+pub mod live;
 pub mod message;
 mod pages;
 pub mod relay;

@@ -1,11 +1,12 @@
 //! What nats-server is configured to: where it keeps its streams, and who may do what on it.
 //!
-//! Three users: the relay, which alone publishes events; workers, which take jobs and tell of themselves; readers, which
-//! see everything that is on the bus and change nothing. Each has inboxes of its own, so that nobody reads another's answers.
+//! Four users: the relay, which alone publishes events; workers, which take jobs and tell of themselves; queries, which ask
+//! workers for texts in the making; readers, which see everything that is on the bus and change nothing. Each has inboxes of
+//! its own, so that nobody reads another's answers.
 
 use std::{fmt::Write as _, net::SocketAddr, path::Path};
 
-/// The durable consumers that readers must not touch: every [`crate::Jobs`] has its name here.
+/// The durable consumers that readers and queries must not touch: every [`crate::Jobs`] has its name here.
 pub const DURABLES: &[&str] = &["executions"];
 
 /// Who connects.
@@ -15,19 +16,22 @@ pub enum User {
     Relay,
     /// Takes jobs, and publishes on `ops.>` and `live.>`.
     Worker,
+    /// Reads everything, and asks workers for texts in the making.
+    Query,
     /// Reads everything and publishes nothing.
     Reader,
 }
 
 impl User {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Relay, Self::Worker, Self::Reader];
+    pub const ALL: [Self; 4] = [Self::Relay, Self::Worker, Self::Query, Self::Reader];
 
     /// Its name on the server.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Relay => "relay",
             Self::Worker => "worker",
+            Self::Query => "query",
             Self::Reader => "reader",
         }
     }
@@ -37,6 +41,7 @@ impl User {
         match self {
             Self::Relay => "_INBOX_relay",
             Self::Worker => "_INBOX_worker",
+            Self::Query => "_INBOX_query",
             Self::Reader => "_INBOX",
         }
     }
@@ -54,6 +59,8 @@ pub struct Users {
     pub relay: String,
     /// The workers'.
     pub worker: String,
+    /// The query APIs'.
+    pub query: String,
     /// The readers'.
     pub reader: String,
 }
@@ -68,6 +75,7 @@ impl Users {
         match user {
             User::Relay => &self.relay,
             User::Worker => &self.worker,
+            User::Query => &self.query,
             User::Reader => &self.reader,
         }
     }
@@ -154,13 +162,15 @@ fn permissions(user: User, durables: &[&str]) -> Permissions {
     };
     let publish = match user {
         User::Relay => more(api(&[READ, CONSUME, MANAGE]), &["events.>", "ops.>", "$JS.ACK.>"]),
-        User::Worker => more(api(&[READ, CONSUME]), &["ops.>", "live.>", "$JS.ACK.>"]),
+        // Among them the answers to what query APIs ask.
+        User::Worker => more(api(&[READ, CONSUME]), &["ops.>", "live.>", "$JS.ACK.>", "_INBOX_query.>"]),
+        User::Query => more(api(&[READ, CONSUME]), &["live.*.*.*.so_far", "$JS.ACK.>", "$JS.FC.>"]),
         User::Reader => more(api(&[READ, CONSUME]), &["$JS.ACK.>", "$JS.FC.>"]),
     };
     let deny = match user {
         User::Relay => Vec::new(),
         User::Worker => vec!["events.>".to_owned()],
-        User::Reader => durables.iter().flat_map(|durable| untouchable(durable)).collect(),
+        User::Query | User::Reader => durables.iter().flat_map(|durable| untouchable(durable)).collect(),
     };
     let inbox = format!("{}.>", user.inbox());
     let subscribe = more(vec![inbox], &["events.>", "ops.>", "live.>"]);

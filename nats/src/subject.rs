@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use events::Recorded;
 use uuid::Uuid;
 
+use crate::live::About;
+
 /// All events.
 pub const ALL: &str = "events.>";
 
@@ -30,6 +32,22 @@ pub fn of(event: &Recorded) -> String {
 /// Every event of one kind, whoever it belongs to.
 pub fn every(stream: &str, kind: &str) -> String {
     format!("events.*.{stream}.*.{kind}")
+}
+
+/// Where something is told of a thing while it happens; `what` is told.
+pub(crate) fn live(about: About, what: &str) -> String {
+    let About { scope, stream, id } = about;
+    format!("live.{scope}.{stream}.{id}.{what}")
+}
+
+/// All of these, whoever they belong to.
+pub(crate) fn every_live(stream: &str, what: &str) -> String {
+    format!("live.*.{stream}.*.{what}")
+}
+
+/// The thing that a subject of these is about.
+pub(crate) fn live_id(subject: &str) -> Option<Uuid> {
+    id(subject.split('.').nth(3)?)
 }
 
 /// The parts of a subject.

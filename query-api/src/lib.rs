@@ -25,6 +25,7 @@ use poem_openapi::{OpenApiService, Tags};
 use service::{http::Probe, lifecycle::Lifecycle};
 use sqlx::PgPool;
 
+pub use execution::Streaming;
 pub use process::{Args, PORT, run};
 
 use crate::{
@@ -67,6 +68,8 @@ pub struct Parts {
     pub bus: Bus,
     /// Connections to the read models: [`service::db::Kind::Reads`].
     pub pool: PgPool,
+    /// How texts are streamed.
+    pub streaming: Streaming,
 }
 
 /// The role, to be put into its frame.
@@ -81,12 +84,12 @@ pub struct QueryApi {
 
 /// Starts the role: its endpoints, and the tasks that wake those who wait and those who listen, which `lifecycle` supervises.
 pub fn api(parts: Parts, lifecycle: &Lifecycle) -> QueryApi {
-    let Parts { store, bus, pool } = parts;
+    let Parts { store, bus, pool, streaming } = parts;
     let waiters = Waiters::new(pool.clone(), lifecycle.soft());
     lifecycle.spawn("waiting room of queries", waiters.clone().run(bus.clone()));
     let tail = Tail::new(store.clone(), lifecycle.soft());
     lifecycle.spawn("tail of the log", tail.clone().run());
-    let probe = probe::of(pool.clone(), bus);
+    let probe = probe::of(pool.clone(), bus.clone());
     let reading = Reading { pool, store, waiters, tail };
     let contexts = (
         Identity(reading.clone()),
@@ -94,7 +97,7 @@ pub fn api(parts: Parts, lifecycle: &Lifecycle) -> QueryApi {
         Prompts(reading.clone()),
         Log(reading.clone()),
         Events(reading.clone()),
-        Executions::new(reading.clone()),
+        Executions::new(reading.clone(), bus, &streaming),
         Ops(reading),
     );
     let service = OpenApiService::new(contexts, "Daybook", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);

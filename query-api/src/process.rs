@@ -13,7 +13,7 @@ use service::{
     process, telemetry,
 };
 
-use crate::{Parts, api};
+use crate::{Parts, Streaming, api};
 
 /// The port of a process that runs this role alone.
 pub const PORT: u16 = 8082;
@@ -30,6 +30,9 @@ pub struct Args {
     #[command(flatten)]
     #[allow(missing_docs, reason = "a doc comment here would replace the help of the command")]
     pub auth: Auth,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would replace the help of the command")]
+    pub streaming: Streaming,
 }
 
 /// Runs the role alone in this process, on a database that it brings up to date first.
@@ -39,7 +42,7 @@ pub async fn run(args: Args, lifecycle: Lifecycle) -> anyhow::Result<()> {
     let pool = db::pool(url, Kind::Reads).context("DATABASE_URL")?;
     let store = process::open_store_on(&pool, &lifecycle);
     let bus = Bus::connect(args.servers.nats_url.expose(), "query-api").await.context("NATS_URL")?;
-    let api = api(Parts { store, bus, pool }, &lifecycle);
+    let api = api(Parts { store, bus, pool, streaming: args.streaming }, &lifecycle);
     let chassis = Chassis {
         document: Some(http::merge(&[api.spec])?),
         secret: Some(args.auth.jwt_secret.as_bytes().to_vec()),

@@ -40,9 +40,17 @@ struct Room {
     connections: Connections,
     soft: CancellationToken,
     positions: BTreeMap<&'static str, watch::Sender<i64>>,
-    executions: Mutex<HashMap<Uuid, watch::Sender<Seen>>>,
+    executions: Mutex<Watched>,
     places: Arc<Semaphore>,
     arrived: Notify,
+}
+
+/// The executions that somebody waits for.
+#[derive(Default)]
+struct Watched {
+    seen: HashMap<Uuid, watch::Sender<Seen>>,
+    /// How many have come to wait so far.
+    came: u64,
 }
 
 /// What the read model was last seen to say of an execution.
@@ -67,6 +75,15 @@ impl Watch {
         tokio::select! {
             _ = timeout(time, ended) => {}
             () = self.soft.cancelled() => {}
+        }
+    }
+
+    /// Waits until the execution has ended; false if the process stops before.
+    pub async fn over(&mut self) -> bool {
+        tokio::select! {
+            biased;
+            () = self.soft.cancelled() => false,
+            ended = self.seen.wait_for(|seen| seen.ended) => ended.is_ok(),
         }
     }
 }
@@ -104,7 +121,11 @@ impl Waiters {
     /// A place to wait for the execution `id`.
     pub fn watch(&self, id: Uuid) -> Result<Watch, Problem> {
         let place = self.place()?;
-        let seen = self.executions().entry(id).or_default().subscribe();
+        let seen = {
+            let mut watched = self.executions();
+            watched.came += 1;
+            watched.seen.entry(id).or_default().subscribe()
+        };
         self.0.arrived.notify_one();
         Ok(Watch { seen, soft: self.0.soft.clone(), _place: place })
     }
@@ -161,7 +182,10 @@ impl Waiters {
             let size = size.fetch_optional(&mut **connection).await?.unwrap_or(0);
             seal.send_if_modified(|told| std::mem::replace(told, size) != size);
         }
-        let ids: Vec<Uuid> = self.executions().keys().copied().collect();
+        let (ids, came) = {
+            let watched = self.executions();
+            (watched.seen.keys().copied().collect::<Vec<_>>(), watched.came)
+        };
         // One round trip, one snapshot: the checkpoints, and the executions if theirs has moved.
         let rows = sqlx::query!(
             r#"select name as "name?", position as "position?", null::uuid as id, null::uuid as owner,
@@ -180,7 +204,8 @@ impl Waiters {
         let waiting = self.executions();
         for row in rows {
             if let (Some(name), Some(position)) = (row.name, row.position) {
-                if name == execution::PROJECTION {
+                // Who came meanwhile may have looked before this, and is not among those who were looked for.
+                if name == execution::PROJECTION && waiting.came == came {
                     *checked = position;
                 }
                 if let Some(told) = self.0.positions.get(name.as_str()) {
@@ -188,7 +213,7 @@ impl Waiters {
                 }
             }
             if let (Some(id), Some(owner), Some(ended)) = (row.id, row.owner, row.ended)
-                && let Some(seen) = waiting.get(&id)
+                && let Some(seen) = waiting.seen.get(&id)
             {
                 let now = Seen { owner, ended };
                 seen.send_if_modified(|seen| std::mem::replace(seen, now) != now);
@@ -200,14 +225,14 @@ impl Waiters {
     /// Whether anybody waits; those who have gone are forgotten.
     fn anybody(&self) -> bool {
         let mut executions = self.executions();
-        executions.retain(|_, seen| seen.receiver_count() > 0);
-        !executions.is_empty() || self.0.positions.values().any(|position| position.receiver_count() > 0)
+        executions.seen.retain(|_, seen| seen.receiver_count() > 0);
+        !executions.seen.is_empty() || self.0.positions.values().any(|position| position.receiver_count() > 0)
     }
 
     /// Whether somebody waits for the projection that moved, or for one of those whose messages have come meanwhile.
     fn matters(&self, told: &str, progress: &mut Option<impl Stream<Item = (String, i64)> + Unpin>) -> bool {
         let waits = |name: &str| {
-            (name == execution::PROJECTION && !self.executions().is_empty())
+            (name == execution::PROJECTION && !self.executions().seen.is_empty())
                 || self.0.positions.get(name).is_some_and(|position| position.receiver_count() > 0)
         };
         let mut matters = waits(told);
@@ -217,7 +242,7 @@ impl Waiters {
         matters
     }
 
-    fn executions(&self) -> MutexGuard<'_, HashMap<Uuid, watch::Sender<Seen>>> {
+    fn executions(&self) -> MutexGuard<'_, Watched> {
         self.0.executions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

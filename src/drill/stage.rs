@@ -174,6 +174,7 @@ impl Stage {
             ("the password of the database", &self.direct.database),
             ("the password of the relay on NATS", &self.direct.relay),
             ("the password of the workers on NATS", &self.direct.worker),
+            ("the password of queries on NATS", &self.direct.query),
             ("the password of readers on NATS", &self.direct.reader),
         ];
         secrets.extend(urls.into_iter().filter_map(|(what, url)| Some(Secret { what, text: password(url)? })));

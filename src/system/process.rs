@@ -119,7 +119,7 @@ impl Process {
         let mut command = command(program, false);
         let nats = match self.role {
             Role::CommandApi => &urls.relay,
-            Role::QueryApi => &urls.reader,
+            Role::QueryApi => &urls.query,
             Role::Workers | Role::Projectors => &urls.worker,
         };
         command.arg(self.role.name()).current_dir(&self.launch.logs);

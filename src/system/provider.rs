@@ -1,4 +1,4 @@
-//! A provider of chat models in OpenAI's wire form that is none: as fast as a socket for measurements, and as bad as real
+//! A provider of chat models in OpenAI's wire form, streamed, that is none: as fast as a socket for measurements, and as bad as real
 //! ones can be for drills. Written on the bare socket, because no HTTP library would misbehave like this.
 
 mod ledger;
@@ -29,7 +29,7 @@ pub const PRICE: &str = "0.0000102";
 /// The most bytes of a request that are read.
 const MAX_REQUEST: usize = 4 << 20;
 /// How much of an answer drips at a time.
-const DROP_BYTES: usize = 16;
+const DROP_BYTES: usize = 64;
 
 /// What is done about one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,7 +194,7 @@ impl Drop for Open<'_> {
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>, end: CancellationToken) {
-    let good = Arc::new(response("200 OK", "", &completion()));
+    let good = Arc::new(stream(&events(ANSWER)));
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             // Out of file handles, say: others may end meanwhile.
@@ -287,16 +287,34 @@ async fn request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::Resul
     }
 }
 
-fn completion() -> String {
-    serde_json::json!({
-        "id": "chatcmpl-drill", "object": "chat.completion", "created": 1_790_000_000, "model": "gpt-4o-mini",
-        "choices": [{
-            "index": 0, "finish_reason": "stop", "logprobs": null,
-            "message": { "role": "assistant", "content": ANSWER, "refusal": null }
-        }],
-        "usage": { "prompt_tokens": 20, "completion_tokens": 12, "total_tokens": 32 }
-    })
-    .to_string()
+/// The events of an answer, a word each.
+fn events(answer: &str) -> Vec<String> {
+    let chunk = |delta: serde_json::Value, finish_reason: Option<&str>| {
+        serde_json::json!({
+            "id": "chatcmpl-drill", "object": "chat.completion.chunk", "created": 1_790_000_000, "model": "gpt-4o-mini",
+            "choices": [{ "index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason }], "usage": null
+        })
+    };
+    let mut chunks = vec![chunk(serde_json::json!({ "role": "assistant", "content": "", "refusal": null }), None)];
+    chunks.extend(answer.split_inclusive(' ').map(|word| chunk(serde_json::json!({ "content": word }), None)));
+    chunks.push(chunk(serde_json::json!({}), Some("stop")));
+    let mut usage = chunk(serde_json::json!({}), None);
+    usage["choices"] = serde_json::json!([]);
+    usage["usage"] = serde_json::json!({ "prompt_tokens": 20, "completion_tokens": 12, "total_tokens": 32 });
+    chunks.push(usage);
+    let events = chunks.iter().map(|chunk| format!("data: {chunk}\n\n"));
+    events.chain(["data: [DONE]\n\n".to_owned()]).collect()
+}
+
+/// A body of these events, a chunk each.
+fn stream(events: &[String]) -> Vec<u8> {
+    let mut bytes =
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+    for event in events {
+        bytes.extend_from_slice(format!("{:x}\r\n{event}\r\n", event.len()).as_bytes());
+    }
+    bytes.extend_from_slice(b"0\r\n\r\n");
+    bytes
 }
 
 fn refusal(said: &str) -> String {
@@ -311,14 +329,12 @@ fn response(status: &str, headers: &str, body: &str) -> Vec<u8> {
 
 /// One of several kinds of nonsense.
 fn garbage(random: u64) -> Vec<u8> {
+    let said = |event: &str| stream(&[format!("data: {event}\n\n")]);
     match random % 5 {
         0 => response("200 OK", "connection: close\r\n", "<html><body>Welcome to your new router</body></html>"),
-        1 => response("200 OK", "connection: close\r\n", r#"{"choices": [{"message": {"content": "#),
-        2 => response("200 OK", "connection: close\r\n", r#"{"choices": "none", "usage": -1}"#),
-        3 => {
-            let nul = completion().replace("morning", "mor\\u0000ning");
-            response("200 OK", "connection: close\r\n", &nul)
-        }
+        1 => said(r#"{"choices": [{"delta": {"content": "#),
+        2 => said(r#"{"choices": "none", "usage": -1}"#),
+        3 => stream(&events(&ANSWER.replace("morning", "mor\0ning"))),
         _ => {
             let mut bytes = vec![0; 512];
             StdRng::seed_from_u64(random).fill(bytes.as_mut_slice());

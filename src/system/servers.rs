@@ -32,7 +32,9 @@ pub struct Urls {
     pub relay: String,
     /// NATS for workers and projectors.
     pub worker: String,
-    /// NATS for the query API and for subscribers.
+    /// NATS for the query API.
+    pub query: String,
+    /// NATS for subscribers.
     pub reader: String,
 }
 
@@ -60,6 +62,7 @@ impl Servers {
         let users = Users {
             relay: folder.secret("nats-relay")?,
             worker: folder.secret("nats-worker")?,
+            query: folder.secret("nats-query")?,
             reader: folder.secret("nats-reader")?,
         };
         let text = |addr, store_dir: &Path| {
@@ -80,7 +83,13 @@ impl Servers {
     pub fn urls(&self, at: At) -> Urls {
         let database = self.postgres.url().replace(&self.postgres.addr().to_string(), &at.postgres.to_string());
         let url = |user| self.users.url(at.nats, user);
-        Urls { database, relay: url(User::Relay), worker: url(User::Worker), reader: url(User::Reader) }
+        Urls {
+            database,
+            relay: url(User::Relay),
+            worker: url(User::Worker),
+            query: url(User::Query),
+            reader: url(User::Reader),
+        }
     }
 
     /// Stops both.

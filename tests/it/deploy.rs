@@ -8,7 +8,8 @@ use nats::server::{Config, Users};
 /// environment, and it answers health checks.
 #[test]
 fn the_compose_file_s_nats_conf_is_what_the_code_says() {
-    let users = Users { relay: "RELAY".to_owned(), worker: "WORKER".to_owned(), reader: "READER".to_owned() };
+    let [relay, worker, query, reader] = ["RELAY", "WORKER", "QUERY", "READER"].map(str::to_owned);
+    let users = Users { relay, worker, query, reader };
     let addr: SocketAddr = "0.0.0.0:4222".parse().unwrap();
     let config = Config {
         addr,
@@ -18,7 +19,7 @@ fn the_compose_file_s_nats_conf_is_what_the_code_says() {
         durables: workers::DURABLES,
     };
     let mut expected = config.text().replacen("# Written at every start.\n", HEAD, 1);
-    for name in ["RELAY", "WORKER", "READER"] {
+    for name in ["RELAY", "WORKER", "QUERY", "READER"] {
         expected = expected.replace(&format!("\"{name}\""), &format!("$NATS_{name}_PASSWORD"));
     }
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/nats.conf");

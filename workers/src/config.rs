@@ -22,8 +22,8 @@ pub struct Args {
 /// How the workers work, wherever they run.
 #[derive(Flags, Clone, Debug)]
 pub struct Config {
-    /// How long one call of a provider may take, as 60s, 1500ms or 2m.
-    #[arg(long, env = "DAYBOOK_CALL_TIMEOUT", default_value = "60s", value_parser = duration, value_name = "TIME")]
+    /// How long one call of a provider may take in all, as 60s, 1500ms or 2m.
+    #[arg(long, env = "DAYBOOK_CALL_TIMEOUT", default_value = "5m", value_parser = duration, value_name = "TIME")]
     pub call_timeout: Duration,
     /// The most executions at a time in this process.
     #[arg(long = "concurrency", env = "DAYBOOK_WORKER_CONCURRENCY", default_value = "64", value_name = "NUMBER")]
@@ -89,6 +89,33 @@ pub struct Providers {
     /// Where Ollama answers [default: localhost:11434].
     #[arg(long, env = "OLLAMA_BASE_URL", hide_env_values = true, value_parser = url, value_name = "URL")]
     pub ollama_base_url: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would replace the help of the command")]
+    pub limits: Limits,
+}
+
+/// How long a provider may be silent.
+#[derive(Flags, Clone, Debug)]
+pub struct Limits {
+    /// How long a connection to a provider may take to be made.
+    #[arg(long, env = "DAYBOOK_CONNECT_TIMEOUT", default_value = "5s", value_parser = duration, value_name = "TIME")]
+    pub connect_timeout: Duration,
+    /// How long a provider may take to send the first byte of its answer.
+    #[arg(long, env = "DAYBOOK_FIRST_BYTE_TIMEOUT", default_value = "60s", value_parser = duration, value_name = "TIME")]
+    pub first_byte_timeout: Duration,
+    /// How long a provider may send nothing in the middle of its answer.
+    #[arg(long, env = "DAYBOOK_IDLE_TIMEOUT", default_value = "30s", value_parser = duration, value_name = "TIME")]
+    pub idle_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(5),
+            first_byte_timeout: Duration::from_mins(1),
+            idle_timeout: Duration::from_secs(30),
+        }
+    }
 }
 
 /// A time that leaves room for signs of life, and none that nobody would wait for.
@@ -113,6 +140,17 @@ fn url(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_limits_of_the_flags_are_those_of_the_code() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            limits: Limits,
+        }
+        let flags: Line = clap::Parser::parse_from(["workers"]);
+        assert_eq!(format!("{:?}", flags.limits), format!("{:?}", Limits::default()));
+    }
 
     #[test]
     fn an_address_is_a_url_or_nothing() {

@@ -49,7 +49,8 @@ pub fn start(parts: Parts, lifecycle: &Lifecycle) -> Result<Probe, provider::Err
     let providers = Arc::new(Providers::new(&parts.config.providers)?);
     let settings =
         Settings { worker: parts.config.worker(), call_timeout: parts.config.call_timeout, lease: parts.config.lease };
-    job::spawn(Executions::new(parts.store.clone(), providers, settings), &parts, lifecycle);
+    let executions = Executions::new(parts.store.clone(), providers, settings).on(parts.bus.clone());
+    job::spawn(executions, &parts, lifecycle);
     let Parts { store, bus, .. } = parts;
     Ok(Arc::new(move || {
         let (store, bus) = (store.clone(), bus.clone());

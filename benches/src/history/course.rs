@@ -172,6 +172,7 @@ impl Run {
             cost: Some(Decimal::new(i64::try_from(48 + self.number % 120).unwrap_or(48), 6)),
             price_table: Some("2026-11-01".to_owned()),
             duration_ms: 400 + self.number % 3000,
+            first_chunk_ms: Some(300),
             response_id: Some(format!("chatcmpl-{:016x}", mix(self.number))),
         }
     }

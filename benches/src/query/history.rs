@@ -66,6 +66,7 @@ async fn one(store: &Store, request: &Request) -> anyhow::Result<Uuid> {
     let bill = Bill {
         usage: Usage { input_tokens: Some(31), output_tokens: Some(38), ..Usage::default() },
         duration_ms: 812,
+        first_chunk_ms: Some(300),
         response_id: Some(format!("chatcmpl-{}", id.simple())),
         ..Bill::default()
     };

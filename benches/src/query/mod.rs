@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 
 use daybook::system::Role;
 use tokio::task::JoinSet;
-use uuid::Uuid;
 
 use crate::harness::{Figure, Floor, Report, case, interleaved, run};
 use crate::load::{Connection, Stage, get};
@@ -110,8 +109,8 @@ async fn ask(addr: SocketAddr, requests: &Arc<Vec<Vec<u8>>>, time: Duration) -> 
     let mut tasks = JoinSet::new();
     for mut connection in connections {
         let (over, requests) = (over.clone(), requests.clone());
-        // Version 4, for its randomness: any walk through the ids will do.
-        let mut at = Uuid::new_v4().as_u64_pair().0;
+        // The random half of an id: any walk through the ids will do.
+        let mut at = events::clock::id().as_u64_pair().1;
         tasks.spawn(async move {
             let mut answers = 0;
             while !over.load(Ordering::Relaxed) {

@@ -86,6 +86,9 @@ pub struct Bill {
     /// How long the call took, in milliseconds.
     #[serde(default)]
     pub duration_ms: u64,
+    /// How long it took until the first of its text came, in milliseconds; none where no text came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_chunk_ms: Option<u64>,
     /// The provider's own id of its answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_id: Option<String>,

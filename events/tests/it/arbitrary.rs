@@ -66,12 +66,13 @@ fn bill() -> impl Strategy<Value = Bill> {
             reasoning_tokens,
         },
     );
-    (usage, option::of(cost()), option::of(text()), any::<u64>(), option::of(text())).prop_map(
-        |(usage, cost, price_table, duration_ms, response_id)| Bill {
+    (usage, option::of(cost()), option::of(text()), any::<u64>(), tokens(), option::of(text())).prop_map(
+        |(usage, cost, price_table, duration_ms, first_chunk_ms, response_id)| Bill {
             usage,
             cost,
             price_table,
             duration_ms,
+            first_chunk_ms,
             response_id,
         },
     )

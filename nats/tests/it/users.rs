@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use async_nats::{Event, jetstream};
 use futures_util::StreamExt as _;
-use nats::server::User;
+use nats::{
+    live::{About, Chunk, Place},
+    server::User,
+};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
@@ -75,7 +78,7 @@ async fn world() -> World {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_the_relay_publishes_events() {
     let world = world().await;
-    for (user, inbox) in [(User::Worker, "_INBOX_worker"), (User::Reader, "_INBOX")] {
+    for (user, inbox) in [(User::Worker, "_INBOX_worker"), (User::Query, "_INBOX_query"), (User::Reader, "_INBOX")] {
         let client = Client::connect(&world, user, inbox).await;
         assert!(client.is_refused("events.public.specialty.x.specialty_created").await, "{user:?}");
         assert!(client.is_refused("events.x").await, "{user:?}");
@@ -91,6 +94,7 @@ async fn a_reader_changes_nothing() {
     for subject in [
         "ops.projection.executions",
         "live.x",
+        "live.a.execution.b.so_far",
         "other",
         "_INBOX.x",
         "_INBOX_relay.x",
@@ -114,6 +118,43 @@ async fn a_reader_changes_nothing() {
     ] {
         assert!(reader.is_refused(subject).await, "{subject}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn queries_ask_for_texts_in_the_making_and_change_nothing() {
+    let world = world().await;
+    let query = Client::connect(&world, User::Query, "_INBOX_query").await;
+    assert!(!query.is_refused("live.a.execution.b.so_far").await);
+    for subject in ["live.a.execution.b.chunk", "live.x", "ops.projection.executions", "_INBOX.x", "_INBOX_query.x"] {
+        assert!(query.is_refused(subject).await, "{subject}");
+    }
+    for subject in ["$JS.API.CONSUMER.DELETE.EVENTS_1.executions", "$JS.API.STREAM.DELETE.EVENTS_1"] {
+        assert!(query.is_refused(subject).await, "{subject}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_text_is_told_to_who_listens_and_again_to_who_asks() {
+    let world = world().await;
+    let (worker, query, reader) =
+        (world.bus(User::Worker).await, world.bus(User::Query).await, world.bus(User::Reader).await);
+    let about = About { scope: events::clock::id(), stream: "execution", id: events::clock::id() };
+    let mut heard = query.chunks(about).await.unwrap();
+    let mut asked = worker.asked("execution").await.unwrap();
+    let chunk = |index: u64, offset: usize, text: &str| Chunk { attempt: 2, index, offset, text: text.to_owned() };
+    let place = Place { attempt: 2, offset: 7 };
+    // Nobody makes this one, and nobody may ask but queries.
+    assert_eq!(reader.so_far(about, place).await, None);
+    let makes = async {
+        let question = asked.next().await.unwrap();
+        assert_eq!((question.id, question.place), (about.id, place));
+        worker.answer(question, &chunk(0, 7, "Ada")).await;
+    };
+    let (answer, ()) = within("an answer", async { tokio::join!(query.so_far(about, place), makes) }).await;
+    assert_eq!(answer, Some(chunk(0, 7, "Ada")));
+    // By now the subscription stands, too.
+    assert!(worker.publish_chunk(about, &chunk(0, 0, "a\"\n\u{1f980}")).await);
+    assert_eq!(within("a chunk", heard.next()).await, Some(chunk(0, 0, "a\"\n\u{1f980}")));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -199,6 +240,7 @@ async fn nobody_hears_another_users_answers() {
     for (user, own, others) in [
         (User::Reader, "_INBOX", ["_INBOX_relay.>", "_INBOX_worker.>"]),
         (User::Worker, "_INBOX_worker", ["_INBOX_relay.>", "_INBOX.>"]),
+        (User::Query, "_INBOX_query", ["_INBOX_worker.>", "_INBOX.>"]),
     ] {
         let client = Client::connect(&world, user, own).await;
         for other in others {

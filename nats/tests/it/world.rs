@@ -41,7 +41,12 @@ impl World {
 
     /// Where so many bytes of events are too many for the server.
     pub async fn with_room(max_file_store: u64) -> Self {
-        let users = Users { relay: "relay-pw".into(), worker: "worker-pw".into(), reader: "reader-pw".into() };
+        let users = Users {
+            relay: "relay-pw".into(),
+            worker: "worker-pw".into(),
+            query: "query-pw".into(),
+            reader: "reader-pw".into(),
+        };
         let nats = testkit::nats(|addr, store_dir| {
             Config { addr, store_dir, max_file_store, users: &users, durables: DURABLES }.text()
         });
@@ -72,11 +77,13 @@ impl World {
         let prefix = match user {
             User::Relay => "_INBOX_relay",
             User::Worker => "_INBOX_worker",
+            User::Query => "_INBOX_query",
             User::Reader => "_INBOX",
         };
         let password = match user {
             User::Relay => &self.users.relay,
             User::Worker => &self.users.worker,
+            User::Query => &self.users.query,
             User::Reader => &self.users.reader,
         };
         async_nats::ConnectOptions::with_user_and_password(user.name().to_owned(), password.clone())

@@ -282,6 +282,7 @@ fn bill(what: u8) -> Bill {
         cost: Some("0.000315".parse().unwrap()),
         price_table: Some("2026-11".to_owned()),
         duration_ms: 1234,
+        first_chunk_ms: Some(200),
         response_id: Some("resp_1".to_owned()),
     }
 }

@@ -52,7 +52,12 @@ pub async fn nobody() -> Bus {
 
 /// A nats-server as ours are configured, and its users.
 async fn server() -> (Nats, Users) {
-    let users = Users { relay: "relay-pw".into(), worker: "worker-pw".into(), reader: "reader-pw".into() };
+    let users = Users {
+        relay: "relay-pw".into(),
+        worker: "worker-pw".into(),
+        query: "query-pw".into(),
+        reader: "reader-pw".into(),
+    };
     let nats = testkit::nats(|addr, store_dir| {
         Config { addr, store_dir, max_file_store: 1 << 30, users: &users, durables: DURABLES }.text()
     })

@@ -41,6 +41,8 @@ pub struct Attempt {
     request_hash: Option<String>,
     /// How long the call took, in seconds.
     execution_time: Option<f64>,
+    /// How long it took until the first of its text came, in seconds; null where no text came.
+    time_to_first_chunk: Option<f64>,
     /// USD, as a decimal: what it has cost; null where that is not known.
     cost: Option<String>,
     /// USD, as a decimal: the most that it can have cost; null where the price is not known.
@@ -143,6 +145,7 @@ impl Attempt {
             response_id: None,
             request_hash: None,
             execution_time: None,
+            time_to_first_chunk: None,
             cost: None,
             max_cost: None,
             answered_late: false,
@@ -167,6 +170,7 @@ impl Attempt {
     #[expect(clippy::cast_precision_loss, reason = "a call takes no 2^53 ms")]
     fn used(&mut self, bill: Bill) {
         self.execution_time = Some(bill.duration_ms as f64 / 1000.0);
+        self.time_to_first_chunk = bill.first_chunk_ms.map(|ms| ms as f64 / 1000.0);
         self.response_id = bill.response_id;
         self.costs(bill.cost);
     }

@@ -6,9 +6,11 @@ mod history;
 mod live;
 mod receipt;
 mod row;
+mod stream;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use nats::Bus;
 use poem_openapi::{
     OpenApi,
     param::{Header, Path, Query},
@@ -27,6 +29,8 @@ use gathered::Gathered;
 use history::{Answer, History};
 use receipt::Receipt;
 use row::{Execution, Failure, Status, execution};
+pub use stream::Streaming;
+use stream::Streams;
 
 /// The projection that writes these tables.
 pub const PROJECTION: &str = "execution";
@@ -34,13 +38,15 @@ pub const PROJECTION: &str = "execution";
 /// The queries about executions.
 pub struct Executions {
     reading: Reading,
-    gathered: Gathered,
+    gathered: Arc<Gathered>,
+    streams: Streams,
 }
 
 impl Executions {
-    /// What they are answered from.
-    pub fn new(reading: Reading) -> Self {
-        Self { gathered: Gathered::new(reading.pool.clone()), reading }
+    /// What they are answered from, and where texts in the making are heard.
+    pub fn new(reading: Reading, bus: Bus, streaming: &Streaming) -> Self {
+        let gathered = Arc::new(Gathered::new(reading.pool.clone()));
+        Self { gathered, reading, streams: Streams::new(bus, streaming) }
     }
 }
 
@@ -181,6 +187,24 @@ impl Executions {
         let page = Page::of(rows, limit, |event| event.version)?;
         let list = Read::new(&page, position, if_none_match.as_deref());
         Ok(Answer::Events(events::Answer::List(list)))
+    }
+
+    /// The text of an execution while it is made
+    ///
+    /// Server-sent events. `chunk` (`{"index", "text"}`): a piece of the text. `attempt` (`{"attempt"}`): another attempt
+    /// begins, and with it the text: discard the pieces so far. At the end `succeeded`, `failed`, `timed_out` or `cancelled`
+    /// with the execution, as `GET /executions/{id}` answers it. The pieces since the beginning, or the last `attempt`,
+    /// are then the `result`, character for character, whenever the client came. `dropped`: it has not taken events in
+    /// time. `Last-Event-ID` resumes; after the outcome it is 204. At most 1,000 streams at a time in a process, by default;
+    /// then 503 with `Retry-After`.
+    #[oai(path = "/api/v1/executions/:id/stream", method = "get", operation_id = "execution_stream")]
+    async fn stream(
+        &self,
+        caller: Caller,
+        id: Path<Uuid>,
+        #[oai(name = "Last-Event-ID")] last_event_id: Header<Option<String>>,
+    ) -> Result<stream::Answer, Problem> {
+        stream::stream(self, id.0, &caller, last_event_id.as_deref()).await
     }
 
     /// The attempts of an execution

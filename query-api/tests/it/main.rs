@@ -12,5 +12,6 @@ mod ops;
 mod pages;
 mod reads;
 mod seal;
+mod streams;
 mod waits;
 mod world;

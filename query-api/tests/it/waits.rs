@@ -3,14 +3,11 @@
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use nats::{
-    Bus,
-    server::{Config, DURABLES, User, Users},
-};
+use nats::{Bus, server::User};
 use service::{embedded::Durability, testkit};
 use uuid::Uuid;
 
-use crate::world::{Person, World, queued, succeeded, within};
+use crate::world::{Person, Server, World, queued, succeeded, within};
 
 fn path(id: u128) -> String {
     format!("/api/v1/executions/{}", Uuid::from_u128(id))
@@ -85,22 +82,8 @@ async fn an_execution_is_answered_as_soon_as_it_has_ended_even_one_that_was_not_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_of_the_projector_wakes_at_once_and_not_the_clock() {
-    let users = Users { relay: "relay-pw".into(), worker: "worker-pw".into(), reader: "reader-pw".into() };
-    let nats = testkit::nats(|addr, store_dir| {
-        Config { addr, store_dir, max_file_store: 1 << 30, users: &users, durables: DURABLES }.text()
-    })
-    .await;
-    let bus = async |user| {
-        let bus = Bus::connect(&users.url(nats.addr(), user), "test").await.unwrap();
-        within("a connection", async {
-            while bus.healthy().await.is_err() {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
-        bus
-    };
-    let (world, projector) = (World::on(bus(User::Reader).await).await, bus(User::Worker).await);
+    let server = Server::start().await;
+    let (world, projector) = (World::on(server.bus(User::Query).await).await, server.bus(User::Worker).await);
     let owner = Person::new(1, false);
     let rows: String = (1..=20).map(|id| queued(id, owner.id)).collect();
     world.project("execution", 141, &rows).await;

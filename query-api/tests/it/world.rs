@@ -4,10 +4,15 @@ use std::{future::Future, time::Duration};
 
 use chrono::TimeDelta;
 use events::{Store, clock, store::Options};
-use nats::Bus;
+use nats::{
+    Bus,
+    server::{Config, DURABLES, User, Users},
+};
 use poem::{Endpoint, Request, Response, http::Method};
+use query_api::{Parts, Streaming};
 use serde_json::Value;
 use service::{
+    embedded::Nats,
     http::{self, App, Chassis, Origins, TOKEN_SECONDS, Tokens},
     lifecycle::Lifecycle,
     testkit::{self, Database},
@@ -87,12 +92,17 @@ impl World {
 
     /// One on this bus and this database.
     pub async fn of(bus: Bus, database: Database) -> Self {
+        Self::with(bus, database, Streaming::default()).await
+    }
+
+    /// One that streams like this.
+    pub async fn with(bus: Bus, database: Database, streaming: Streaming) -> Self {
         let pool = database.pool.clone();
         let connect = (*pool.connect_options()).clone();
         let (store, mut lanes) = Store::open(pool.clone(), connect, &Options::default());
         lanes.detach_all();
         let lifecycle = Lifecycle::new();
-        let api = query_api::api(query_api::Parts { store: store.clone(), bus, pool: pool.clone() }, &lifecycle);
+        let api = query_api::api(Parts { store: store.clone(), bus, pool: pool.clone(), streaming }, &lifecycle);
         let document = http::merge(&[api.spec]).unwrap();
         let chassis = Chassis {
             document: Some(document.clone()),
@@ -172,6 +182,36 @@ impl World {
             .await
             .unwrap();
         tx.commit().await.unwrap();
+    }
+}
+
+/// A nats-server of a test's own.
+pub struct Server {
+    nats: Nats,
+    users: Users,
+}
+
+impl Server {
+    pub async fn start() -> Self {
+        let [relay, worker, query, reader] = ["relay-pw", "worker-pw", "query-pw", "reader-pw"].map(str::to_owned);
+        let users = Users { relay, worker, query, reader };
+        let nats = testkit::nats(|addr, store_dir| {
+            Config { addr, store_dir, max_file_store: 1 << 30, users: &users, durables: DURABLES }.text()
+        })
+        .await;
+        Self { nats, users }
+    }
+
+    /// A connection that stands.
+    pub async fn bus(&self, user: User) -> Bus {
+        let bus = Bus::connect(&self.users.url(self.nats.addr(), user), "test").await.unwrap();
+        within("a connection", async {
+            while bus.healthy().await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        bus
     }
 }
 

@@ -55,7 +55,12 @@ impl World {
     /// The same, on the bus as well.
     async fn on_nats(things: usize) -> Self {
         let mut world = Self::new(things).await;
-        let users = Users { relay: "relay-pw".into(), worker: "worker-pw".into(), reader: "reader-pw".into() };
+        let users = Users {
+            relay: "relay-pw".into(),
+            worker: "worker-pw".into(),
+            query: "query-pw".into(),
+            reader: "reader-pw".into(),
+        };
         let text = |addr, store_dir: &std::path::Path| {
             Config { addr, store_dir, max_file_store: 1 << 30, users: &users, durables: nats::server::DURABLES }.text()
         };

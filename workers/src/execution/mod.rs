@@ -7,6 +7,7 @@
 mod lease;
 mod outcome;
 mod running;
+mod telling;
 mod write;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
@@ -20,6 +21,7 @@ use events::{
 use nats::{
     Bus,
     jobs::{Delivery, Verdict},
+    live::About,
 };
 use service::telemetry;
 use sqlx::Executor as _;
@@ -28,13 +30,14 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use self::{
-    outcome::{Active, Ended},
+    outcome::{Active, Ended, Times},
     running::{Entry, Running},
+    telling::Teller,
 };
 use crate::{
     job::Job,
     price,
-    provider::{Completion, Failure, Providers},
+    provider::{Completion, Draft, Failure, Providers},
 };
 
 /// When to bring a request again that could not be started.
@@ -63,12 +66,20 @@ pub struct Executions {
     /// Which process this is, so that a start that was tried twice here is known to be the same.
     process: Uuid,
     running: Running,
+    /// Where texts are told of while they are made.
+    bus: Option<Bus>,
 }
 
 impl Executions {
     /// Runs executions with these providers.
     pub fn new(store: Store, providers: Arc<Providers>, settings: Settings) -> Self {
-        Self { store, providers, settings, process: clock::id(), running: Running::default() }
+        Self { store, providers, settings, process: clock::id(), running: Running::default(), bus: None }
+    }
+
+    /// The same, and tells on this bus of texts while they are made.
+    #[must_use]
+    pub fn on(self, bus: Bus) -> Self {
+        Self { bus: Some(bus), ..self }
     }
 
     /// Starts, calls, and writes what came of it. `known` may be old: what else has happened is found by the log, which then
@@ -106,13 +117,22 @@ impl Executions {
             entry.stop.cancel();
         }
         let began = Instant::now();
-        let Some(ended) = self.call(&request, entry).await else {
+        let draft = Draft::default();
+        entry.makes(attempt, &draft);
+        let about = About { scope: request.user_id, stream: Self::STREAM, id };
+        let mut teller = Teller::new(self.bus.as_ref(), about, attempt, &draft);
+        let Some(ended) = self.call(&request, &draft, &mut teller, entry).await else {
             tracing::warn!(attempt, "the execution is not ours any more: its call is dropped");
             entry.over();
             return Verdict::Done;
         };
         let took = began.elapsed();
-        let command = outcome::command(holder, &request, ended, took, self.settings.call_timeout, &price::TABLE);
+        if matches!(ended, Ended::Answered(Ok(_))) {
+            teller.rest().await;
+        }
+        let first_chunk = draft.began().map(|first| first.duration_since(began));
+        let times = Times { took, first_chunk, limit: self.settings.call_timeout };
+        let command = outcome::command(holder, &request, ended, times, &price::TABLE);
         outcome::count_call(&request, &command, took);
         self.write(id, started, &request, command, meta, took).await;
         entry.over();
@@ -120,21 +140,25 @@ impl Executions {
     }
 
     /// One call, until it ends, its time is over, or somebody wants it stopped; none when it is not ours any more.
-    async fn call(&self, request: &Request, entry: &Entry) -> Option<Ended> {
+    async fn call(&self, request: &Request, draft: &Draft, teller: &mut Teller<'_>, entry: &Entry) -> Option<Ended> {
         let _active = Active::begin();
         tokio::select! {
             biased;
             () = entry.gone.cancelled() => None,
             () = entry.stop.cancelled() => Some(Ended::Stopped),
-            answer = timeout(self.settings.call_timeout, self.ask(request)) => {
+            answer = timeout(self.settings.call_timeout, self.ask(request, draft)) => {
                 Some(answer.map_or(Ended::TimedOut, Ended::Answered))
             }
+            never = teller.run() => match never {},
         }
     }
 
-    async fn ask(&self, request: &Request) -> Result<Completion, Failure> {
-        let answer = self.providers.answer(request).await;
-        if plant::planted(plant::CALL) && answer.is_err() { self.providers.answer(request).await } else { answer }
+    async fn ask(&self, request: &Request, draft: &Draft) -> Result<Completion, Failure> {
+        let answer = self.providers.answer(request, draft).await;
+        if plant::planted(plant::CALL) && answer.is_err() {
+            drop(self.providers.answer(request, &Draft::default()).await);
+        }
+        answer
     }
 
     /// The token of an attempt that this process starts: the same each time, and another in every other process.
@@ -200,11 +224,11 @@ impl Job for Executions {
         .await
     }
 
-    /// Hears what has to stop here, and keeps the leases of what runs.
+    /// Hears what has to stop here, keeps the leases of what runs, and answers who asks for its text.
     async fn listen(&self, bus: &Bus) -> Infallible {
         let cancelled = self.hear(bus, "execution_cancel_requested", |id| self.running.stop(id));
         let timed_out = self.hear(bus, "execution_timed_out", |id| self.running.lose(id));
-        tokio::join!(cancelled, timed_out, self.keep_leases()).0
+        tokio::join!(cancelled, timed_out, self.keep_leases(), self.answer_questions(bus)).0
     }
 
     async fn stopped(&self) {

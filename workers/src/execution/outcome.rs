@@ -25,22 +25,29 @@ pub(super) enum Ended {
     Stopped,
 }
 
+/// The times of a call.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    /// How long it took.
+    pub took: Duration,
+    /// How long it took until the first of its text came.
+    pub first_chunk: Option<Duration>,
+    /// How long it may take.
+    pub limit: Duration,
+}
+
 /// The command that says how the holder's attempt ended.
-pub(super) fn command(
-    holder: Holder,
-    request: &Request,
-    ended: Ended,
-    took: Duration,
-    limit: Duration,
-    table: &Table,
-) -> Command {
+pub(super) fn command(holder: Holder, request: &Request, ended: Ended, times: Times, table: &Table) -> Command {
+    let Times { took, first_chunk, limit } = times;
+    let (duration_ms, first_chunk_ms) = (milliseconds(took), first_chunk.map(milliseconds));
     let bill = |usage: Usage, response_id: Option<String>| Bill {
-        duration_ms: milliseconds(took),
+        duration_ms,
+        first_chunk_ms,
         response_id,
         ..table.bill(&request.llm_provider, &request.model, usage)
     };
     // What the provider may have used up by then, it has told nobody.
-    let unknown = Bill { duration_ms: milliseconds(took), ..Bill::default() };
+    let unknown = Bill { duration_ms, first_chunk_ms, ..Bill::default() };
     let fail = |failed, bill| Command::Fail { holder, failed, bill, jitter: clock::chance() };
     match ended {
         Ended::Answered(Ok(Completion { text, usage, finish_reason, response_id })) => {

@@ -11,6 +11,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::provider::Draft;
+
 /// The executions that run here. Clones are the same.
 #[derive(Clone, Default)]
 pub(super) struct Running(Arc<Mutex<State>>);
@@ -26,6 +28,7 @@ struct Place {
     stop: CancellationToken,
     gone: CancellationToken,
     lease: Option<Lease>,
+    text: Option<(u32, Draft)>,
 }
 
 #[derive(Clone, Copy)]
@@ -51,7 +54,7 @@ impl Running {
             hash_map::Entry::Occupied(_) => None,
             hash_map::Entry::Vacant(place) => {
                 let (stop, gone) = (CancellationToken::new(), CancellationToken::new());
-                place.insert(Place { stop: stop.clone(), gone: gone.clone(), lease: None });
+                place.insert(Place { stop: stop.clone(), gone: gone.clone(), lease: None, text: None });
                 Some(Entry { running: self.clone(), id, stop, gone })
             }
         }
@@ -69,6 +72,11 @@ impl Running {
         if let Some(place) = self.lock().here.get(&id) {
             place.gone.cancel();
         }
+    }
+
+    /// Which attempt of `id` runs here, if one does, and its text so far.
+    pub(super) fn text(&self, id: Uuid) -> Option<(u32, Draft)> {
+        self.lock().here.get(&id)?.text.clone()
     }
 
     /// The executions and tokens of all leases that are older than `age`.
@@ -96,6 +104,13 @@ impl Entry {
     pub(super) fn held(&self, token: Uuid) {
         if let Some(place) = self.running.lock().here.get_mut(&self.id) {
             place.lease = Some(Lease { token, since: Instant::now() });
+        }
+    }
+
+    /// The text of this attempt is made in `draft`.
+    pub(super) fn makes(&self, attempt: u32, draft: &Draft) {
+        if let Some(place) = self.running.lock().here.get_mut(&self.id) {
+            place.text = Some((attempt, draft.clone()));
         }
     }
 

@@ -8,11 +8,12 @@ use events::{
     clock,
     execution::{FailureClass, Usage},
 };
-use genai::webc;
 use reqwest::{
     StatusCode,
     header::{HeaderMap, RETRY_AFTER},
 };
+
+use super::MOST;
 
 /// The most characters of a provider's own words in a detail.
 const DETAIL_CHARS: usize = 500;
@@ -70,33 +71,61 @@ impl Failure {
         Self { usage: Box::new(usage), ..Self::new(FailureClass::Permanent, "provider_rejected", detail) }
     }
 
-    /// What an error of the library means.
-    pub(super) fn of(error: &genai::Error, who: &Who<'_>) -> Self {
-        let name = who.provider;
-        match error {
-            genai::Error::WebModelCall { webc_error, .. } | genai::Error::WebAdapterCall { webc_error, .. } => {
-                match webc_error {
-                    webc::Error::ResponseFailedStatus { status, body, headers } => {
-                        Self::of_status(*status, body, headers, who)
-                    }
-                    webc::Error::Reqwest(error) if error.is_builder() => who.misconfigured("cannot be asked"),
-                    webc::Error::Reqwest(error) => {
-                        let why = if error.is_connect() { "cannot be reached" } else { "broke the connection off" };
-                        let detail = format!("{name} {why}");
-                        let unbilled = error.is_connect();
-                        Self { unbilled, ..Self::new(FailureClass::Retryable, "provider_unavailable", detail) }
-                    }
-                    webc::Error::ResponseFailedNotJson { .. } => Self::malformed(name, "something that is not JSON"),
-                    webc::Error::ResponseFailedInvalidJson { .. } => Self::malformed(name, "JSON that is broken"),
-                    webc::Error::JsonValueExt(_) => Self::malformed(name, "JSON of another form"),
-                }
-            }
-            genai::Error::Internal(_) | genai::Error::Resolver { .. } => who.misconfigured("cannot be asked"),
-            _ => Self::malformed(name, "JSON of another form"),
+    /// The answer is longer than any event can carry.
+    pub(super) fn too_large(provider: &str) -> Self {
+        let detail = format!(
+            "the answer is too large to be recorded: {provider} goes on after {MOST} bytes of text, or of one event"
+        );
+        Self::new(FailureClass::Permanent, "answer_too_large", detail)
+    }
+
+    /// The answer ended before its end.
+    pub(super) fn cut(provider: &str) -> Self {
+        let detail = format!("{provider} broke the answer off");
+        Self::new(FailureClass::Retryable, "provider_unavailable", detail)
+    }
+
+    /// Nothing came for so long; `more` of it, if something had come before.
+    pub(super) fn silent(provider: &str, more: &str, time: Duration) -> Self {
+        let more = if more.is_empty() { String::new() } else { format!(" {more}") };
+        let detail = format!("{provider} sent nothing{more} within {} ms", time.as_millis());
+        Self::new(FailureClass::Retryable, "provider_timeout", detail)
+    }
+
+    /// What an error of the connection means.
+    pub(super) fn of(error: &reqwest::Error, who: &Who<'_>) -> Self {
+        if error.is_builder() {
+            return who.misconfigured("cannot be asked");
+        }
+        let why = if error.is_connect() { "cannot be reached" } else { "broke the connection off" };
+        let detail = format!("{} {why}", who.provider);
+        let unbilled = error.is_connect();
+        Self { unbilled, ..Self::new(FailureClass::Retryable, "provider_unavailable", detail) }
+    }
+
+    /// What an error means that the provider tells in the middle of an answer: by its status, if it has one, else by the
+    /// name of its kind. Nobody knows what was used by then.
+    pub(super) fn of_said(kind: Option<&str>, status: Option<u16>, message: &str, who: &Who<'_>) -> Self {
+        let kind = kind.unwrap_or_default().to_ascii_lowercase();
+        let named = [
+            (400, ["invalid_request", "not_found", "context_length", "content_policy", "unsupported"].as_slice()),
+            (401, &["authentication", "permission", "invalid_api_key"]),
+            (429, &["rate_limit", "insufficient_quota", "too_many"]),
+        ];
+        let by_name = named.into_iter().find(|(_, names)| names.iter().any(|name| kind.contains(name)));
+        let by_name = by_name.map_or(500, |(status, _)| status);
+        let status = status.filter(|status| (400..600).contains(status)).unwrap_or(by_name);
+        let said = format!("{} said in the middle of an answer: {}", who.provider, who.words(message));
+        match status {
+            401 | 403 => who.misconfigured(&format!("refused the key ({status})")),
+            429 => Self::new(FailureClass::Retryable, "provider_rate_limited", said),
+            408 | 500..=599 => Self::new(FailureClass::Retryable, "provider_unavailable", said),
+            _ => Self::new(FailureClass::Permanent, "provider_rejected", said),
         }
     }
 
-    fn of_status(status: StatusCode, body: &str, headers: &HeaderMap, who: &Who<'_>) -> Self {
+    /// What an answer means whose status is an error's.
+    pub(super) fn of_status(status: StatusCode, body: &str, headers: &HeaderMap, who: &Who<'_>) -> Self {
         Self {
             provider_status: Some(status.as_u16()),
             request_id: request_id(headers),
@@ -197,7 +226,7 @@ fn until(date: &str, now: DateTime<Utc>) -> Option<Duration> {
 }
 
 /// The provider's own id of the request, under the names that OpenAI and those like it, and Anthropic, give it.
-fn request_id(headers: &HeaderMap) -> Option<String> {
+pub(super) fn request_id(headers: &HeaderMap) -> Option<String> {
     let id = headers.get("x-request-id").or_else(|| headers.get("request-id"))?;
     id.to_str().ok().map(bounded).filter(|id| !id.is_empty())
 }
@@ -233,6 +262,29 @@ mod tests {
             let status = StatusCode::from_u16(status).unwrap();
             let failure = Failure::of_status(status, "no", &HeaderMap::new(), &WHO);
             assert_eq!((failure.class, failure.code), (class, code), "{status}");
+        }
+    }
+
+    #[test]
+    fn an_error_in_the_middle_is_of_the_class_of_its_name_or_status() {
+        use FailureClass::{Misconfigured, Permanent, Retryable};
+        for (kind, status, class, code) in [
+            (Some("overloaded_error"), None, Retryable, "provider_unavailable"),
+            (Some("api_error"), None, Retryable, "provider_unavailable"),
+            (Some("server_error"), None, Retryable, "provider_unavailable"),
+            (None, None, Retryable, "provider_unavailable"),
+            (None, Some(502), Retryable, "provider_unavailable"),
+            (None, Some(7), Retryable, "provider_unavailable"),
+            (Some("rate_limit_exceeded"), None, Retryable, "provider_rate_limited"),
+            (None, Some(429), Retryable, "provider_rate_limited"),
+            (Some("invalid_request_error"), None, Permanent, "provider_rejected"),
+            (Some("server_error"), Some(400), Permanent, "provider_rejected"),
+            (Some("authentication_error"), None, Misconfigured, "provider_misconfigured"),
+            (None, Some(403), Misconfigured, "provider_misconfigured"),
+        ] {
+            let failure = Failure::of_said(kind, status, "sk-secret is busy", &WHO);
+            assert_eq!((failure.class, failure.code), (class, code), "{kind:?} {status:?}");
+            assert!(!failure.unbilled && !failure.detail.contains("sk-secret"), "{failure}");
         }
     }
 

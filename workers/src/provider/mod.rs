@@ -1,12 +1,15 @@
 //! Who answers prompts: one trait, [`LlmProvider`], and who implements it.
 //!
-//! A provider answers one request once. How long it may take, what a failure leads to and what an answer costs is
-//! decided elsewhere.
+//! A provider answers one request once, piece by piece into a [`Draft`]. How long it may take in all, what a failure leads to
+//! and what an answer costs is decided elsewhere.
 
 mod address;
 mod chat;
+mod draft;
 mod echo;
 mod failure;
+mod kind;
+mod wire;
 
 use std::collections::HashMap;
 
@@ -15,6 +18,7 @@ use futures_util::future::BoxFuture;
 
 use crate::config;
 
+pub use draft::{Draft, MOST, TooLarge};
 pub use failure::Failure;
 
 /// What a provider answered.
@@ -30,10 +34,22 @@ pub struct Completion {
     pub response_id: Option<String>,
 }
 
+/// What there is to say of an answer when its text is whole.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ending {
+    /// Tokens by kind, where the provider counted them.
+    pub usage: Usage,
+    /// Why it ended, in the provider's word.
+    pub finish_reason: Option<String>,
+    /// The provider's own id of its answer.
+    pub response_id: Option<String>,
+}
+
 /// Someone who answers prompts.
 pub trait LlmProvider: Send + Sync {
-    /// Answers once, without retries. A future that is dropped ends the call: its connection is closed.
-    fn answer<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Completion, Failure>>;
+    /// Answers once, without retries; the text goes into `draft` as it comes. A future that is dropped ends the call: its
+    /// connection is closed.
+    fn answer<'a>(&'a self, request: &'a Request, draft: &'a Draft) -> BoxFuture<'a, Result<Ending, Failure>>;
 }
 
 /// Every provider that a prompt can name.
@@ -53,15 +69,15 @@ impl Providers {
         Ok(Self { by_name })
     }
 
-    /// Answers with the provider that the request names, whatever its model is called.
-    pub async fn answer(&self, request: &Request) -> Result<Completion, Failure> {
+    /// Answers with the provider that the request names, whatever its model is called. `draft` has the text as it comes.
+    pub async fn answer(&self, request: &Request, draft: &Draft) -> Result<Completion, Failure> {
         let Some(provider) = self.by_name.get(request.llm_provider.as_str()) else {
             let detail = format!("this worker knows no provider {}", request.llm_provider);
             return Err(Failure::new(FailureClass::Permanent, "unknown_provider", detail));
         };
-        let Completion { text, usage, finish_reason, response_id } = provider.answer(request).await?;
+        let Ending { usage, finish_reason, response_id } = provider.answer(request, draft).await?;
         Ok(Completion {
-            text: if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text },
+            text: draft.text(),
             usage,
             finish_reason: finish_reason.map(|reason| failure::bounded(&reason)),
             response_id: response_id.map(|id| failure::bounded(&id)),

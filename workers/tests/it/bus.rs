@@ -7,8 +7,11 @@ use events::{
     Meta, Recorded,
     execution::{Command, Event, Status},
 };
+use futures_util::StreamExt as _;
 use nats::{
-    Bus, Relay, relay,
+    Bus, Relay,
+    live::{About, Chunk, Place},
+    relay,
     server::{Config, User, Users},
 };
 use serde_json::json;
@@ -37,7 +40,8 @@ impl System {
     }
 
     async fn on(log: Log) -> Self {
-        let users = Users { relay: "r".to_owned(), worker: "w".to_owned(), reader: "d".to_owned() };
+        let users =
+            Users { relay: "r".to_owned(), worker: "w".to_owned(), query: "q".to_owned(), reader: "d".to_owned() };
         let text = |addr, store_dir: &std::path::Path| {
             Config { addr, store_dir, max_file_store: 256 << 20, users: &users, durables: workers::DURABLES }.text()
         };
@@ -153,6 +157,79 @@ async fn a_cancel_closes_the_providers_connection() {
         system.log.kinds(event.id).await,
         ["execution_started", "provider_call_started", "execution_cancel_requested", "execution_cancelled"]
     );
+    life.stop();
+    over(&life).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_is_told_while_it_is_made_and_again_to_who_asks() {
+    let system = System::new().await;
+    let query = Bus::connect(&system.users.url(system.nats.addr(), User::Query), "query").await.unwrap();
+    let upstream = Upstream::start().await;
+    let (life, _) = system.workers(all_at(&upstream.url())).await;
+    let event = system.log.request(request("openai", "m", "Hello")).await;
+    let about = About { scope: event.scope.unwrap(), stream: "execution", id: event.id };
+    let mut heard = query.chunks(about).await.unwrap();
+    let mut call = upstream.call().await;
+    call.begin().await;
+    let mut text = String::new();
+    // The first may come before the subscription stands; then it is heard of by asking.
+    for piece in ["Hé", "llo\0", ", ", "Ada"] {
+        call.say(piece).await;
+        text += &piece.replace('\0', "\u{fffd}");
+        let have = async |place: Place| query.so_far(about, place).await.unwrap_or_default();
+        while have(Place { attempt: 1, offset: 0 }).await.text != text {}
+        let rest = have(Place { attempt: 1, offset: 3 }).await;
+        assert_eq!((rest.attempt, rest.offset, rest.text.as_str()), (1, 3, &text[3..]));
+    }
+    let mut end = 0;
+    while end < text.len() {
+        let chunk = heard.next().await.unwrap();
+        assert_eq!((chunk.attempt, Some(chunk.text.as_str())), (1, text.get(chunk.offset..chunk.end())));
+        end = chunk.end();
+    }
+    // The next attempt begins with nothing, so that it is known at once.
+    drop(call);
+    let due = async {
+        let mut appended = system.log.store.appended();
+        while system.log.kinds(event.id).await.last().unwrap() != "execution_attempt_failed" {
+            appended.changed().await.unwrap();
+        }
+        system.log.due(event.id, 1, false).await
+    };
+    due.await;
+    let call = upstream.call().await;
+    let chunk = heard.next().await.unwrap();
+    assert_eq!(chunk, Chunk { attempt: 2, ..Chunk::default() });
+    call.answer(&openai_answer("Hello again")).await;
+    let mut told = String::new();
+    while told != "Hello again" {
+        let chunk = heard.next().await.unwrap();
+        assert_eq!((chunk.attempt, chunk.offset), (2, told.len()));
+        told += &chunk.text;
+    }
+    system.ended(std::slice::from_ref(&event)).await;
+    assert_eq!(query.so_far(about, Place::default()).await, None, "it is not made any more");
+    life.stop();
+    over(&life).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_closes_a_stream_in_the_middle() {
+    let system = System::new().await;
+    let upstream = Upstream::start().await;
+    let (life, _) = system.workers(all_at(&upstream.url())).await;
+    let event = system.log.request(request("openai", "m", "Hello")).await;
+    let mut call = upstream.call().await;
+    call.begin().await;
+    call.say("Hel").await;
+    let cancel = Command::Cancel { by: Uuid::from_u128(1), reason: None };
+    system.log.execute(event.id, cancel, Meta::following(&event)).await;
+    let closed = tokio::time::timeout(Duration::from_secs(30), call.flood(b"3\r\n:\n\n\r\n"));
+    closed.await.expect("the connection is closed");
+    system.ended(std::slice::from_ref(&event)).await;
+    let last = system.log.history(event.id).await.pop().unwrap();
+    assert_eq!(last.kind, "execution_cancelled");
     life.stop();
     over(&life).await;
 }

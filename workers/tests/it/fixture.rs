@@ -17,7 +17,7 @@ use tokio::{
 };
 use uuid::Uuid;
 use wiremock::{MockServer, Request as Received};
-use workers::config::Providers;
+use workers::config::{Limits, Providers};
 
 /// The key of every stand-in, which must never be seen anywhere but in a header.
 pub const KEY: &str = "sk-of-the-stand-in";
@@ -54,6 +54,7 @@ pub fn all_at(url: &str) -> Providers {
         openrouter_api_key: key(),
         openrouter_base_url: url.clone(),
         ollama_base_url: url,
+        limits: Limits::default(),
     }
 }
 
@@ -102,6 +103,60 @@ pub fn anthropic_answer(text: &str) -> Value {
     })
 }
 
+/// The same answer, OpenAI's or Anthropic's, as these stream it.
+pub fn streamed(answer: &Value) -> String {
+    let event = |name: &str, data: Value| match name {
+        "" => format!("data: {data}\n\n"),
+        name => format!("event: {name}\ndata: {data}\n\n"),
+    };
+    if answer["type"] == "message" {
+        let mut start = answer.clone();
+        (start["content"], start["stop_reason"]) = (json!([]), Value::Null);
+        start["usage"]["output_tokens"] = json!(1);
+        let mut text = event("message_start", json!({"type": "message_start", "message": start}));
+        for (index, block) in answer["content"].as_array().unwrap().iter().enumerate() {
+            let begun = json!({"type": "text", "text": ""});
+            text += &event(
+                "content_block_start",
+                json!({"type": "content_block_start", "index": index, "content_block": begun}),
+            );
+            text += &event("ping", json!({"type": "ping"}));
+            for piece in pieces(block["text"].as_str().unwrap()) {
+                let delta = json!({"type": "text_delta", "text": piece});
+                let data = json!({"type": "content_block_delta", "index": index, "delta": delta});
+                text += &event("content_block_delta", data);
+            }
+            text += &event("content_block_stop", json!({"type": "content_block_stop", "index": index}));
+        }
+        let delta = json!({"stop_reason": answer["stop_reason"], "stop_sequence": null});
+        let usage = json!({"output_tokens": answer["usage"]["output_tokens"]});
+        text += &event("message_delta", json!({"type": "message_delta", "delta": delta, "usage": usage}));
+        return text + &event("message_stop", json!({"type": "message_stop"}));
+    }
+    let chunk = |delta: Value, finish_reason: &Value, usage: &Value| {
+        let choices = json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish_reason}]);
+        json!({"id": answer["id"], "object": "chat.completion.chunk", "created": answer["created"],
+               "model": answer["model"], "choices": choices, "usage": usage})
+    };
+    let (choice, null) = (&answer["choices"][0], &Value::Null);
+    let mut text = event("", chunk(json!({"role": "assistant", "content": "", "refusal": null}), null, null));
+    for part in ["content", "refusal"] {
+        for piece in pieces(choice["message"][part].as_str().unwrap_or_default()) {
+            text += &event("", chunk(json!({part: piece}), null, null));
+        }
+    }
+    text += &event("", chunk(json!({}), &choice["finish_reason"], null));
+    let mut usage = chunk(json!({}), null, &answer["usage"]);
+    usage["choices"] = json!([]);
+    text + &event("", usage) + "data: [DONE]\n\n"
+}
+
+/// A few characters each.
+fn pieces(text: &str) -> Vec<String> {
+    let size = (text.len() / 50).max(3);
+    text.chars().collect::<Vec<_>>().chunks(size).map(|piece| piece.iter().collect()).collect()
+}
+
 /// A provider that answers when the test says so.
 pub struct Upstream(TcpListener);
 
@@ -134,11 +189,50 @@ impl Upstream {
 }
 
 impl Call {
+    /// Streams a whole answer.
     pub async fn answer(mut self, body: &Value) {
-        let body = body.to_string();
-        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close";
-        let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-        self.0.write_all(answer.as_bytes()).await.unwrap();
+        self.begin().await;
+        self.send(&streamed(body)).await;
+        self.end().await;
+    }
+
+    /// Begins to stream.
+    pub async fn begin(&mut self) {
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nx-request-id: req_1\r\nconnection: close\r\n";
+        self.0.write_all(format!("{head}transfer-encoding: chunked\r\n\r\n").as_bytes()).await.unwrap();
+    }
+
+    /// Sends these bytes of a body.
+    pub async fn send(&mut self, text: &str) {
+        let chunk = format!("{:x}\r\n{text}\r\n", text.len());
+        self.0.write_all(chunk.as_bytes()).await.unwrap();
+    }
+
+    /// Streams a piece of a text, as OpenAI does.
+    pub async fn say(&mut self, text: &str) {
+        let choices = json!([{"index": 0, "delta": {"content": text}, "finish_reason": null}]);
+        self.send(&format!("data: {}\n\n", json!({"id": "chatcmpl-1", "choices": choices}))).await;
+    }
+
+    /// Ends an answer well.
+    pub async fn finish(mut self) {
+        let choices = json!([{"index": 0, "delta": {}, "finish_reason": "stop"}]);
+        self.send(&format!("data: {}\n\ndata: [DONE]\n\n", json!({"choices": choices}))).await;
+        self.end().await;
+    }
+
+    /// Ends the body.
+    pub async fn end(mut self) {
+        self.0.write_all(b"0\r\n\r\n").await.unwrap();
+    }
+
+    /// Sends bytes as they are, until who asked has closed the connection. Returns how many went out.
+    pub async fn flood(mut self, bytes: &[u8]) -> usize {
+        let mut sent = 0;
+        while self.0.write_all(bytes).await.is_ok() {
+            sent += bytes.len();
+        }
+        sent
     }
 
     /// Returns when who asked has closed the connection.

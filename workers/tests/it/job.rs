@@ -8,7 +8,7 @@ use events::{
     policy::{OnUnknown, Policy},
 };
 use nats::jobs::{Delivery, Verdict};
-use serde_json::json;
+use serde_json::{Value, json};
 use service::{
     db::{self, Kind},
     embedded::Durability,
@@ -24,7 +24,7 @@ use workers::{
     provider::Providers,
 };
 
-use crate::fixture::{Log, Upstream, all_at, anthropic_answer, openai_answer, request};
+use crate::fixture::{Log, Upstream, all_at, anthropic_answer, openai_answer, request, streamed};
 
 /// A worker of this log, whose providers are at `url`.
 fn worker(log: &Log, url: &str) -> Arc<Executions> {
@@ -45,6 +45,10 @@ async fn run(worker: &Executions, event: &Recorded) -> Verdict {
     worker.run(event.clone(), Delivery::default()).await
 }
 
+fn ok(answer: &Value) -> ResponseTemplate {
+    ResponseTemplate::new(200).set_body_raw(streamed(answer), "text/event-stream")
+}
+
 async fn stand_in(answer: ResponseTemplate) -> MockServer {
     let server = MockServer::start().await;
     Mock::given(method("POST")).respond_with(answer).mount(&server).await;
@@ -54,7 +58,7 @@ async fn stand_in(answer: ResponseTemplate) -> MockServer {
 #[tokio::test]
 async fn a_request_is_run_and_its_answer_recorded_with_what_it_used_and_cost() {
     let log = Log::new().await;
-    let server = stand_in(ResponseTemplate::new(200).set_body_json(openai_answer("Hi"))).await;
+    let server = stand_in(ok(&openai_answer("Hi"))).await;
     let event = log.request(request("openai", "gpt-4o-mini", "Hello")).await;
     assert_eq!(run(&worker(&log, &server.uri()), &event).await, Verdict::Done);
 
@@ -72,13 +76,13 @@ async fn a_request_is_run_and_its_answer_recorded_with_what_it_used_and_cost() {
     // 69 tokens of input at most, and 128,000 of output, at 0.15 and 0.60 USD a million.
     assert_eq!(data(2), json!({"attempt": 1, "request_hash": hash, "max_cost": "0.07681035"}));
     let mut succeeded = log.last(event.id).await;
-    assert!(succeeded["duration_ms"].take().is_u64());
+    assert!(succeeded["duration_ms"].take().as_u64() >= succeeded["first_chunk_ms"].take().as_u64());
     assert_eq!(
         succeeded,
         json!({
             "attempt": 1, "result": "Hi", "finish_reason": "stop", "response_id": "chatcmpl-B9MBs8Cjcvo",
             "input_tokens": 1_000, "output_tokens": 500, "cached_input_tokens": 400, "reasoning_tokens": 128,
-            "cost": "0.00042", "price_table": "2026-11-20", "duration_ms": null
+            "cost": "0.00042", "price_table": "2026-11-20", "duration_ms": null, "first_chunk_ms": null
         })
     );
 }
@@ -86,7 +90,7 @@ async fn a_request_is_run_and_its_answer_recorded_with_what_it_used_and_cost() {
 #[tokio::test]
 async fn a_request_that_comes_again_makes_no_second_outcome() {
     let log = Log::new().await;
-    let server = stand_in(ResponseTemplate::new(200).set_body_json(anthropic_answer("Hi"))).await;
+    let server = stand_in(ok(&anthropic_answer("Hi"))).await;
     let event = log.request(request("anthropic", "claude-sonnet-4-5", "Hello")).await;
     for worker in [worker(&log, &server.uri()), worker(&log, &server.uri())] {
         assert_eq!(run(&worker, &event).await, Verdict::Done);
@@ -179,7 +183,7 @@ async fn a_worker_that_dies_in_its_call_leaves_an_unknown_outcome_that_the_polic
 async fn a_wait_that_is_over_is_run_and_an_old_one_is_not() {
     let log = Log::new().await;
     let failing = stand_in(ResponseTemplate::new(429).insert_header("retry-after", "2")).await;
-    let server = stand_in(ResponseTemplate::new(200).set_body_json(openai_answer("Hi"))).await;
+    let server = stand_in(ok(&openai_answer("Hi"))).await;
     let event = log.request(request("openai", "m", "Hello")).await;
     assert_eq!(run(&worker(&log, &failing.uri()), &event).await, Verdict::Done);
     let failed = log.last(event.id).await;
@@ -243,7 +247,7 @@ async fn an_answer_too_large_for_an_event_fails_with_what_it_used() {
     let log = Log::new().await;
     // Each quote is two bytes in JSON: what counts is the event.
     let answer = openai_answer(&"\"".repeat(600_000));
-    let server = stand_in(ResponseTemplate::new(200).set_body_json(answer)).await;
+    let server = stand_in(ok(&answer)).await;
     let event = log.request(request("openai", "gpt-4o-mini", "Hello")).await;
     assert_eq!(run(&worker(&log, &server.uri()), &event).await, Verdict::Done);
     assert_eq!(log.kinds(event.id).await, ["execution_started", "provider_call_started", "execution_failed"]);
@@ -255,7 +259,7 @@ async fn an_answer_too_large_for_an_event_fails_with_what_it_used() {
 #[tokio::test]
 async fn what_was_cancelled_before_is_not_run() {
     let log = Log::new().await;
-    let server = stand_in(ResponseTemplate::new(200).set_body_json(openai_answer("Hi"))).await;
+    let server = stand_in(ok(&openai_answer("Hi"))).await;
     let event = log.request(request("openai", "m", "Hello")).await;
     let cancel = Command::Cancel { by: Uuid::from_u128(1), reason: None };
     log.execute(event.id, cancel, Meta::following(&event)).await;
@@ -346,7 +350,7 @@ async fn what_is_used_and_spent_is_counted() {
     // The first rendering installs the recorder.
     telemetry::render();
     let log = Log::new().await;
-    let server = stand_in(ResponseTemplate::new(200).set_body_json(openai_answer("Hi"))).await;
+    let server = stand_in(ok(&openai_answer("Hi"))).await;
     let event = log.request(request("openai", "gpt-4.1-nano", "Hello")).await;
     run(&worker(&log, &server.uri()), &event).await;
     let metrics = telemetry::render();

@@ -6,3 +6,4 @@ mod bus;
 mod fixture;
 mod job;
 mod provider;
+mod stream;

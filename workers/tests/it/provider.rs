@@ -1,7 +1,7 @@
 //! Both wire forms, and the third: what is sent, what is understood, and what becomes of everything else.
 
 use events::{
-    execution::{FailureClass, Usage},
+    execution::{FailureClass, Request, Usage},
     model::{Message, Parameters, Role},
 };
 use serde_json::{Value, json};
@@ -9,9 +9,9 @@ use wiremock::{
     Mock, MockServer, ResponseTemplate,
     matchers::{method, path},
 };
-use workers::provider::{Completion, Failure, Providers};
+use workers::provider::{Completion, Draft, Failure, Providers};
 
-use crate::fixture::{KEY, all_at, anthropic_answer, last, openai_answer, request};
+use crate::fixture::{KEY, all_at, anthropic_answer, last, openai_answer, request, streamed};
 
 /// A stand-in that answers on `at`, and the providers that go there.
 async fn stand_in(at: &str, answer: ResponseTemplate) -> (MockServer, Providers) {
@@ -23,16 +23,27 @@ async fn stand_in(at: &str, answer: ResponseTemplate) -> (MockServer, Providers)
 
 async fn openai(answer: ResponseTemplate) -> Result<Completion, Failure> {
     let (_server, providers) = stand_in("/v1/chat/completions", answer).await;
-    providers.answer(&request("openai", "gpt-4o-mini", "Hello")).await
+    ask(&providers, &request("openai", "gpt-4o-mini", "Hello")).await
 }
 
 async fn anthropic(answer: ResponseTemplate) -> Result<Completion, Failure> {
     let (_server, providers) = stand_in("/v1/messages", answer).await;
-    providers.answer(&request("anthropic", "claude-sonnet-4-5", "Hello")).await
+    ask(&providers, &request("anthropic", "claude-sonnet-4-5", "Hello")).await
 }
 
-fn ok(body: &Value) -> ResponseTemplate {
-    ResponseTemplate::new(200).set_body_json(body)
+fn ok(answer: &Value) -> ResponseTemplate {
+    raw(&streamed(answer), "text/event-stream")
+}
+
+fn raw(body: &str, kind: &str) -> ResponseTemplate {
+    ResponseTemplate::new(200).set_body_raw(body.to_owned(), kind)
+}
+
+async fn ask(providers: &Providers, request: &Request) -> Result<Completion, Failure> {
+    let draft = Draft::default();
+    let answer = providers.answer(request, &draft).await;
+    assert!(answer.as_ref().is_ok_and(|answer| answer.text == draft.text()) || answer.is_err());
+    answer
 }
 
 #[tokio::test]
@@ -48,14 +59,14 @@ async fn openai_is_asked_for_a_chat_completion_with_everything_that_was_requeste
         seed: Some(7),
         stop: vec!["END".to_owned()],
     };
-    let completion = providers.answer(&asked).await.unwrap();
+    let completion = ask(&providers, &asked).await.unwrap();
 
     let (received, body) = last(&server).await;
     assert_eq!(received.headers["authorization"], format!("Bearer {KEY}"));
     assert_eq!(
         body,
         json!({
-            "model": "gpt-4o-mini", "stream": false,
+            "model": "gpt-4o-mini", "stream": true, "stream_options": {"include_usage": true},
             "messages": [{"role": "system", "content": "Be short"}, {"role": "user", "content": "Hello"}],
             "temperature": 0.5, "top_p": 0.9, "max_tokens": 64, "seed": 7, "stop": ["END"]
         })
@@ -85,7 +96,7 @@ async fn anthropic_is_asked_for_a_message_with_everything_that_it_knows_of() {
         stop: vec!["END".to_owned()],
         ..Parameters::default()
     };
-    let completion = providers.answer(&asked).await.unwrap();
+    let completion = ask(&providers, &asked).await.unwrap();
 
     let (received, body) = last(&server).await;
     assert_eq!(received.headers["x-api-key"], KEY);
@@ -93,7 +104,7 @@ async fn anthropic_is_asked_for_a_message_with_everything_that_it_knows_of() {
     assert_eq!(
         body,
         json!({
-            "model": "claude-sonnet-4-5", "stream": false, "system": "Be short",
+            "model": "claude-sonnet-4-5", "stream": true, "system": "Be short",
             "messages": [{"role": "user", "content": "Hello"}],
             "temperature": 0.5, "top_p": 0.9, "max_tokens": 64, "stop_sequences": ["END"]
         })
@@ -115,7 +126,7 @@ async fn the_form_follows_from_the_providers_name_and_the_model_is_sent_as_it_is
     ] {
         let (server, providers) = stand_in(at, ok(&openai_answer("Hi"))).await;
         for model in ["claude-3-opus", "o3-mini-high", "anthropic::x", "a/b:free"] {
-            let completion = providers.answer(&request(provider, model, "Hello")).await.unwrap();
+            let completion = ask(&providers, &request(provider, model, "Hello")).await.unwrap();
             assert_eq!(completion.text, "Hi");
             let (_, body) = last(&server).await;
             assert_eq!(body["model"], model, "{provider}");
@@ -123,20 +134,25 @@ async fn the_form_follows_from_the_providers_name_and_the_model_is_sent_as_it_is
         }
     }
     let (server, providers) = stand_in("/v1/messages", ok(&anthropic_answer("Hi"))).await;
-    providers.answer(&request("anthropic", "gpt-high", "Hello")).await.unwrap();
+    ask(&providers, &request("anthropic", "gpt-high", "Hello")).await.unwrap();
     assert_eq!(last(&server).await.1["model"], "gpt-high");
 }
 
 #[tokio::test]
 async fn ollama_is_asked_without_a_key() {
-    let answer = json!({
-        "model": "llama3", "created_at": "2026-11-20T00:00:00Z", "done": true, "done_reason": "stop",
-        "message": {"role": "assistant", "content": "Hi"}, "prompt_eval_count": 11, "eval_count": 3
-    });
-    let (server, providers) = stand_in("/api/chat", ok(&answer)).await;
-    let completion = providers.answer(&request("ollama", "llama3:8b", "Hello")).await.unwrap();
+    let line = |done: bool, content: &str| {
+        json!({"model": "llama3", "created_at": "2026-11-20T00:00:00Z", "done": done,
+               "message": {"role": "assistant", "content": content}})
+    };
+    let mut last_line = line(true, "");
+    last_line["done_reason"] = "stop".into();
+    (last_line["prompt_eval_count"], last_line["eval_count"]) = (11.into(), 3.into());
+    let answer = format!("{}\n{}\n{last_line}\n", line(false, "H"), line(false, "i"));
+    let (server, providers) = stand_in("/api/chat", raw(&answer, "application/x-ndjson")).await;
+    let completion = ask(&providers, &request("ollama", "llama3:8b", "Hello")).await.unwrap();
     let (received, body) = last(&server).await;
-    assert_eq!((&body["model"], &body["stream"]), (&json!("llama3:8b"), &json!(false)));
+    assert_eq!(completion.finish_reason.as_deref(), Some("stop"));
+    assert_eq!((&body["model"], &body["stream"]), (&json!("llama3:8b"), &json!(true)));
     assert!(!received.headers.contains_key("authorization"));
     assert_eq!((completion.text.as_str(), completion.usage.input_tokens), ("Hi", Some(11)));
 }
@@ -149,11 +165,7 @@ async fn a_base_url_may_end_as_it_likes() {
     for end in ["", "/", "/v1", "/v1/"] {
         let providers = Providers::new(&all_at(&format!("{}{end}", server.uri()))).unwrap();
         for provider in ["openai", "anthropic"] {
-            assert_eq!(
-                providers.answer(&request(provider, "m", "Hello")).await.unwrap().text,
-                "Hi",
-                "{provider} {end}"
-            );
+            assert_eq!(ask(&providers, &request(provider, "m", "Hello")).await.unwrap().text, "Hi", "{provider} {end}");
         }
     }
     let wrong = Providers::new(&all_at("localhost:1234")).err().unwrap();
@@ -175,7 +187,7 @@ async fn a_key_that_is_not_set_is_named() {
         ("deepseek", "DEEPSEEK_API_KEY"),
         ("openrouter", "OPENROUTER_API_KEY"),
     ] {
-        let failure = providers.answer(&request(provider, "m", "Hello")).await.unwrap_err();
+        let failure = ask(&providers, &request(provider, "m", "Hello")).await.unwrap_err();
         assert_eq!((failure.class, failure.code), (FailureClass::Misconfigured, "provider_not_configured"));
         assert_eq!(failure.detail, format!("{variable} is not set"));
     }
@@ -188,7 +200,6 @@ async fn what_is_no_answer_has_a_class_and_never_shows_the_key() {
         let error = json!({"error": {"message": format!("No, {KEY}."), "type": "t"}, "type": "error"});
         ResponseTemplate::new(status).set_body_json(error)
     };
-    let raw = |body: &str, kind: &str| ResponseTemplate::new(200).set_body_raw(body.to_owned(), kind);
     for (answer, class, code, detail) in [
         (said(400), Permanent, "provider_rejected", "answered 400: No, [key]."),
         (said(401), Misconfigured, "provider_misconfigured", "refused the key (401): check"),
@@ -198,8 +209,11 @@ async fn what_is_no_answer_has_a_class_and_never_shows_the_key() {
         (said(500), Retryable, "provider_unavailable", "answered 500"),
         (said(307).insert_header("location", "/x"), Misconfigured, "provider_misconfigured", "redirect (307)"),
         (raw("{\"id\": ", "application/json"), Malformed, "malformed_answer", "JSON that is broken"),
-        (raw("<html>", "text/html"), Malformed, "malformed_answer", "not JSON"),
+        (raw("<html>", "text/html"), Malformed, "malformed_answer", "neither JSON nor a stream"),
+        (raw("data: {\"cho\n\n", "text/event-stream"), Malformed, "malformed_answer", "JSON that is broken"),
         (raw("{}", "application/json"), Malformed, "malformed_answer", ""),
+        (raw("", "text/event-stream"), Retryable, "provider_unavailable", "broke the answer off"),
+        (raw(": keep-alive\n\n", "text/event-stream"), Retryable, "provider_unavailable", "broke the answer off"),
     ] {
         for failure in [openai(answer.clone()).await, anthropic(answer.clone()).await].map(Result::unwrap_err) {
             assert_eq!((failure.class, failure.code), (class, code), "{failure}");
@@ -217,7 +231,7 @@ async fn a_provider_that_is_not_there_may_be_there_later() {
     // Taken and given back, so nobody listens on it.
     let addr = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let providers = Providers::new(&all_at(&format!("http://{addr}"))).unwrap();
-    let failure = providers.answer(&request("openai", "m", "Hello")).await.unwrap_err();
+    let failure = ask(&providers, &request("openai", "m", "Hello")).await.unwrap_err();
     assert_eq!((failure.class, failure.code), (FailureClass::Retryable, "provider_unavailable"));
     assert_eq!(failure.detail, "openai cannot be reached");
 }
@@ -256,10 +270,10 @@ async fn echo_answers_with_the_prompt_and_says_what_it_is() {
     let providers = Providers::new(&workers::config::Providers::default()).unwrap();
     let mut asked = request("echo", "", "Hello, Ada");
     asked.messages.insert(0, Message { role: Role::System, content: "Be short".to_owned() });
-    let completion = providers.answer(&asked).await.unwrap();
+    let completion = ask(&providers, &asked).await.unwrap();
     assert_eq!(completion.text, "Hello, Ada");
     assert_eq!(completion.finish_reason.as_deref(), Some("echo, no model"));
     assert_eq!((completion.usage.input_tokens, completion.usage.output_tokens), (Some(0), Some(0)));
-    let failure = providers.answer(&request("nobody", "m", "Hello")).await.unwrap_err();
+    let failure = ask(&providers, &request("nobody", "m", "Hello")).await.unwrap_err();
     assert_eq!((failure.class, failure.code), (FailureClass::Permanent, "unknown_provider"));
 }

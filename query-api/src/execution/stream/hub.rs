@@ -1,0 +1,121 @@
+//! What is told of texts, for all who stream them here: one subscription for each execution that is watched, however many
+//! watch it, and none for others. So a process hears only what somebody wants, and the server does the choosing.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use futures_util::StreamExt as _;
+use nats::{
+    Bus,
+    live::{About, Chunk},
+};
+use service::http::Problem;
+use tokio::{
+    sync::{Mutex, OwnedSemaphorePermit, Semaphore, broadcast},
+    task::AbortHandle,
+    time::timeout,
+};
+use uuid::Uuid;
+
+/// Pieces that are kept for one who is behind; whoever is further behind asks for them.
+const KEPT: usize = 64;
+/// How long a subscription may take to be handed to the connection. Without it, a stream has its text in the end.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// When to come again where too many are streamed.
+const LATER: Duration = Duration::from_secs(5);
+
+/// All that is watched in this process.
+pub(super) struct Hub {
+    bus: Bus,
+    watched: Mutex<HashMap<Uuid, Weak<Source>>>,
+    places: Arc<Semaphore>,
+}
+
+/// One subscription, as long as somebody has it.
+struct Source {
+    told: broadcast::Sender<Arc<Chunk>>,
+    hearing: Option<AbortHandle>,
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        if let Some(hearing) = &self.hearing {
+            hearing.abort();
+        }
+    }
+}
+
+/// A place at a subscription.
+pub(super) struct Tap {
+    told: broadcast::Receiver<Arc<Chunk>>,
+    _source: Arc<Source>,
+    _place: OwnedSemaphorePermit,
+}
+
+/// What a tap gives.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// A piece.
+    Chunk(Arc<Chunk>),
+    /// Pieces were passed over.
+    Missed,
+}
+
+impl Hub {
+    pub(super) fn new(bus: Bus, most: usize) -> Self {
+        Self { bus, watched: Mutex::default(), places: Arc::new(Semaphore::new(most)) }
+    }
+
+    /// A place at what is told from now on: 503 where there are too many.
+    pub(super) async fn tap(&self, about: About) -> Result<Tap, Problem> {
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        let place = place.map_err(|_| Problem::down("too many texts are streamed, try again").retry_after(LATER))?;
+        let mut watched = self.watched.lock().await;
+        if let Some(source) = watched.get(&about.id).and_then(Weak::upgrade) {
+            return Ok(Tap { told: source.told.subscribe(), _source: source, _place: place });
+        }
+        // Now and then, those that nobody has any more.
+        if watched.len().is_power_of_two() {
+            watched.retain(|_, source| source.strong_count() > 0);
+        }
+        let source = Arc::new(self.source(about).await);
+        watched.insert(about.id, Arc::downgrade(&source));
+        Ok(Tap { told: source.told.subscribe(), _source: source, _place: place })
+    }
+
+    async fn source(&self, about: About) -> Source {
+        let told = broadcast::Sender::new(KEPT);
+        let hearing = match timeout(PATIENCE, self.bus.chunks(about)).await {
+            Ok(Ok(mut chunks)) => {
+                let told = told.clone();
+                let hearing = tokio::spawn(async move {
+                    while let Some(chunk) = chunks.next().await {
+                        // Nobody may have come yet, or all may have just gone.
+                        let _ = told.send(Arc::new(chunk));
+                    }
+                });
+                Some(hearing.abort_handle())
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "a text is not heard: it is streamed when it is whole");
+                None
+            }
+            Err(_) => None,
+        };
+        Source { told, hearing }
+    }
+}
+
+impl Tap {
+    /// What is told next; for ever nothing when the subscription has ended.
+    pub(super) async fn next(&mut self) -> Told {
+        match self.told.recv().await {
+            Ok(chunk) => Told::Chunk(chunk),
+            Err(broadcast::error::RecvError::Lagged(_)) => Told::Missed,
+            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}

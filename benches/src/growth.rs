@@ -1,10 +1,11 @@
-//! How cost grows: with the events in the log, the streams that they are spread over, the callers, and the projections.
+//! How cost grows: with the events in the log, the streams that they are spread over, the callers, the projections, and what is open.
 //!
 //! It takes minutes and gigabytes, so `cargo bench` as a whole leaves it out:
 //!
 //! ```text
 //! cargo bench --bench growth -- all     # a log of up to 5,000,000 events
 //! cargo bench --bench growth -- small   # a log of up to 500,000
+//! cargo bench --bench growth -- timers  # up to 1,000,000 open executions alone
 //! ```
 //!
 //! A figure's reference is the same cost at the smallest size: a ratio of 1 is flat.
@@ -14,6 +15,7 @@ mod events;
 mod place;
 mod projections;
 mod streams;
+mod timers;
 
 use std::process::ExitCode;
 
@@ -26,6 +28,12 @@ pub fn main() -> ExitCode {
         run("growth, all", body([50_000, 500_000, 5_000_000]))
     } else if asked("small") {
         run("growth, small", body([50_000, 200_000, 500_000]))
+    } else if asked("timers") {
+        run("growth, timers", async {
+            let mut growth = Growth { report: Report::new("growth")?, first: Vec::new() };
+            timers::measure(&mut growth).await?;
+            growth.report.finish()
+        })
     } else {
         if std::env::args().skip(1).all(|argument| argument.starts_with('-') || argument == "growth") {
             eprintln!("growth takes minutes and gigabytes: cargo bench --bench growth -- all (or small)");
@@ -39,6 +47,7 @@ async fn body(sizes: [usize; 3]) -> anyhow::Result<()> {
     callers::measure(&mut growth).await?;
     projections::measure(&mut growth, sizes[1].min(100_000)).await?;
     streams::measure(&mut growth).await?;
+    timers::measure(&mut growth).await?;
     events::measure(&mut growth, sizes).await?;
     growth.report.finish()
 }

@@ -13,9 +13,12 @@ pub const ACK: &str = "ack-before-append";
 pub const SECRET: &str = "secret-in-event";
 /// Leaves of the log's tree are of the position before, everywhere alike.
 pub const SEAL: &str = "leaf-of-the-position-before";
+/// A call of a provider that failed is made once more, and nothing says so.
+pub const CALL: &str = "call-again-unsaid";
 
 /// All of them, each with the invariant of the drill that it breaks.
-pub const NAMES: [(&str, &str); 5] = [(CHECKPOINT, "I4"), (RELAY, "I3"), (ACK, "I5"), (SECRET, "I7"), (SEAL, "I11")];
+pub const NAMES: [(&str, &str); 6] =
+    [(CHECKPOINT, "I4"), (RELAY, "I3"), (ACK, "I5"), (SECRET, "I7"), (SEAL, "I11"), (CALL, "I13")];
 
 /// Whether this build can have any.
 pub const fn is_possible() -> bool {

@@ -6,6 +6,7 @@
 mod as_of;
 mod catalog;
 mod deadline;
+mod events;
 mod execution;
 mod identity;
 mod log;
@@ -17,7 +18,7 @@ mod reading;
 mod time;
 pub mod waiters;
 
-use events::Store;
+use ::events::Store;
 use nats::Bus;
 use poem::{EndpointExt as _, Route};
 use poem_openapi::{OpenApiService, Tags};
@@ -28,7 +29,14 @@ pub use execution::Streaming;
 pub use process::{Args, PORT, run};
 
 use crate::{
-    catalog::Catalog, execution::Executions, identity::Identity, log::Log, ops::Ops, prompt::Prompts, reading::Reading,
+    catalog::Catalog,
+    events::{Events, Tail},
+    execution::Executions,
+    identity::Identity,
+    log::Log,
+    ops::Ops,
+    prompt::Prompts,
+    reading::Reading,
     waiters::Waiters,
 };
 
@@ -46,7 +54,7 @@ enum Context {
     Prompt,
     /// Runs of prompts.
     Execution,
-    /// The log itself, and its seal.
+    /// The log itself, its events, and its seal.
     Log,
     /// The system itself.
     Ops,
@@ -74,18 +82,21 @@ pub struct QueryApi {
     pub probe: Probe,
 }
 
-/// Starts the role: its endpoints, and the task that wakes those who wait, which `lifecycle` supervises.
+/// Starts the role: its endpoints, and the tasks that wake those who wait and those who listen, which `lifecycle` supervises.
 pub fn api(parts: Parts, lifecycle: &Lifecycle) -> QueryApi {
     let Parts { store, bus, pool, streaming } = parts;
     let waiters = Waiters::new(pool.clone(), lifecycle.soft());
     lifecycle.spawn("waiting room of queries", waiters.clone().run(bus.clone()));
+    let tail = Tail::new(store.clone(), lifecycle.soft());
+    lifecycle.spawn("tail of the log", tail.clone().run());
     let probe = probe::of(pool.clone(), bus.clone());
-    let reading = Reading { pool, store, waiters };
+    let reading = Reading { pool, store, waiters, tail };
     let contexts = (
         Identity(reading.clone()),
         Catalog(reading.clone()),
         Prompts(reading.clone()),
         Log(reading.clone()),
+        Events(reading.clone()),
         Executions::new(reading.clone(), bus, &streaming),
         Ops(reading),
     );

@@ -6,9 +6,12 @@ use serde::Serialize;
 use service::http::{self, Page, Problem, Read};
 use sqlx::PgPool;
 
-use crate::waiters::{Waiters, late};
+use crate::{
+    events::Tail,
+    waiters::{Waiters, late},
+};
 
-/// The read models, the log, and the waiting room. Clones are the same.
+/// The read models, the log, the waiting room, and who listens. Clones are the same.
 #[derive(Clone)]
 pub struct Reading {
     /// Connections to the read models.
@@ -17,6 +20,8 @@ pub struct Reading {
     pub store: Store,
     /// For what is not there yet.
     pub waiters: Waiters,
+    /// For what happens from now on.
+    pub tail: Tail,
 }
 
 /// A row that was read together with its projection's position.

@@ -57,7 +57,6 @@ struct Watched {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Seen {
     owner: Uuid,
-    version: i32,
     ended: bool,
 }
 
@@ -79,12 +78,12 @@ impl Watch {
         }
     }
 
-    /// Waits until the read model has the execution past `version`; false if the process stops before.
-    pub async fn past(&mut self, version: i32) -> bool {
+    /// Waits until the execution has ended; false if the process stops before.
+    pub async fn over(&mut self) -> bool {
         tokio::select! {
             biased;
             () = self.soft.cancelled() => false,
-            moved = self.seen.wait_for(|seen| seen.version > version) => moved.is_ok(),
+            ended = self.seen.wait_for(|seen| seen.ended) => ended.is_ok(),
         }
     }
 }
@@ -190,10 +189,10 @@ impl Waiters {
         // One round trip, one snapshot: the checkpoints, and the executions if theirs has moved.
         let rows = sqlx::query!(
             r#"select name as "name?", position as "position?", null::uuid as id, null::uuid as owner,
-                      null::integer as version, null::boolean as ended
+                      null::boolean as ended
                from checkpoint
                union all
-               select null, null, id, user_id, version, finished_at is not null
+               select null, null, id, user_id, finished_at is not null
                from execution
                where id = any($1) and exists (select from checkpoint where name = $2 and position <> $3)"#,
             &ids,
@@ -213,10 +212,10 @@ impl Waiters {
                     told.send_if_modified(|told| std::mem::replace(told, position) != position);
                 }
             }
-            if let (Some(id), Some(owner), Some(version), Some(ended)) = (row.id, row.owner, row.version, row.ended)
+            if let (Some(id), Some(owner), Some(ended)) = (row.id, row.owner, row.ended)
                 && let Some(seen) = waiting.seen.get(&id)
             {
-                let now = Seen { owner, version, ended };
+                let now = Seen { owner, ended };
                 seen.send_if_modified(|seen| std::mem::replace(seen, now) != now);
             }
         }

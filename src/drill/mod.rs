@@ -1,10 +1,11 @@
 //! `daybook drill`: starts a system of its own as separate processes, crashes it by a seeded schedule under load, heals it,
 //! and has an auditor say whether every promise was kept.
 //!
-//! [`stage`] is the system, [`load`] what people do with it, [`schedule`] and [`faults`] what is done to it, [`supervisor`]
+//! [`course`] says what it is about, [`stage`] is the system, [`load`] what people do with it, [`schedule`] and [`faults`] what is done to it, [`supervisor`]
 //! what an init system would do, [`record`] what all of them wrote down, [`audit`] the judgement, [`report`] its form.
 
 mod audit;
+mod course;
 mod faults;
 mod load;
 mod proxy;
@@ -27,8 +28,10 @@ use events::plant;
 use tokio::time::{interval, sleep};
 use tokio_util::sync::CancellationToken;
 
+use self::course::Course;
 use self::faults::Faults;
 use self::load::{Load, subscribers};
+use self::record::Record;
 use self::recorder::Recorder;
 use self::report::Report;
 use self::schedule::Schedule;
@@ -52,6 +55,9 @@ pub struct Settings {
     /// What all chance comes from: the same seed does the same to it again [default: a new one, which is printed].
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
+    /// What is crashed.
+    #[arg(long, value_enum, default_value_t, value_name = "WHAT")]
+    course: Course,
     /// Switches a bug on that the drill must find; in debug builds only.
     #[arg(long, value_parser = known_plant, value_name = "NAME")]
     plant: Option<String>,
@@ -107,14 +113,14 @@ async fn enter(settings: Settings) -> ExitCode {
 }
 
 async fn drill(settings: &Settings, seed: u64, folder: &Path) -> anyhow::Result<Report> {
-    let schedule = Arc::new(Schedule::new(seed, settings.minutes, settings.plant.as_deref()));
+    let schedule = Arc::new(Schedule::new(seed, settings.minutes, settings.course.faults(settings.plant.as_deref())));
     eprint!("{}", schedule.text());
-    let stage = Arc::new(Stage::start(folder, settings.plant.as_deref()).await?);
+    let stage = Arc::new(Stage::start(folder, settings.course, settings.plant.as_deref()).await?);
     let recorder = Arc::new(Recorder::default());
     recorder.note().secrets = stage.secrets()?;
     let hang_ups = Arc::default();
-    let load = Load::new(&stage, Arc::clone(&recorder), Arc::clone(&hang_ups), seed).await?;
-    let faults = Arc::new(Faults::new(Arc::clone(&stage), Arc::clone(&recorder), hang_ups));
+    let load = Arc::new(Load::new(&stage, Arc::clone(&recorder), Arc::clone(&hang_ups), seed).await?);
+    let faults = Arc::new(Faults::new(Arc::clone(&stage), Arc::clone(&recorder), hang_ups, settings.course));
     faults.heal()?;
 
     // Tasks of their own, so that none holds another up. They end with the runtime where this future is dropped.
@@ -122,6 +128,11 @@ async fn drill(settings: &Settings, seed: u64, folder: &Path) -> anyhow::Result<
     let supervising = tokio::spawn({
         let (stage, recorder) = (Arc::clone(&stage), Arc::clone(&recorder));
         async move { supervisor::run(&stage, &recorder).await }
+    });
+    // What is held for a person to resolve may come up until the end.
+    let resolving = tokio::spawn({
+        let load = Arc::clone(&load);
+        async move { load.keep_resolving().await }
     });
     let listening = tokio::spawn({
         let (url, recorder, quiet) = (stage.proxied.reader.clone(), Arc::clone(&recorder), quiet.clone());
@@ -153,14 +164,16 @@ async fn drill(settings: &Settings, seed: u64, folder: &Path) -> anyhow::Result<
     loading.await.context("the load")?;
     eprintln!("{:>6.0} s  the load has stopped", begin.elapsed().as_secs_f64());
     settle::quiet(&stage, &recorder, healed + healing.saturating_sub(AUDITING)).await;
+    resolving.abort();
     quiet.cancel();
     listening.await.context("the subscribers")?;
     eprintln!("{:>6.0} s  auditing", begin.elapsed().as_secs_f64());
-    let record = recorder.take();
+    let record = Record { called: stage.provider.ledger(), ..recorder.take() };
     let verdict = audit::run(&record, &stage.target()?, healed + healing).await?;
     supervising.abort();
     let report = Report {
         seed,
+        course: settings.course,
         minutes: settings.minutes.as_secs_f64() / 60.0,
         plant: settings.plant.clone(),
         verdict,

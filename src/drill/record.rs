@@ -1,11 +1,13 @@
 //! What the load, the subscribers and the supervisor wrote down while the system was being crashed: all that the auditor
 //! holds the log, the bus, the read models and the answers against. Plain data, with no opinion.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
+
+use crate::system::provider::Calls;
 
 /// Where the auditor looks. Nothing of it goes through the proxy.
 #[derive(Clone, Debug)]
@@ -53,6 +55,8 @@ pub struct Record {
     pub resident: BTreeMap<String, Resident>,
     /// Processes that ended although nobody killed them.
     pub exits: Vec<Exit>,
+    /// What the provider would send a bill for, by the text of the last message.
+    pub called: HashMap<String, Calls>,
 }
 
 /// Somebody who is registered.
@@ -87,6 +91,10 @@ pub enum Kind {
     Cancel,
     /// `POST /executions/{id}/retry`
     Retry,
+    /// `POST /executions/{id}/resolve`
+    Resolve,
+    /// `POST /executions/{id}/redrive`
+    Redrive,
     /// `POST /projections/{name}/rebuild`
     Rebuild,
 }
@@ -101,8 +109,9 @@ impl Kind {
             Self::CreateSubSpecialty => "sub_specialty_created",
             Self::CreatePrompt => "prompt_created",
             Self::RevisePrompt => "prompt_revised",
-            Self::Execute | Self::Retry => "execution_requested",
+            Self::Execute | Self::Retry | Self::Redrive => "execution_requested",
             Self::Cancel => "execution_cancel_requested",
+            Self::Resolve => "execution_resolved",
             Self::Rebuild => "rebuild_requested",
         }
     }

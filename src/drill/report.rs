@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::audit::Verdict;
+use super::course::Course;
 use super::record::Resident;
 use super::schedule::Fault;
 
@@ -14,6 +15,8 @@ use super::schedule::Fault;
 pub struct Report {
     /// What chance came from.
     pub seed: u64,
+    /// What was crashed.
+    pub course: Course,
     /// How long it was crashed for.
     pub minutes: f64,
     /// The bug that was switched on.
@@ -47,8 +50,11 @@ impl Report {
     /// What repeats it.
     pub fn arguments(&self) -> String {
         let mut text = format!("--seed {} --minutes {}", self.seed, self.minutes);
+        // Writing to a string does not fail.
+        if self.course != Course::default() {
+            let _ = write!(text, " --course {}", self.course.name());
+        }
         if let Some(plant) = &self.plant {
-            // Writing to a string does not fail.
             let _ = write!(text, " --plant {plant}");
         }
         text
@@ -127,6 +133,7 @@ impl Report {
         json!({
             "holds": self.holds(),
             "seed": self.seed,
+            "course": self.course.name(),
             "minutes": self.minutes,
             "plant": self.plant,
             "first_breach": self.verdict.first_breach().map(|finding| finding.name),

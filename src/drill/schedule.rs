@@ -4,17 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use events::plant;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 
 /// Before the first fault and after the last the load runs undisturbed.
 const MARGIN: Duration = Duration::from_secs(2);
-/// Between two faults, on average, if there is time for every kind at that pace.
-const PACE: Duration = Duration::from_millis(2500);
-/// Between two faults of those that a planted bug needs.
-const PLANTED_PACE: Duration = Duration::from_millis(1500);
 
 /// What can be done to the system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -183,13 +178,11 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// What `seed` makes of a run of `length`: every kind once, then any, at a steady pace. A planted bug gets those
-    /// faults only under which it shows.
-    pub fn new(seed: u64, length: Duration, plant: Option<&str>) -> Self {
+    /// What `seed` makes of a run of `length`: every one of `kinds`, over and over, with `pace` between two on average if there
+    /// is time for all of them at that pace.
+    pub fn new(seed: u64, length: Duration, (kinds, pace): (&[Fault], Duration)) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
-        let kinds = plant.map_or(Fault::ALL.as_slice(), provoking);
         let span = length.saturating_sub(MARGIN * 2);
-        let pace = if plant.is_some() { PLANTED_PACE } else { PACE };
         let fitting = usize::try_from(span.as_millis() / pace.as_millis()).unwrap_or(usize::MAX);
         let count = fitting.max(kinds.len());
         let mut faults: Vec<Fault> = Vec::with_capacity(count);
@@ -230,27 +223,24 @@ impl Schedule {
     }
 }
 
-/// The faults under which a planted bug shows.
-fn provoking(plant: &str) -> &'static [Fault] {
-    match plant {
-        plant::CHECKPOINT => &[Fault::KillProjectors, Fault::KillPostgres, Fault::CutPostgres, Fault::KillProjectors],
-        plant::RELAY => &[Fault::CutNats, Fault::FreezeNats, Fault::KillCommandApi, Fault::KillNats],
-        plant::ACK => &[Fault::KillWorkers, Fault::KillWorkers, Fault::CutPostgres],
-        _ => &[Fault::KillCommandApi],
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use events::plant;
+
     use super::*;
+    use crate::drill::course::{Course, provoking};
+
+    fn all() -> (&'static [Fault], Duration) {
+        Course::Everything.faults(None)
+    }
 
     const TWO_MINUTES: Duration = Duration::from_mins(2);
 
     #[test]
     fn the_same_seed_is_the_same_schedule() {
-        let schedule = Schedule::new(7, TWO_MINUTES, None);
-        assert_eq!(schedule, Schedule::new(7, TWO_MINUTES, None));
-        assert_ne!(schedule, Schedule::new(8, TWO_MINUTES, None));
+        let schedule = Schedule::new(7, TWO_MINUTES, all());
+        assert_eq!(schedule, Schedule::new(7, TWO_MINUTES, all()));
+        assert_ne!(schedule, Schedule::new(8, TWO_MINUTES, all()));
         assert_eq!(schedule.text().lines().count(), schedule.steps.len());
     }
 
@@ -258,7 +248,7 @@ mod tests {
     fn every_kind_is_done_at_least_once_in_any_run() {
         for seconds in [10, 30, 120, 600] {
             for seed in 0..20 {
-                let schedule = Schedule::new(seed, Duration::from_secs(seconds), None);
+                let schedule = Schedule::new(seed, Duration::from_secs(seconds), all());
                 let counts = schedule.counts();
                 assert_eq!(counts.len(), Fault::ALL.len(), "seed {seed}, {seconds} s: {counts:?}");
             }
@@ -268,7 +258,7 @@ mod tests {
     #[test]
     fn steps_are_in_order_and_within_the_run() {
         for seed in 0..20 {
-            let steps = Schedule::new(seed, TWO_MINUTES, None).steps;
+            let steps = Schedule::new(seed, TWO_MINUTES, all()).steps;
             assert!(steps.is_sorted_by_key(|step| step.at), "seed {seed}");
             assert!(steps.iter().all(|step| step.at >= MARGIN && step.at + MARGIN <= TWO_MINUTES), "seed {seed}");
         }
@@ -277,7 +267,7 @@ mod tests {
     #[test]
     fn every_plant_has_faults_that_show_it() {
         for (plant, _) in plant::NAMES {
-            let counts = Schedule::new(1, Duration::from_secs(30), Some(plant)).counts();
+            let counts = Schedule::new(1, Duration::from_secs(30), Course::Everything.faults(Some(plant))).counts();
             assert!(counts.keys().all(|fault| provoking(plant).contains(fault)), "{plant}: {counts:?}");
         }
     }

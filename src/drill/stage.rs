@@ -9,14 +9,11 @@ use futures_util::future::join_all;
 use service::embedded::{Durability, Folder};
 use tokio::sync::Mutex;
 
+use super::course::Course;
 use super::proxy::Proxy;
 use super::record::{Secret, Target};
 use crate::system::provider::Provider;
 use crate::system::{At, Launch, Process, Role, Servers, Urls, this_program};
-
-/// How many processes of each role there are. Two writers compete for the relay's lead, two projectors for each projection.
-const PROCESSES: [(Role, usize); 4] =
-    [(Role::CommandApi, 2), (Role::QueryApi, 1), (Role::Workers, 2), (Role::Projectors, 2)];
 
 /// How long all of it may take to start.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -84,7 +81,7 @@ pub struct Stage {
     pub nats: Proxy,
     /// The provider that the workers call.
     pub provider: Provider,
-    /// All processes, in the order of [`PROCESSES`].
+    /// All processes, in the order of [`Course::processes`].
     pub actors: Vec<Actor>,
     /// How to log in through the proxies.
     pub proxied: Urls,
@@ -96,12 +93,12 @@ pub struct Stage {
 
 impl Stage {
     /// Starts everything in `folder` and returns when all of it is ready.
-    pub async fn start(folder: &Path, plant: Option<&str>) -> anyhow::Result<Self> {
+    pub async fn start(folder: &Path, course: Course, plant: Option<&str>) -> anyhow::Result<Self> {
         let folder = Folder::open(folder)?;
         let servers = Servers::start(&folder, Durability::Full).await?;
         let postgres = Proxy::start(servers.at().postgres).await?;
         let nats = Proxy::start(servers.at().nats).await?;
-        let provider = Provider::start().await?;
+        let provider = Provider::start_with_ledger().await?;
         let proxied = servers.urls(At { postgres: postgres.addr(), nats: nats.addr() });
         let direct = servers.urls(servers.at());
         let jwt_secret = folder.secret("jwt-secret")?;
@@ -120,7 +117,7 @@ impl Stage {
             environment,
         };
         let mut actors = Vec::new();
-        for (role, count) in PROCESSES {
+        for (role, count) in course.processes() {
             for n in 1..=count {
                 let name = if count == 1 { role.name().to_owned() } else { format!("{}-{n}", role.name()) };
                 let process = Process::named(role, name, launch.clone())?;

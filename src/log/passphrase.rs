@@ -2,16 +2,20 @@
 //! command line, which every process of the machine can read.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{Read as _, Write as _};
 
 use anyhow::{Context as _, bail};
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 use service::config::Secret;
 
 /// Where it may be.
 const VARIABLE: &str = "DAYBOOK_PASSPHRASE";
 /// The fewest bytes of a new one.
 const LEAST: usize = 8;
+/// More than a terminal gives of one line.
+const LINE: usize = 8192;
+/// What Ctrl-C types.
+const CTRL_C: u8 = 3;
 
 /// One that something is to be kept under: asked for twice.
 pub fn new() -> anyhow::Result<Secret> {
@@ -50,10 +54,10 @@ fn long(secret: Secret) -> anyhow::Result<Secret> {
     }
 }
 
-/// The terminal, also where standard input is something else. It shows what is typed again when this goes.
+/// The terminal, also where standard input is something else. It shows what is typed again when this goes; so Ctrl-C ends the
+/// line meanwhile, and not the process.
 struct Terminal {
     device: File,
-    lines: BufReader<File>,
     before: Termios,
 }
 
@@ -63,18 +67,23 @@ impl Terminal {
         let device = OpenOptions::new().read(true).write(true).open("/dev/tty").with_context(none)?;
         let before = tcgetattr(&device).with_context(none)?;
         let mut hidden = before.clone();
-        hidden.local_modes &= !LocalModes::ECHO;
+        hidden.local_modes &= !(LocalModes::ECHO | LocalModes::ISIG);
         hidden.local_modes |= LocalModes::ECHONL;
+        hidden.special_codes[SpecialCodeIndex::VEOL] = CTRL_C;
         tcsetattr(&device, OptionalActions::Flush, &hidden).with_context(none)?;
-        let lines = BufReader::new(device.try_clone()?);
-        Ok(Self { device, lines, before })
+        Ok(Self { device, before })
     }
 
     fn ask(&mut self, question: &str) -> anyhow::Result<Secret> {
         self.device.write_all(question.as_bytes())?;
-        let mut line = String::new();
-        self.lines.read_line(&mut line).context("reading the passphrase")?;
-        let line = line.trim_end_matches(['\r', '\n']);
+        let mut line = [0; LINE];
+        // A terminal gives one line at a time.
+        let length = self.device.read(&mut line).context("reading the passphrase")?;
+        let line = &line[..length];
+        if line.last() == Some(&CTRL_C) {
+            bail!("interrupted");
+        }
+        let line = std::str::from_utf8(line).context("the passphrase")?.trim_end_matches(['\r', '\n']);
         if line.is_empty() {
             bail!("there is no passphrase");
         }

@@ -1,6 +1,9 @@
 //! A provider of chat models in OpenAI's wire form, streamed, that is none: as fast as a socket for measurements, and as bad as real
 //! ones can be for drills. Written on the bare socket, because no HTTP library would misbehave like this.
 
+mod ledger;
+
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,8 +17,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+pub use self::ledger::Calls;
+use self::ledger::Ledger;
+
 /// What every good answer says.
 pub const ANSWER: &str = "Take two of these and call me in the morning.";
+
+/// What a good answer is billed with, in dollars: 20 tokens in and 12 out, at the prices of `gpt-4o-mini`.
+pub const PRICE: &str = "0.0000102";
 
 /// The most bytes of a request that are read.
 const MAX_REQUEST: usize = 4 << 20;
@@ -70,6 +79,7 @@ struct Shared {
     plan: Mutex<Plan>,
     calls: [AtomicU64; NAMES.len()],
     open: AtomicU64,
+    ledger: Option<Ledger>,
 }
 
 #[derive(Debug)]
@@ -81,10 +91,20 @@ struct Plan {
 impl Provider {
     /// Starts one that answers well and at once.
     pub async fn start() -> anyhow::Result<Self> {
+        Self::start_with(None).await
+    }
+
+    /// Starts one that keeps a ledger as well.
+    pub async fn start_with_ledger() -> anyhow::Result<Self> {
+        Self::start_with(Some(Ledger::default())).await
+    }
+
+    async fn start_with(ledger: Option<Ledger>) -> anyhow::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("a port for the provider")?;
         let addr = listener.local_addr()?;
         let plan = Plan { behaviours: vec![Behaviour::Answer(Duration::ZERO)], rng: StdRng::seed_from_u64(0) };
-        let shared = Arc::new(Shared { plan: Mutex::new(plan), calls: Default::default(), open: AtomicU64::default() });
+        let (calls, open) = (Default::default(), AtomicU64::default());
+        let shared = Arc::new(Shared { plan: Mutex::new(plan), calls, open, ledger });
         let end = CancellationToken::new();
         tokio::spawn(end.clone().run_until_cancelled_owned(accept(listener, Arc::clone(&shared), end.clone())));
         Ok(Self { addr, shared, _end: end.drop_guard() })
@@ -126,6 +146,11 @@ impl Provider {
     /// How often it did this.
     pub fn count(&self, behaviour: Behaviour) -> u64 {
         self.shared.calls[behaviour.index()].load(Ordering::Relaxed)
+    }
+
+    /// The calls by the text of their last message, if it keeps a ledger.
+    pub fn ledger(&self) -> HashMap<String, Calls> {
+        self.shared.ledger.as_ref().map(Ledger::all).unwrap_or_default()
     }
 
     /// How many requests wait for an answer, or for the rest of it.
@@ -187,8 +212,11 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, end: CancellationTok
 async fn serve(mut stream: TcpStream, shared: &Shared, good: &[u8]) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = Vec::with_capacity(16 << 10);
-    while let Some(key) = request(&mut stream, &mut buffer).await? {
+    while let Some(Request { key, body }) = request(&mut stream, &mut buffer).await? {
         let (behaviour, random) = shared.next();
+        if let Some(ledger) = &shared.ledger {
+            ledger.note(&body, behaviour);
+        }
         let _open = Open::begin(&shared.open);
         match behaviour {
             Behaviour::Answer(delay) => {
@@ -225,8 +253,15 @@ async fn serve(mut stream: TcpStream, shared: &Shared, good: &[u8]) -> std::io::
     Ok(())
 }
 
-/// Reads one request whole and takes it out of the buffer. Returns the key in it, or nothing at the end of the connection.
-async fn request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::Result<Option<String>> {
+/// A request.
+struct Request {
+    /// The key in it.
+    key: String,
+    body: Vec<u8>,
+}
+
+/// Reads one request whole and takes it out of the buffer. Returns nothing at the end of the connection.
+async fn request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::Result<Option<Request>> {
     loop {
         if let Some(end) = buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
             let head = String::from_utf8_lossy(&buffer[..end]).into_owned();
@@ -242,9 +277,9 @@ async fn request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::Resul
                     return Ok(None);
                 }
             }
-            buffer.drain(..whole);
-            let key = header("authorization").unwrap_or_default();
-            return Ok(Some(key.trim_start_matches("Bearer ").to_owned()));
+            let body = buffer.drain(..whole).skip(end + 4).collect();
+            let key = header("authorization").unwrap_or_default().trim_start_matches("Bearer ").to_owned();
+            return Ok(Some(Request { key, body }));
         }
         if buffer.len() > MAX_REQUEST || stream.read_buf(buffer).await? == 0 {
             return Ok(None);

@@ -20,9 +20,11 @@ mod read;
 mod recent;
 mod recorded;
 mod row;
+mod scan;
 mod secrets;
 mod span;
 mod timer;
+mod wake;
 mod writer;
 
 use std::{sync::Arc, time::Duration};
@@ -42,9 +44,11 @@ pub use read::{Loaded, READ_BYTES, Replay};
 pub(crate) use recorded::decode;
 pub use recorded::{Meta, Recorded};
 pub use row::{Row, RowPages};
+pub use scan::{Among, Heading, Scanned};
 pub use secrets::{KeptSecret, SecretPages};
 pub use span::Span;
 pub use timer::Due;
+pub use wake::Wake;
 
 /// The most that the `data` of one event may weigh, in bytes. With its headers (of which `meta` makes up to
 /// [`MAX_META_BYTES`]) it stays below the bus's `max_payload` of 1 MiB; what is larger is refused before the commit,

@@ -8,11 +8,13 @@
 mod converges;
 mod decide;
 mod publish;
-mod wake;
 
 use std::{error::Error as _, time::Duration};
 
-use events::{Store, store::Lead};
+use events::{
+    Store,
+    store::{Lead, Wake},
+};
 use tokio::{
     sync::watch,
     time::{Instant, sleep},
@@ -21,7 +23,6 @@ use tokio_util::sync::CancellationToken;
 
 pub use decide::{Action, Log, Why, decide};
 use publish::Publisher;
-use wake::Wake;
 
 use crate::{
     Bus, Error,

@@ -1,42 +1,20 @@
 //! The events of an execution, out of the log itself: whoever has just requested one finds it at once.
 
-use events::Recorded;
-use poem::{IntoResponse, http::StatusCode, web::sse::SSE};
+use poem::{IntoResponse, http::StatusCode};
 use poem_openapi::{
-    ApiResponse, Object,
-    payload::EventStream,
+    ApiResponse,
     registry::{MetaResponse, MetaResponses, Registry},
 };
-use serde::Serialize;
-use serde_json::Value;
-use service::http::{Caller, Page, Problem, Read};
+use service::http::{Caller, Problem};
 use uuid::Uuid;
 
-use crate::{reading::Reading, time::Time};
+use crate::{
+    events::{self, Event},
+    reading::Reading,
+};
 
 /// The stream of executions in the log.
 pub const STREAM: &str = "execution";
-
-/// An event.
-#[derive(Debug, Clone, PartialEq, Object, Serialize)]
-#[oai(rename = "ExecutionEvent")]
-#[expect(clippy::struct_field_names, reason = "the words of the contract")]
-pub struct Event {
-    /// Its place in the log.
-    pub position: i64,
-    /// Its own id.
-    pub event_id: Uuid,
-    /// The execution.
-    pub id: Uuid,
-    /// Its place in the execution's own history, from 1.
-    pub version: i32,
-    /// What happened, as `execution_requested`.
-    pub kind: String,
-    /// All about it; its form depends on `kind`.
-    pub data: Value,
-    /// When it was recorded.
-    pub recorded_at: Time,
-}
 
 /// All that happened to one execution so far.
 pub struct History {
@@ -59,28 +37,10 @@ pub async fn of(reading: &Reading, id: Uuid, caller: &Caller) -> Result<History,
     Ok(History { events, position })
 }
 
-impl TryFrom<Recorded> for Event {
-    type Error = Problem;
-
-    fn try_from(event: Recorded) -> Result<Self, Problem> {
-        Ok(Self {
-            position: event.position,
-            event_id: event.event_id,
-            id: event.id,
-            version: event.version,
-            data: serde_json::from_str(&event.data).map_err(Problem::internal)?,
-            kind: event.kind,
-            recorded_at: Time(event.recorded_at),
-        })
-    }
-}
-
-/// A list, or a stream that goes on.
+/// Events of one execution, which come to an end.
 pub enum Answer {
-    /// JSON.
-    List(Read<Page<Event>>),
-    /// Server-sent events.
-    Live(SSE),
+    /// So many, or those that come.
+    Events(events::Answer),
     /// What was asked for ended with the event that the client has: it need not come again.
     Over,
 }
@@ -88,22 +48,15 @@ pub enum Answer {
 impl IntoResponse for Answer {
     fn into_response(self) -> poem::Response {
         match self {
-            Self::List(list) => list.into_response(),
-            Self::Live(stream) => stream.into_response(),
+            Self::Events(events) => events.into_response(),
             Self::Over => StatusCode::NO_CONTENT.into_response(),
         }
     }
 }
 
-type Stream = EventStream<futures_util::stream::Empty<Event>>;
-
 impl ApiResponse for Answer {
     fn meta() -> MetaResponses {
-        let mut meta = <Read<Page<Event>> as ApiResponse>::meta();
-        let live = <Stream as ApiResponse>::meta().responses.into_iter().flat_map(|response| response.content);
-        if let Some(ok) = meta.responses.iter_mut().find(|response| response.status == Some(200)) {
-            ok.content.extend(live);
-        }
+        let mut meta = <events::Answer as ApiResponse>::meta();
         meta.responses.push(MetaResponse {
             description: "Nothing follows Last-Event-ID",
             status: Some(StatusCode::NO_CONTENT.as_u16()),
@@ -115,7 +68,6 @@ impl ApiResponse for Answer {
     }
 
     fn register(registry: &mut Registry) {
-        <Read<Page<Event>> as ApiResponse>::register(registry);
-        <Stream as ApiResponse>::register(registry);
+        <events::Answer as ApiResponse>::register(registry);
     }
 }

@@ -20,7 +20,7 @@ use service::http::{self, Caller, Page, Problem, Read};
 use uuid::Uuid;
 
 use crate::{
-    Context, as_of,
+    Context, as_of, events,
     reading::{Reading, more_than, one},
     time::Time,
 };
@@ -140,7 +140,7 @@ impl Executions {
     ) -> Result<Response<Read<Execution>>, Problem> {
         if let Some(as_of) = &as_of.0 {
             let position = as_of::position(&self.reading, as_of).await?;
-            let row = as_of::row::<events::execution::row::Execution>(&self.reading, id.0, position).await?;
+            let row = as_of::row::<::events::execution::row::Execution>(&self.reading, id.0, position).await?;
             let row = row.filter(|row| caller.is_admin() || row.user_id == caller.id);
             let row = row.map(|row| Execution::of(row, position)).transpose()?;
             return Ok(Response::new(one(row, 0, if_none_match.as_deref())?));
@@ -177,7 +177,7 @@ impl Executions {
         #[oai(name = "If-None-Match")] if_none_match: Header<Option<String>>,
     ) -> Result<Answer, Problem> {
         self.reading.reach(PROJECTION, min_position.0).await?;
-        if wants_stream(accept.as_deref()) {
+        if events::wanted(accept.as_deref()) {
             return live::stream(&self.reading, id.0, &caller, last_event_id.as_deref()).await;
         }
         let limit = http::limit(limit.0.or(Some(100)))?;
@@ -185,7 +185,8 @@ impl Executions {
         let History { events, position } = history::of(&self.reading, id.0, &caller).await?;
         let rows = events.into_iter().filter(|event| event.version > after).take(limit + 1).collect();
         let page = Page::of(rows, limit, |event| event.version)?;
-        Ok(Answer::List(Read::new(&page, position, if_none_match.as_deref())))
+        let list = Read::new(&page, position, if_none_match.as_deref());
+        Ok(Answer::Events(events::Answer::List(list)))
     }
 
     /// The text of an execution while it is made
@@ -194,7 +195,7 @@ impl Executions {
     /// begins, and with it the text: discard the pieces so far. At the end `succeeded`, `failed`, `timed_out` or `cancelled`
     /// with the execution, as `GET /executions/{id}` answers it. The pieces since the beginning, or the last `attempt`,
     /// are then the `result`, character for character, whenever the client came. `dropped`: it has not taken events in
-    /// time. `Last-Event-ID` resumes; after the outcome it is 204. At most 1,000 streams at a time in a process, by default;
+    /// time, or its token has expired. `Last-Event-ID` resumes; after the outcome it is 204. At most 1,000 streams at a time in a process, by default;
     /// then 503 with `Retry-After`.
     #[oai(path = "/api/v1/executions/:id/stream", method = "get", operation_id = "execution_stream")]
     async fn stream(
@@ -257,33 +258,5 @@ impl Executions {
         let owner = (!caller.is_admin()).then_some(caller.id);
         watch.ended(owner, wait).await;
         self.find(id, caller).await
-    }
-}
-
-/// Whether the client asks for an event stream (RFC 9110, 12.5.1), not with weight 0.
-fn wants_stream(accept: Option<&str>) -> bool {
-    accept.unwrap_or_default().split(',').any(|range| {
-        let mut parts = range.split(';').map(str::trim);
-        let kind = parts.next().unwrap_or_default();
-        let weight = parts.find_map(|part| part.strip_prefix("q=")).map_or(1.0, |q| q.parse::<f32>().unwrap_or(1.0));
-        kind.eq_ignore_ascii_case("text/event-stream") && weight > 0.0
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn a_stream_is_for_who_takes_it() {
-        for (accept, stream) in [
-            (None, false),
-            (Some("*/*"), false),
-            (Some("application/json"), false),
-            (Some("text/event-stream"), true),
-            (Some("application/json, Text/Event-Stream; q=0.5"), true),
-            (Some("text/event-stream;q=0"), false),
-            (Some("text/event-stream; q=0.0, application/json"), false),
-        ] {
-            assert_eq!(super::wants_stream(accept), stream, "{accept:?}");
-        }
     }
 }

@@ -34,6 +34,7 @@ use self::{
     reader::Reader,
 };
 use super::{Executions, history, row::Execution};
+use crate::events::Event;
 
 /// A comment is sent after so long without an event, so that nobody between takes the connection for dead.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -124,7 +125,7 @@ pub(super) async fn stream(
         }
     };
     let course = Course::new(place);
-    let (reader, messages) = Reader::new(gathered, streams, about, course, (watch, tap));
+    let (reader, messages) = Reader::new(gathered, streams, about, course, (watch, tap), caller.expires_at);
     tokio::spawn(reader.run(ended, first));
     let messages = messages.flat_map(stream::iter);
     Ok(Answer::Live(SSE::new(messages).keep_alive(HEARTBEAT)))
@@ -156,7 +157,7 @@ async fn check(
     // Not from a read model: it may be behind what the client has seen.
     let history = history::of(&executions.reading, about.id, caller).await?;
     let begun = history.events.iter().filter(|event| event.kind == "execution_started").count();
-    let has_ended = |event: &history::Event| events::execution::Event::OUTCOMES.contains(&event.kind.as_str());
+    let has_ended = |event: &Event| events::execution::Event::OUTCOMES.contains(&event.kind.as_str());
     if usize::try_from(place.attempt).is_ok_and(|attempt| attempt > begun)
         || (over && !history.events.iter().any(has_ended))
     {

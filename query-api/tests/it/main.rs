@@ -5,7 +5,9 @@
 mod as_of;
 mod attempts;
 mod events;
+mod listening;
 mod lists;
+mod log_events;
 mod ops;
 mod pages;
 mod reads;

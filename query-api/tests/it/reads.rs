@@ -32,6 +32,7 @@ async fn every_query_is_there_and_needs_a_token_but_for_the_public_key() {
     401 /api/v1/expert-prompts/{id}/versions
     404 /api/v1/log/key
     401 /api/v1/log/head
+    401 /api/v1/events
     401 /api/v1/executions
     401 /api/v1/executions/{id}
     401 /api/v1/executions/{id}/events

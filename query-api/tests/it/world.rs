@@ -2,6 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
+use chrono::TimeDelta;
 use events::{Store, clock, store::Options};
 use nats::{
     Bus,
@@ -12,7 +13,7 @@ use query_api::{Parts, Streaming};
 use serde_json::Value;
 use service::{
     embedded::Nats,
-    http::{self, App, Chassis, Origins, Tokens},
+    http::{self, App, Chassis, Origins, TOKEN_SECONDS, Tokens},
     lifecycle::Lifecycle,
     testkit::{self, Database},
 };
@@ -43,6 +44,17 @@ impl Person {
         let id = Uuid::from_u128(number);
         let roles = if admin { vec!["admin".to_owned()] } else { Vec::new() };
         Self { id, token: Tokens::new(SECRET).issue(id, &roles, clock::now()).unwrap() }
+    }
+
+    /// One whose token is good for so many seconds more.
+    pub fn for_seconds(number: u128, seconds: i64) -> Self {
+        let (id, past) = (Uuid::from_u128(number), TimeDelta::seconds(TOKEN_SECONDS - seconds));
+        Self { id, token: Tokens::new(SECRET).issue(id, &[], clock::now() - past).unwrap() }
+    }
+
+    /// What it shows, for requests that are written by hand.
+    pub fn token(&self) -> &str {
+        &self.token
     }
 }
 
@@ -107,6 +119,14 @@ impl World {
             sqlx::query(sql).bind(name).execute(&world.pool).await.unwrap();
         }
         world
+    }
+
+    /// A writer of the same log in another process.
+    pub fn other_writer(&self) -> Store {
+        let connect = (*self.pool.connect_options()).clone();
+        let (store, mut lanes) = Store::open(self.pool.clone(), connect, &Options::default());
+        lanes.detach_all();
+        store
     }
 
     /// Asks as `person`, with these headers.

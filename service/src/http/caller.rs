@@ -27,6 +27,8 @@ pub struct Caller {
     pub id: Uuid,
     /// What the user was when the token was made.
     pub roles: Vec<String>,
+    /// When the token is not good any more: what is answered for longer ends then.
+    pub expires_at: DateTime<Utc>,
 }
 
 impl Caller {
@@ -104,7 +106,8 @@ impl Tokens {
         if claims.exp <= now.timestamp() {
             return Err(Problem::unauthorized());
         }
-        Ok(Caller { id: claims.sub, roles: claims.roles })
+        let expires_at = DateTime::from_timestamp(claims.exp, 0).unwrap_or(DateTime::<Utc>::MAX_UTC);
+        Ok(Caller { id: claims.sub, roles: claims.roles, expires_at })
     }
 }
 
@@ -169,7 +172,8 @@ mod tests {
         let user = Uuid::from_u128(7);
         let token = tokens.issue(user, &["admin".to_owned()], now()).expect("a token");
         let caller = tokens.verify(&token, now() + Duration::seconds(TOKEN_SECONDS - 1)).expect("good");
-        assert_eq!(caller, Caller { id: user, roles: vec!["admin".to_owned()] });
+        let expires_at = now() + Duration::seconds(TOKEN_SECONDS);
+        assert_eq!(caller, Caller { id: user, roles: vec!["admin".to_owned()], expires_at });
         assert!(caller.is_admin());
         assert!(tokens.verify(&token, now() + Duration::seconds(TOKEN_SECONDS)).is_err());
         assert!(Tokens::new(b"another secret of thirty-two byte").verify(&token, now()).is_err());

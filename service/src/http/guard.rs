@@ -95,7 +95,7 @@ impl Acceptor for Guard {
             idle: Box::pin(tokio::time::sleep(self.patience)),
             stalled: None,
             stop: Box::pin(self.stop.clone().cancelled_owned()),
-            stopping: false,
+            stopping: None,
         };
         Ok((io, self.local.clone(), RemoteAddr(remote.into()), Scheme::HTTP))
     }
@@ -111,20 +111,22 @@ pub struct Guarded {
     idle: Pin<Box<Sleep>>,
     stalled: Option<Pin<Box<Sleep>>>,
     stop: Pin<Box<WaitForCancellationFutureOwned>>,
-    stopping: bool,
+    /// Since when.
+    stopping: Option<Instant>,
 }
 
 impl Guarded {
     /// Ready when nothing has happened here for too long.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if !self.stopping {
-            self.stopping = self.stop.as_mut().poll(cx).is_ready();
+        if self.stopping.is_none() && self.stop.as_mut().poll(cx).is_ready() {
+            self.stopping = Some(Instant::now());
         }
-        let patience = if self.stopping { self.patience.min(WHILE_STOPPING) } else { self.patience };
+        let patience = if self.stopping.is_some() { self.patience.min(WHILE_STOPPING) } else { self.patience };
         loop {
             let now = Instant::now();
             let until = match &*locked(&self.used) {
-                Use { requests: 0, last } => *last + patience,
+                // An event stream that was silent says goodbye.
+                Use { requests: 0, last } => self.stopping.map_or(*last, |since| since.max(*last)) + patience,
                 _ => self.idle.deadline().max(now + patience / 2),
             };
             if until <= now {

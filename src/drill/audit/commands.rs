@@ -18,7 +18,7 @@ pub(super) const KEYS: Promise =
     ("I6", "commands with the same idempotency key had one effect, and all that were accepted name it");
 
 /// What of the log commands make; the rest is done by workers.
-const KINDS: [&str; 8] = [
+const KINDS: [&str; 9] = [
     "user_registered",
     "specialty_created",
     "sub_specialty_created",
@@ -26,6 +26,7 @@ const KINDS: [&str; 8] = [
     "prompt_revised",
     "execution_requested",
     "execution_cancel_requested",
+    "execution_resolved",
     "rebuild_requested",
 ];
 
@@ -104,11 +105,16 @@ fn fault(sent: &Sent, history: &History) -> Option<String> {
     }
 }
 
-/// The last event of the command whose own is `event`: what is cancelled while it is queued ends at once.
+/// The last event of the command whose own is `event`: what is cancelled while it is queued ends at once, and what is resolved
+/// is either called again or has failed.
 fn last<'a>(sent: &Sent, event: &'a Event, history: &'a History) -> &'a Event {
+    let following: &[&str] = match sent.kind {
+        Kind::Cancel => &["execution_cancelled"],
+        Kind::Resolve => &["execution_retry_due", "execution_failed"],
+        _ => &[],
+    };
     let next = history.at(event.position + 1).filter(|next| {
-        sent.kind == Kind::Cancel
-            && next.kind == "execution_cancelled"
+        following.contains(&next.kind.as_str())
             && next.trace == event.trace
             && next.id == event.id
             && next.version == event.version + 1
@@ -127,9 +133,9 @@ fn shape(sent: &Sent, event: &Event, of: &[&Event], history: &History) -> Option
         return Some(format!("event {position} is said to be done by {:?}", event.actor));
     }
     let about = match sent.kind {
-        Kind::RevisePrompt | Kind::Cancel => Some(event.id),
+        Kind::RevisePrompt | Kind::Cancel | Kind::Resolve => Some(event.id),
         Kind::Execute => event.prompt_id,
-        Kind::Retry => event.retry_of,
+        Kind::Retry | Kind::Redrive => event.retry_of,
         Kind::Register | Kind::CreateSpecialty | Kind::CreateSubSpecialty | Kind::CreatePrompt | Kind::Rebuild => {
             sent.about
         }
@@ -137,14 +143,15 @@ fn shape(sent: &Sent, event: &Event, of: &[&Event], history: &History) -> Option
     if about != sent.about {
         return Some(format!("event {position} is about {about:?} instead of {:?}", sent.about));
     }
-    let first = matches!(sent.kind, Kind::RevisePrompt | Kind::Cancel | Kind::Rebuild) || event.version == 1;
+    let first =
+        matches!(sent.kind, Kind::RevisePrompt | Kind::Cancel | Kind::Resolve | Kind::Rebuild) || event.version == 1;
     if !first {
         return Some(format!("event {position} has the version {}", event.version));
     }
     // Workers and projectors go on in the trace of the request; nobody else does.
     let last = last(sent, event, history).position;
     let foreign = of.iter().find(|other| match sent.kind {
-        Kind::Execute | Kind::Retry | Kind::Rebuild => other.id != event.id,
+        Kind::Execute | Kind::Retry | Kind::Redrive | Kind::Resolve | Kind::Rebuild => other.id != event.id,
         _ => !(*position..=last).contains(&other.position),
     });
     foreign.map(|other| format!("event {} bears its trace, too", other.position))

@@ -7,6 +7,7 @@
 
 mod answers;
 mod bus;
+mod calls;
 mod commands;
 mod folds;
 mod history;
@@ -87,7 +88,8 @@ pub async fn run(record: &Record, target: &Target, deadline: Instant) -> anyhow:
     let i12 = until(deadline, rebuilds::PROMISE, || rebuilds::done(&scene)).await;
     // What rebuilds have said is sealed, too.
     let i11 = until(deadline, seal::PROMISE, || seal::sealed(&scene)).await;
-    let invariants = vec![i1, i2, i3, i4, i5, i6, i7, i8, i9, i10, i11, i12];
+    let i13 = until(deadline, calls::PROMISE, || calls::counted(&scene)).await;
+    let invariants = vec![i1, i2, i3, i4, i5, i6, i7, i8, i9, i10, i11, i12, i13];
     let counts = log::counts(&scene).await.unwrap_or_default();
     Ok(Verdict { holds: invariants.iter().all(Finding::holds), invariants, counts })
 }

@@ -14,6 +14,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use tokio::time::{sleep, sleep_until};
 
+use super::course::Course;
 use super::proxy::Proxy;
 use super::record::Part;
 use super::recorder::Recorder;
@@ -28,11 +29,6 @@ const BACK: Duration = Duration::from_secs(15);
 const FILLED: Duration = Duration::from_secs(20);
 /// Between two cuts of connections.
 const CUTS: Duration = Duration::from_millis(150);
-/// What the provider does when it is well: mostly fast.
-const WELL: [Behaviour; 4] = {
-    let fast = Behaviour::Answer(Duration::from_millis(20));
-    [fast, fast, fast, Behaviour::Answer(Duration::from_millis(400))]
-};
 /// How long a provider in trouble waits for somebody to feel it.
 const FELT: Duration = Duration::from_secs(10);
 /// So slow is a slow network, for each piece that goes through.
@@ -45,6 +41,8 @@ pub struct Faults {
     recorder: Arc<Recorder>,
     /// Clients are to hang up.
     hang_ups: Arc<AtomicBool>,
+    /// What the provider does when it is well.
+    well: [Behaviour; 4],
     /// Held by what is being done to each, so that two faults do not undo each other.
     postgres: tokio::sync::Mutex<()>,
     nats: tokio::sync::Mutex<()>,
@@ -58,11 +56,12 @@ pub struct Faults {
 
 impl Faults {
     /// Nothing is being done yet.
-    pub fn new(stage: Arc<Stage>, recorder: Arc<Recorder>, hang_ups: Arc<AtomicBool>) -> Self {
+    pub fn new(stage: Arc<Stage>, recorder: Arc<Recorder>, hang_ups: Arc<AtomicBool>, course: Course) -> Self {
         Self {
             stage,
             recorder,
             hang_ups,
+            well: course.well(),
             postgres: tokio::sync::Mutex::default(),
             nats: tokio::sync::Mutex::default(),
             to_postgres: tokio::sync::Mutex::default(),
@@ -118,7 +117,7 @@ impl Faults {
     pub fn heal(&self) -> anyhow::Result<()> {
         self.stage.postgres.heal();
         self.stage.nats.heal();
-        self.stage.provider.mix(0, &WELL);
+        self.stage.provider.mix(0, &self.well);
         self.hang_ups.store(false, Ordering::SeqCst);
         for actor in &self.stage.actors {
             actor.process.thaw();
@@ -282,12 +281,12 @@ impl Faults {
         let from = Instant::now();
         let done = || bad.iter().map(|behaviour| provider.count(*behaviour)).sum::<u64>();
         let before = done();
-        provider.mix(step.seed, &[&WELL[2..], bad].concat());
+        provider.mix(step.seed, &[&self.well[2..], bad].concat());
         sleep(step.lasts).await;
         while done() == before && from.elapsed() < step.lasts + FELT {
             sleep(CUTS).await;
         }
-        provider.mix(step.seed, &WELL);
+        provider.mix(step.seed, &self.well);
         self.recorder.outage(Part::Provider, step.fault.name(), None, false, from);
         anyhow::ensure!(done() > before, "nobody called the provider meanwhile");
         Ok(())

@@ -53,7 +53,8 @@ async fn read(request: reqwest::RequestBuilder, watched: &mut Watched) -> reqwes
                     .filter_map(|line| line.split_once(':'))
                     .find_map(|(given, value)| (given == name).then(|| value.trim()))
             };
-            if let Some(position) = field("id").and_then(|id| id.parse().ok()) {
+            // An id alone says how far the log was looked through.
+            if let (Some(position), Some(_)) = (field("id").and_then(|id| id.parse().ok()), field("event")) {
                 watched.positions.push(position);
             }
             let outcomes = ["execution_succeeded", "execution_failed", "execution_timed_out", "execution_cancelled"];

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::client::Order;
 use super::world::{Execution, Person, Prompt};
 use crate::drill::record::Kind;
+use crate::system::provider::PRICE;
 
 /// A text that nobody else has written.
 pub fn marker(rng: &mut StdRng) -> String {
@@ -72,9 +73,17 @@ pub fn prompt(person: &Person, sub_specialty: Uuid, is_public: bool, rng: &mut S
         "llm_provider": provider,
         "model": model,
         "parameters": { "system": "Be brief.", "max_tokens": 100 },
+        "policy": policy(rng),
         "is_public": is_public
     });
     post(Some(person), Kind::CreatePrompt, "/api/v1/expert-prompts".to_owned(), body, Some(title))
+}
+
+/// How hard a prompt is tried: patient or not, and with each answer to what nobody knows.
+fn policy(rng: &mut StdRng) -> Value {
+    let unknown = ["retry_once", "hold", "fail"][rng.random_range(0..3)];
+    let deadline = if rng.random_bool(0.2) { 8 } else { 600 };
+    json!({ "max_attempts": rng.random_range(1..=5), "deadline_seconds": deadline, "outcome_unknown": unknown })
 }
 
 /// A new version of a prompt, if it has the version `if_match` still.
@@ -113,6 +122,28 @@ pub fn retry(person: &Person, execution: &Execution) -> Order {
     let order = post(Some(person), Kind::Retry, path, json!({}), None);
     let is_valid = person.is_admin || execution.owner == person.id;
     Order { about: Some(execution.id), is_valid, ..order }
+}
+
+/// A dead letter sent again; what is none is refused.
+pub fn redrive(person: &Person, execution: &Execution, rng: &mut StdRng) -> Order {
+    let reason = marker(rng);
+    let path = format!("/api/v1/executions/{}/redrive", execution.id);
+    let order = post(Some(person), Kind::Redrive, path, json!({ "reason": reason }), Some(reason));
+    let is_valid = person.is_admin || execution.owner == person.id;
+    Order { about: Some(execution.id), is_valid, ..order }
+}
+
+/// What becomes of an execution of which nobody knows the outcome, decided by the admin: sometimes with what it was billed.
+pub fn resolve(admin: &Person, execution: Uuid, rng: &mut StdRng) -> Order {
+    let reason = marker(rng);
+    let resolution = if rng.random_bool(0.7) { "retry" } else { "fail" };
+    let mut body = json!({ "resolution": resolution, "reason": reason });
+    if rng.random_bool(0.3) {
+        body["cost"] = json!(PRICE);
+    }
+    let path = format!("/api/v1/executions/{execution}/resolve");
+    let order = post(Some(admin), Kind::Resolve, path, body, Some(reason));
+    Order { about: Some(execution), ..order }
 }
 
 /// The rows of a projection made anew.

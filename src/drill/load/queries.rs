@@ -5,6 +5,7 @@ use std::time::Duration;
 use rand::Rng as _;
 use rand::rngs::StdRng;
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::Load;
 use super::client::Question;
@@ -14,6 +15,21 @@ use super::world::Person;
 const REACH: Duration = Duration::from_secs(5);
 
 impl Load {
+    /// The executions that wait for somebody to say what becomes of them, as far as the read models know.
+    pub(super) async fn held(&self, admin: &Person, rng: &mut StdRng) -> Vec<Uuid> {
+        let question = Question {
+            user: (admin.id, admin.token.clone()),
+            is_admin: true,
+            path: "/api/v1/executions?status=outcome_unknown&limit=100".to_owned(),
+            owner: None,
+            wait: None,
+            patience: Duration::ZERO,
+        };
+        let replied = self.client.query(&question, rng).await;
+        let items = replied.and_then(|replied| replied.body["items"].as_array().cloned()).unwrap_or_default();
+        items.iter().filter_map(|item| item["id"].as_str()?.parse().ok()).collect()
+    }
+
     /// Asks something.
     pub(super) async fn ask(&self, person: &Person, rng: &mut StdRng) {
         let question = |path: String| Question {

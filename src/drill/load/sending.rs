@@ -15,6 +15,8 @@ use crate::drill::record::{Kind, Outcome, Secret};
 
 /// How often a command is sent again that got no answer.
 const TRIES: u32 = 6;
+/// Between two looks at what is held, in milliseconds.
+const RESOLVES: (u64, u64) = (300, 1000);
 /// How often somebody cancels what they have just asked for.
 const CHANGES_MIND: f64 = 0.15;
 
@@ -50,6 +52,19 @@ impl Load {
         }
     }
 
+    /// Decides on what is held: an admin's work, that comes up until the end. Never returns.
+    pub async fn keep_resolving(&self) {
+        let mut rng = StdRng::seed_from_u64(self.seed ^ 3);
+        loop {
+            sleep(Duration::from_millis(rng.random_range(RESOLVES.0..=RESOLVES.1))).await;
+            let Some(admin) = self.world.known().people.first().cloned() else { continue };
+            for execution in self.held(&admin, &mut rng).await {
+                let order = orders::resolve(&admin, execution, &mut rng);
+                self.until_answered(&keyed(order, &mut rng), &mut rng).await;
+            }
+        }
+    }
+
     fn order(&self, person: &Person, rng: &mut StdRng) -> Option<Order> {
         let own = |prompt: &Prompt| prompt.owner == person.id;
         let seen = |prompt: &Prompt| prompt.owner == person.id || prompt.is_public || person.is_admin;
@@ -73,7 +88,11 @@ impl Load {
             }
             74..82 => {
                 let execution = self.world.any_execution(rng, |execution| execution.owner == person.id)?;
-                orders::retry(person, &execution)
+                if rng.random_bool(0.4) {
+                    orders::redrive(person, &execution, rng)
+                } else {
+                    orders::retry(person, &execution)
+                }
             }
             82..88 => self.foreign(person, rng)?,
             88..94 => {
@@ -163,7 +182,7 @@ impl Load {
     fn learn(&self, person: &Person, order: &Order, outcome: &Outcome) {
         let Outcome::Accepted { id, version, position, .. } = *outcome else { return };
         match order.kind {
-            Kind::Execute | Kind::Retry => {
+            Kind::Execute | Kind::Retry | Kind::Redrive => {
                 let owner = self.owner(person, order);
                 self.world.execution(Execution { id, owner, position });
             }
@@ -178,15 +197,15 @@ impl Load {
             }
             Kind::CreateSpecialty => self.world.known().specialties.push(id),
             Kind::CreateSubSpecialty => self.world.known().sub_specialties.push(id),
-            Kind::Register | Kind::Cancel | Kind::Rebuild => {}
+            Kind::Register | Kind::Cancel | Kind::Resolve | Kind::Rebuild => {}
         }
     }
 
     /// Whose a new execution is: a retry by the admin stays its owner's.
     fn owner(&self, person: &Person, order: &Order) -> uuid::Uuid {
         let known = self.world.known();
-        let retried =
-            known.executions.iter().find(|execution| order.kind == Kind::Retry && Some(execution.id) == order.about);
+        let is_repeat = matches!(order.kind, Kind::Retry | Kind::Redrive);
+        let retried = known.executions.iter().find(|execution| is_repeat && Some(execution.id) == order.about);
         retried.map_or(person.id, |execution| execution.owner)
     }
 }

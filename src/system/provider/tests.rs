@@ -119,3 +119,18 @@ async fn a_mix_has_some_of_each() {
     }
     assert_eq!(counts.iter().map(|(_, n)| n).sum::<u64>(), 40);
 }
+
+#[tokio::test]
+async fn what_would_be_billed_is_in_the_ledger_under_what_was_asked() {
+    let provider = Provider::start_with_ledger().await.unwrap();
+    let body = r#"{"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "mark1"}]}"#;
+    for behaviour in [Behaviour::Cut, Behaviour::TooMany, Behaviour::Broken, Behaviour::Answer(Duration::ZERO)] {
+        provider.set(behaviour);
+        let mut stream = TcpStream::connect(provider.addr()).await.unwrap();
+        let length = body.len();
+        let asking = format!("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: {length}\r\n\r\n{body}");
+        stream.write_all(asking.as_bytes()).await.unwrap();
+        assert!(stream.read(&mut [0; 512]).await.unwrap() > 0);
+    }
+    assert_eq!(provider.ledger(), HashMap::from([("mark1".to_owned(), Calls { made: 4, billed: 2 })]));
+}

@@ -1,8 +1,10 @@
 //! One client of a text, served by a task of its own, so that a client that does not read holds up nobody and costs no more
 //! than a short queue.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
+use chrono::{DateTime, Utc};
+use events::clock;
 use futures_util::{FutureExt as _, Stream, future::BoxFuture, stream};
 use nats::{
     Bus,
@@ -14,7 +16,7 @@ use serde_json::json;
 use service::http::Problem;
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use super::{
@@ -34,6 +36,9 @@ const RETRY: u64 = 1000;
 /// Before somebody is asked again who did not answer.
 const PAUSE: Duration = Duration::from_millis(250);
 
+/// The longest that a stream is served at a time.
+const LONGEST: Duration = Duration::from_hours(24);
+
 /// Why a reader ends.
 enum End {
     /// The client has all, or has gone.
@@ -42,6 +47,8 @@ enum End {
     Stopping,
     /// The client does not take what it gets.
     Slow,
+    /// Nobody would ask again who the client is.
+    Expired,
 }
 
 /// One client.
@@ -53,6 +60,7 @@ pub(super) struct Reader {
     watch: Watch,
     tap: Tap,
     patience: Duration,
+    expires_at: DateTime<Utc>,
     sink: mpsc::Sender<Message>,
     last: oneshot::Sender<Vec<Message>>,
 }
@@ -65,6 +73,7 @@ impl Reader {
         about: About,
         course: Course,
         (watch, tap): (Watch, Tap),
+        expires_at: DateTime<Utc>,
     ) -> (Self, impl Stream<Item = Vec<Message>> + Send + use<>) {
         let (sink, queue) = mpsc::channel(QUEUE);
         let (last, last_word) = oneshot::channel();
@@ -76,7 +85,7 @@ impl Reader {
                 None => Some((last_word.take()?.await.unwrap_or_default(), (queue, None))),
             }
         });
-        (Self { gathered, bus, about, course, watch, tap, patience, sink, last }, messages)
+        (Self { gathered, bus, about, course, watch, tap, patience, expires_at, sink, last }, messages)
     }
 
     /// Serves the client until the execution, the client's patience or ours is over. `ended` is the execution, if that is known
@@ -85,13 +94,14 @@ impl Reader {
         let end = match self.serve(ended, first).await {
             Ok(end) | Err(end) => end,
         };
-        let slow = json!({ "detail": "events were not taken in time: come again with Last-Event-ID" }).to_string();
         let retry = Message::retry(RETRY);
+        let dropped = |detail: &str| Message::message(json!({ "detail": detail }).to_string()).event_type("dropped");
         // In vain where the client has gone.
         let _ = self.last.send(match end {
             End::Done => Vec::new(),
             End::Stopping => vec![retry],
-            End::Slow => vec![retry, Message::message(slow).event_type("dropped")],
+            End::Slow => vec![retry, dropped("events were not taken in time: come again with Last-Event-ID")],
+            End::Expired => vec![dropped("the token has expired: come again with another, and Last-Event-ID")],
         });
     }
 
@@ -99,7 +109,6 @@ impl Reader {
         if let Some(row) = ended {
             return self.finish(&row).await;
         }
-        let mut version = 0;
         // Whoever makes the text is asked for what has been told before, and for what was missed.
         let mut asking = Some(match first {
             Some(chunk) => std::future::ready(Some(chunk)).boxed(),
@@ -107,17 +116,20 @@ impl Reader {
         });
         // When who has not answered may be asked again.
         let mut again = Instant::now();
+        let left = (self.expires_at - clock::now()).to_std().unwrap_or_default();
+        let mut expiry = pin!(sleep(left.min(LONGEST)));
         loop {
             tokio::select! {
                 () = self.sink.closed() => return Ok(End::Done),
-                moved = self.watch.past(version) => {
-                    if !moved {
+                () = &mut expiry => return Ok(End::Expired),
+                over = self.watch.over() => {
+                    if !over {
                         return Ok(End::Stopping);
                     }
-                    let Some(row) = self.look().await? else { continue };
-                    version = row.version;
-                    if row.finished_at.is_some() {
-                        return self.finish(&row).await;
+                    match self.look().await?.filter(|row| row.finished_at.is_some()) {
+                        Some(row) => return self.finish(&row).await,
+                        // The rows are exchanged for others that are behind.
+                        None => sleep(PAUSE).await,
                     }
                 }
                 answer = answered(&mut asking) => {

@@ -223,6 +223,18 @@ async fn a_client_is_told_to_come_again_when_the_process_stops() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_ends_with_its_token() {
+    let (_server, world, _) = world().await;
+    let owner = Person::for_seconds(1, 2);
+    world.project("execution", 141, &queued(5, owner.id)).await;
+    let mut listening = Listening::to(&world, &owner, 5, None).await;
+    let last = listening.next().await.unwrap();
+    assert_eq!((last.kind.as_str(), last.id.as_str()), ("dropped", ""));
+    assert!(last.data["detail"].as_str().unwrap().starts_with("the token has expired"));
+    assert_eq!(listening.next().await, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_hundred_clients_get_five_hundred_texts() {
     let (_server, world, bus) = world().await;
     let (world, owner) = (Arc::new(world), Person::new(1, false));

@@ -1,14 +1,29 @@
 //! That the auditor finds what is wrong: on a small log that is right, and on one that was tampered with in one place.
 
+mod calls;
 mod seal;
 
 use std::path::PathBuf;
 
-use service::testkit;
+use service::testkit::{self, Database};
 use sqlx::{AssertSqlSafe, Executor as _};
 
 use super::{Finding, Scene, log, outcomes, rows};
 use crate::drill::record::{Record, Target};
+
+/// A database, and nothing else.
+fn target(database: &Database) -> Target {
+    Target {
+        command_url: String::new(),
+        query_url: String::new(),
+        processes: Vec::new(),
+        database_url: database.url.clone(),
+        nats_url: String::new(),
+        logs: Vec::new(),
+        folder: PathBuf::new(),
+        heads: PathBuf::new(),
+    }
+}
 
 /// A copy of the small log, after `tampering`, with what each of I2, I4 and I5 says.
 async fn audited(tampering: &'static str) -> [Finding; 3] {
@@ -18,16 +33,7 @@ async fn audited(tampering: &'static str) -> [Finding; 3] {
     let statement = AssertSqlSafe(format!("alter table event disable trigger all; {tampering}"));
     database.pool.execute(sqlx::raw_sql(statement)).await.unwrap();
     let record = Record::default();
-    let target = Target {
-        command_url: String::new(),
-        query_url: String::new(),
-        processes: Vec::new(),
-        database_url: database.url.clone(),
-        nats_url: String::new(),
-        logs: Vec::new(),
-        folder: PathBuf::new(),
-        heads: PathBuf::new(),
-    };
+    let target = target(&database);
     let scene = Scene { record: &record, target: &target, pool: database.pool, http: reqwest::Client::new() };
     let (chained, folded, ended) = tokio::join!(log::chained(&scene), rows::folded(&scene), outcomes::ended(&scene));
     [chained.unwrap(), folded.unwrap(), ended.unwrap()]

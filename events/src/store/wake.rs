@@ -1,15 +1,19 @@
-//! What wakes the relay: this process's writer, the NOTIFY of other processes' writers, and a poll in case both are missed.
+//! What wakes those who follow the log: this process's writer, the NOTIFY of other processes' writers, and a poll in case
+//! both are missed.
 
 use std::time::Duration;
 
-use events::Store;
 use sqlx::postgres::PgListener;
 use tokio::{sync::watch, task::JoinSet, time::sleep};
+
+use super::Store;
 
 /// The channel on which every append notifies, once a group.
 const CHANNEL: &str = "log";
 
-pub(super) struct Wake {
+/// Tells when there may be more in the log. It listens on a connection of its own while it lives.
+#[derive(Debug)]
+pub struct Wake {
     appended: watch::Receiver<i64>,
     notified: watch::Receiver<i64>,
     poll: Duration,
@@ -17,25 +21,26 @@ pub(super) struct Wake {
 }
 
 impl Wake {
-    pub(super) fn new(store: &Store, poll: Duration) -> Self {
+    /// For who reads the log through `store`, at least every `poll`. Needs a Tokio runtime.
+    pub fn new(store: &Store, poll: Duration) -> Self {
         let (sender, notified) = watch::channel(0);
         let mut listening = JoinSet::new();
         listening.spawn(listen(store.clone(), sender));
         Self { appended: store.appended(), notified, poll, _listening: listening }
     }
 
-    /// Waits until there may be something after the position `relayed`. (What this process has appended is told twice.)
-    pub(super) async fn wait(&mut self, relayed: i64) {
+    /// Waits until there may be something after `position`. (What this process has appended is told twice.)
+    pub async fn wait(&mut self, position: i64) {
         let poll = sleep(self.poll);
         tokio::pin!(poll);
         loop {
             let head = tokio::select! {
-                // The senders live as long as the store, which the relay holds, and as the task that listens.
+                // The senders live as long as the store, which the caller holds, and as the task that listens.
                 _ = self.appended.changed() => *self.appended.borrow_and_update(),
                 _ = self.notified.changed() => *self.notified.borrow_and_update(),
                 () = &mut poll => return,
             };
-            if head > relayed {
+            if head > position {
                 return;
             }
         }

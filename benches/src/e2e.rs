@@ -1,6 +1,8 @@
 //! From a submitted command to its outcome, through the whole system: API, log, relay, stream, worker, provider, log, relay,
 //! stream, projector, waiting room, API.
 
+mod cancel;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -50,6 +52,7 @@ async fn bench() -> anyhow::Result<()> {
     report.add(one_caller(&stage).await?)?;
     report.add(many_callers(&stage).await?)?;
     report.add(saturated(&stage).await?)?;
+    report.add(cancel::cancel(&stage).await?)?;
     stage.clear().await;
     report.finish()
 }

@@ -21,10 +21,19 @@ async fn what_nobody_can_tell_of_is_found_by_the_clock() {
     happen(&other, "prompt", Some(ada.id), "prompt_created", 1).await;
     let mut hers = Listening::to(&world, &ada, PATH, None).await;
     assert_eq!(hers.positions(1).await, [1]);
-    // There is no bus here anyway; and from now on nobody else can listen for the writer's notifications.
-    for _ in 0..5 {
+    // There is no bus here anyway; now what listens for the writer's notifications is cut off, and then they do not come.
+    for _ in 0..3 {
         sql(&world, "select pg_terminate_backend(pid) from pg_stat_activity where query ilike 'listen%' and datname = current_database()").await;
         let position = happen(&other, "prompt", Some(ada.id), "prompt_created", 1).await;
+        assert_eq!(hers.positions(1).await, [position]);
+    }
+    for position in 5..8 {
+        sql(
+            &world,
+            "insert into event select max(position) + 1, 1, gen_random_uuid(), 'prompt', gen_random_uuid(), 1, 'prompt_created', 1,
+                    (array_agg(scope))[1], '{}', (array_agg(meta))[1], now(), (array_agg(hash))[1] from event",
+        )
+        .await;
         assert_eq!(hers.positions(1).await, [position]);
     }
 }

@@ -1,13 +1,13 @@
 //! The read models themselves: where each stands, and what was decided about it. For admins.
 
+mod row;
+
 use std::collections::HashMap;
 
 use poem_openapi::{
-    Object, OpenApi,
+    OpenApi,
     param::{Header, Path, Query},
 };
-use serde::Serialize;
-use serde_json::Value;
 use service::http::{self, Caller, Page, Problem, Read};
 use uuid::Uuid;
 
@@ -16,157 +16,10 @@ use crate::{
     reading::{Reading, more_than},
     time::Time,
 };
+use row::{Finding, Generation, Projection, Report, Waiting};
 
 /// The queries about projections.
 pub struct Ops(pub Reading);
-
-/// A projection: the keeper of some read models.
-#[derive(Debug, Clone, PartialEq, Object, Serialize)]
-pub struct Projection {
-    /// Its name.
-    name: String,
-    /// The version of the code that made its live rows.
-    version: i32,
-    /// Where its live rows stand.
-    position: i64,
-    /// How many events of the log they do not have yet.
-    lag: i64,
-    /// How many things have events that it cannot apply.
-    parked: i32,
-    /// The number of the live generation of its rows.
-    generation: i32,
-    /// The generation that is made anew, or waits for a decision.
-    rebuild: Option<Generation>,
-    /// The generation that was live before, and can be again.
-    previous: Option<Generation>,
-}
-
-/// Rows of a projection that are not live.
-#[derive(Debug, Clone, PartialEq, Object, Serialize)]
-#[oai(rename = "ProjectionGeneration")]
-#[expect(clippy::struct_field_names, reason = "the word for it, in every answer")]
-pub struct Generation {
-    /// Its number.
-    generation: i32,
-    /// The version of the code that makes its rows.
-    version: i32,
-    /// `building`, `candidate` or `previous`.
-    state: String,
-    /// What is being done: `load`, `index`, `late`, `follow`, `compare` or `switch`.
-    phase: String,
-    /// Whether somebody works at it now.
-    running: bool,
-    /// So many events are loaded,
-    done: i64,
-    /// of so many.
-    target: i64,
-    /// Where its rows stand; 0 before they are complete.
-    position: i64,
-    /// When it was begun.
-    started_at: Time,
-    /// When something was last heard of it.
-    updated_at: Time,
-}
-
-/// What comparing a generation with the live rows found, and what was decided.
-#[derive(Debug, Clone, PartialEq, Object, Serialize)]
-#[oai(rename = "ProjectionReport")]
-pub struct Report {
-    /// The report.
-    id: Uuid,
-    /// The projection.
-    projection: String,
-    /// The generation that was made.
-    generation: i32,
-    /// The version of the code that made it.
-    version: i32,
-    /// The generation that was live.
-    live_generation: i32,
-    /// The version of the code that made that.
-    live_version: i32,
-    /// The position at which both stood.
-    position: i64,
-    /// Whether there was anything to compare with.
-    compared: bool,
-    /// Rows that only the new generation has.
-    added: i64,
-    /// Rows that only the live one had.
-    removed: i64,
-    /// Rows that both have, and that differ.
-    changed: i64,
-    /// The same by table, and in how many rows each column differs.
-    tables: Value,
-    /// Some of the rows, each with the event that explains it.
-    samples: Value,
-    /// `switched`, `rolled_back`, `stopped` or `dry_run`.
-    decision: String,
-    /// Why.
-    reason: String,
-    /// The user who asked for it; null for an operator at the command line, and for a new version that was deployed.
-    actor: Option<Uuid>,
-    /// When it was decided.
-    created_at: Time,
-    /// The place in the log of the event that says so; null for a dry run, which the log is not told of.
-    said_at: Option<i64>,
-}
-
-/// A thing with an event that a projection cannot apply. Its row is as it was before; what came later waits with the event.
-#[derive(Debug, Clone, PartialEq, Object, Serialize)]
-#[oai(rename = "ParkedThing")]
-pub struct Waiting {
-    /// The stream that the thing is of.
-    stream: String,
-    /// The thing.
-    id: Uuid,
-    /// The place of the first event that cannot be applied.
-    position: i64,
-    /// Its version.
-    version: i32,
-    /// What happened.
-    kind: String,
-    /// Why it cannot be applied.
-    error: String,
-    /// How many events wait.
-    events: i32,
-    /// How often they were tried again.
-    tries: i32,
-    /// Since when.
-    parked_at: Time,
-}
-
-/// A row that is not what the log says.
-#[derive(Debug, Clone, PartialEq, Object, Serialize)]
-#[oai(rename = "ProjectionFinding")]
-pub struct Finding {
-    /// The finding.
-    id: Uuid,
-    /// The projection.
-    projection: String,
-    /// The table.
-    relation: String,
-    /// The thing that the row is of.
-    thing: Uuid,
-    /// Which of its rows, where it has several.
-    row_version: Option<i32>,
-    /// `missing`, `foreign` or `changed`.
-    change: String,
-    /// The columns that differ: what the row had (`live`), what the log says (`new`), and since which event (`event`).
-    columns: Value,
-    /// The place of the first event after which row and fold differ.
-    event_position: Option<i64>,
-    /// What happened there.
-    event_kind: Option<String>,
-    /// What that event has to do with it.
-    why: String,
-    /// Where the live rows stood.
-    position: i64,
-    /// When it was found.
-    found_at: Time,
-    /// When the row was right again; null while it is not.
-    closed_at: Option<Time>,
-    /// Whether it was made right because somebody said so.
-    is_repaired: bool,
-}
 
 #[OpenApi(tag = "Context::Ops")]
 impl Ops {

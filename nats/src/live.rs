@@ -5,7 +5,7 @@
 
 use std::{future, time::Duration};
 
-use async_nats::Subject;
+use async_nats::{Request, Subject};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use serde::{Deserialize, Serialize};
@@ -89,9 +89,12 @@ impl Bus {
         if !self.is_connected() {
             return None;
         }
-        let question = Bytes::from(serde_json::to_vec(&place).ok()?);
-        let answer = timeout(PATIENCE, self.client().request(subject::live(about, "so_far"), question)).await;
-        serde_json::from_slice(&answer.ok()?.ok()?.payload).ok()
+        // With an inbox of its own: the client never forgets a question in its common one that nobody answers.
+        let inbox = self.client().new_inbox();
+        let question =
+            Request::new().payload(serde_json::to_vec(&place).ok()?.into()).inbox(inbox).timeout(Some(PATIENCE));
+        let answer = self.client().send_request(subject::live(about, "so_far"), question).await;
+        serde_json::from_slice(&answer.ok()?.payload).ok()
     }
 
     /// All questions for texts of `stream`. Who does not make a text says nothing.

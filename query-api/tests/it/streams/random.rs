@@ -89,7 +89,7 @@ fn whoever_comes_late_or_again_has_the_result_in_the_end() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (_server, world, bus) = runtime.block_on(world());
     let id = Cell::new(0);
-    let mut runner = TestRunner::new(Config { cases: 64, ..Config::default() });
+    let mut runner = TestRunner::new(Config { cases: 64, ..Config::with_source_file(file!()) });
     runner
         .run(&case(), |case| {
             id.set(id.get() + 1);

@@ -63,7 +63,11 @@ async fn serve_guarded(
 mod tests {
     use std::sync::Arc;
 
-    use poem::endpoint::{make, make_sync};
+    use futures_util::FutureExt as _;
+    use poem::{
+        Body,
+        endpoint::{make, make_sync},
+    };
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpStream,
@@ -130,6 +134,33 @@ mod tests {
         let mut answer = String::new();
         client.read_to_string(&mut answer).await.expect("read");
         assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("done"), "{answer}");
+        served.await.expect("ended").expect("well");
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_was_silent_for_long_says_its_last_word_while_stopping() {
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a port");
+        let addr = listener.local_addr().expect("an address");
+        let (soft, hard) = (CancellationToken::new(), CancellationToken::new());
+        let app = make_sync({
+            let soft = soft.clone();
+            move |_| {
+                let word = soft.clone().cancelled_owned().map(|()| Ok::<_, io::Error>("goodbye"));
+                Response::builder().body(Body::from_bytes_stream(word.into_stream()))
+            }
+        });
+        let served = tokio::spawn(serve(listener, app, soft.clone(), hard, Duration::from_mins(1)));
+        let mut client = TcpStream::connect(addr).await.expect("connected");
+        client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("written");
+        let mut answer = vec![0; 1024];
+        let head = client.read(&mut answer).await.expect("read");
+        // Longer than a connection on which nothing happens may live while stopping.
+        assert!(tokio::time::timeout(Duration::from_millis(1_500), client.readable()).await.is_err());
+        soft.cancel();
+        answer.truncate(head);
+        client.read_to_end(&mut answer).await.expect("read");
+        let answer = String::from_utf8(answer).expect("text");
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("goodbye"), "{answer}");
         served.await.expect("ended").expect("well");
     }
 

@@ -15,6 +15,7 @@ mod probe;
 mod process;
 mod prompt;
 mod reading;
+mod sse;
 mod time;
 pub mod waiters;
 

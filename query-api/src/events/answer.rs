@@ -10,7 +10,8 @@ use poem_openapi::{
 };
 use service::http::{Page, Read};
 
-use super::{Event, sse};
+use super::Event;
+use crate::sse;
 
 /// A list, or a stream that goes on.
 pub enum Answer {

@@ -10,8 +10,7 @@ use serde_json::Value;
 use service::http::Problem;
 use uuid::Uuid;
 
-use super::sse;
-use crate::time::Time;
+use crate::{sse, time::Time};
 
 /// An event.
 #[derive(Debug, Clone, PartialEq, Object, Serialize)]

@@ -11,7 +11,6 @@ mod places;
 mod room;
 #[cfg(test)]
 mod seam;
-mod sse;
 mod subscriber;
 mod tail;
 
@@ -24,13 +23,13 @@ use service::http::{self, Caller, Problem, Read};
 use crate::{
     Context,
     reading::Reading,
+    sse,
     waiters::{self, PATIENCE},
 };
 
 pub use answer::Answer;
 pub use event::Event;
 pub use filter::Filter;
-pub use sse::wanted;
 pub use tail::Tail;
 
 /// The queries about events.
@@ -73,7 +72,7 @@ impl Events {
     ) -> Result<Answer, Problem> {
         let filter = Filter::parse(&caller, stream.as_deref(), scope.as_deref(), kind.as_deref())?;
         let (limit, place) = (http::limit(limit.0)?, http::place::<i64>(cursor.as_deref())?);
-        let (live, tail) = (wanted(accept.as_deref()), &self.0.tail);
+        let (live, tail) = (sse::wanted(accept.as_deref()), &self.0.tail);
         let last = if live { last_event_id_of(last_event_id.as_deref())? } else { None };
         if let Some(position) = http::min_position(min_position.0)?
             && !tail.reached(position, PATIENCE).await

@@ -1,6 +1,6 @@
 //! One who listens: history out of the table, then what the tail has, without a seam, because both are known by position.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -15,12 +15,10 @@ use super::{
     event::Told,
     places::Taken,
     room::{Cell, Look},
-    sse,
     tail::Tail,
 };
+use crate::sse::{self, HEARTBEAT};
 
-/// So long after the last message comes another, with an id if there is a new one.
-const HEARTBEAT: Duration = Duration::from_secs(15);
 /// The most events that are read from the table at a time, and about the most bytes that they take there.
 const ARMFUL: usize = 64;
 const ARMFUL_BYTES: usize = 256 << 10;

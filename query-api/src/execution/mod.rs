@@ -22,6 +22,7 @@ use uuid::Uuid;
 use crate::{
     Context, as_of, events,
     reading::{Reading, more_than, one},
+    sse,
     time::Time,
 };
 use attempts::Attempt;
@@ -177,7 +178,7 @@ impl Executions {
         #[oai(name = "If-None-Match")] if_none_match: Header<Option<String>>,
     ) -> Result<Answer, Problem> {
         self.reading.reach(PROJECTION, min_position.0).await?;
-        if events::wanted(accept.as_deref()) {
+        if sse::wanted(accept.as_deref()) {
             return live::stream(&self.reading, id.0, &caller, last_event_id.as_deref()).await;
         }
         let limit = http::limit(limit.0.or(Some(100)))?;

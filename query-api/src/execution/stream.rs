@@ -11,13 +11,14 @@ mod reader;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use clap::Args as Flags;
-use futures_util::{StreamExt as _, stream};
+use futures_util::{StreamExt as _, stream::BoxStream};
 use nats::{
     Bus,
     live::{self, About},
 };
-use poem::{IntoResponse, http::StatusCode, web::sse::SSE};
+use poem::{IntoResponse, http::StatusCode};
 use poem_openapi::{
     ApiResponse, Object,
     payload::EventStream,
@@ -34,10 +35,7 @@ use self::{
     reader::Reader,
 };
 use super::{Executions, history, row::Execution};
-use crate::events::Event;
-
-/// A comment is sent after so long without an event, so that nobody between takes the connection for dead.
-const HEARTBEAT: Duration = Duration::from_secs(15);
+use crate::{events::Event, sse};
 
 /// How texts are streamed to clients.
 #[derive(Flags, Clone, Debug)]
@@ -88,7 +86,7 @@ pub struct Chunk {
 /// A stream, or nothing more.
 pub enum Answer {
     /// Server-sent events.
-    Live(SSE),
+    Live(BoxStream<'static, Bytes>),
     /// The client has had all, the outcome included: it need not come again.
     Over,
 }
@@ -127,8 +125,7 @@ pub(super) async fn stream(
     let course = Course::new(place);
     let (reader, messages) = Reader::new(gathered, streams, about, course, (watch, tap), caller.expires_at);
     tokio::spawn(reader.run(ended, first));
-    let messages = messages.flat_map(stream::iter);
-    Ok(Answer::Live(SSE::new(messages).keep_alive(HEARTBEAT)))
+    Ok(Answer::Live(sse::kept_alive(messages).boxed()))
 }
 
 /// Whose an execution is that no read model knows yet: 404 unless it is in the log, and for this caller.
@@ -175,7 +172,7 @@ async fn check(
 impl IntoResponse for Answer {
     fn into_response(self) -> poem::Response {
         match self {
-            Self::Live(stream) => stream.into_response(),
+            Self::Live(messages) => sse::answer(messages),
             Self::Over => StatusCode::NO_CONTENT.into_response(),
         }
     }

@@ -3,14 +3,14 @@
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use events::clock;
-use futures_util::{FutureExt as _, Stream, future::BoxFuture, stream};
+use futures_util::{FutureExt as _, Stream, StreamExt as _, future::BoxFuture, stream};
 use nats::{
     Bus,
     live::{self, About, MAX_TEXT},
 };
-use poem::web::sse::Event as Message;
 use poem_openapi::types::ToJSON as _;
 use serde_json::json;
 use service::http::Problem;
@@ -26,13 +26,12 @@ use super::{
 };
 use crate::{
     execution::{gathered::Gathered, row::Execution},
+    sse,
     waiters::Watch,
 };
 
 /// Events that wait for a client; each has at most [`MAX_TEXT`] of text, but for the last, which has the execution.
 const QUEUE: usize = 8;
-/// When a client is to come back that was dropped, or whose process stops, in milliseconds.
-const RETRY: u64 = 1000;
 /// Before somebody is asked again who did not answer.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -61,8 +60,8 @@ pub(super) struct Reader {
     tap: Tap,
     patience: Duration,
     expires_at: DateTime<Utc>,
-    sink: mpsc::Sender<Message>,
-    last: oneshot::Sender<Vec<Message>>,
+    sink: mpsc::Sender<Bytes>,
+    last: oneshot::Sender<Vec<Bytes>>,
 }
 
 impl Reader {
@@ -74,7 +73,7 @@ impl Reader {
         course: Course,
         (watch, tap): (Watch, Tap),
         expires_at: DateTime<Utc>,
-    ) -> (Self, impl Stream<Item = Vec<Message>> + Send + use<>) {
+    ) -> (Self, impl Stream<Item = Bytes> + Send + use<>) {
         let (sink, queue) = mpsc::channel(QUEUE);
         let (last, last_word) = oneshot::channel();
         let Streams { bus, patience, .. } = streams;
@@ -85,6 +84,7 @@ impl Reader {
                 None => Some((last_word.take()?.await.unwrap_or_default(), (queue, None))),
             }
         });
+        let messages = messages.flat_map(stream::iter);
         (Self { gathered, bus, about, course, watch, tap, patience, expires_at, sink, last }, messages)
     }
 
@@ -94,13 +94,12 @@ impl Reader {
         let end = match self.serve(ended, first).await {
             Ok(end) | Err(end) => end,
         };
-        let retry = Message::retry(RETRY);
-        let dropped = |detail: &str| Message::message(json!({ "detail": detail }).to_string()).event_type("dropped");
+        let dropped = |detail: &str| sse::notice("dropped", &json!({ "detail": detail }).to_string());
         // In vain where the client has gone.
         let _ = self.last.send(match end {
             End::Done => Vec::new(),
-            End::Stopping => vec![retry],
-            End::Slow => vec![retry, dropped("events were not taken in time: come again with Last-Event-ID")],
+            End::Stopping => vec![sse::retry()],
+            End::Slow => vec![sse::retry(), dropped("events were not taken in time: come again with Last-Event-ID")],
             End::Expired => vec![dropped("the token has expired: come again with another, and Last-Event-ID")],
         });
     }
@@ -204,23 +203,22 @@ impl Reader {
             }
         }
         let id = format!("{}-end", self.course.place());
-        self.send(Message::message(row.to_json_string()).id(id).event_type(row.status.clone())).await?;
+        self.send(sse::message(id, &row.status, &row.to_json_string())).await?;
         Ok(End::Done)
     }
 
     async fn begin_anew(&mut self) -> Result<(), End> {
         let place = self.course.place();
         let data = json!({ "attempt": place.attempt }).to_string();
-        self.send(Message::message(data).id(place.to_string()).event_type("attempt")).await
+        self.send(sse::message(place, "attempt", &data)).await
     }
 
     async fn say(&mut self, text: &str) -> Result<(), End> {
         let chunk = Chunk { index: self.course.sent(text), text: text.to_owned() };
-        let id = self.course.place().to_string();
-        self.send(Message::message(chunk.to_json_string()).id(id).event_type("chunk")).await
+        self.send(sse::message(self.course.place(), "chunk", &chunk.to_json_string())).await
     }
 
-    async fn send(&self, message: Message) -> Result<(), End> {
+    async fn send(&self, message: Bytes) -> Result<(), End> {
         match timeout(self.patience, self.sink.send(message)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(End::Done),

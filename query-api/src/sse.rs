@@ -1,23 +1,33 @@
 //! Server-sent events (HTML Living Standard, section 9.2) as bytes.
 
-use std::io;
+use std::{fmt::Display, io, time::Duration};
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{Stream, StreamExt as _, stream};
 use poem::{
     Body, Response,
     http::{HeaderName, HeaderValue, header},
 };
+use tokio::time::timeout;
 
 /// What a stream is called.
 pub const MEDIA_TYPE: &str = "text/event-stream";
 
+/// A comment, or what else there is to say, is sent after so long without a message, so that nobody between takes the connection for
+/// dead.
+pub const HEARTBEAT: Duration = Duration::from_secs(15);
+
 /// When a client is to come back after the process has stopped, in milliseconds.
 const RETRY: &str = "retry: 1000\n\n";
 
-/// An event. Neither `kind` nor `data`, which is JSON on one line, holds a line break.
-pub fn message(position: i64, kind: &str, data: &str) -> Bytes {
-    Bytes::from(format!("id: {position}\nevent: {kind}\ndata: {data}\n\n"))
+/// An event. None of them, `data` being JSON on one line, holds a line break.
+pub fn message(id: impl Display, kind: &str, data: &str) -> Bytes {
+    Bytes::from(format!("id: {id}\nevent: {kind}\ndata: {data}\n\n"))
+}
+
+/// An event that leaves the client where it is.
+pub fn notice(kind: &str, data: &str) -> Bytes {
+    Bytes::from(format!("event: {kind}\ndata: {data}\n\n"))
 }
 
 /// No event, but the client knows from where to resume: a message without data is not dispatched, its id is kept (9.2.6).
@@ -43,6 +53,14 @@ pub fn answer(messages: impl Stream<Item = Bytes> + Send + 'static) -> Response 
         // nginx would gather messages.
         .header(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"))
         .body(Body::from_bytes_stream(messages.map(Ok::<_, io::Error>)))
+}
+
+/// The same messages, with comments where there are none for long.
+pub fn kept_alive(messages: impl Stream<Item = Bytes> + Send + 'static) -> impl Stream<Item = Bytes> + Send + 'static {
+    stream::unfold(Box::pin(messages), |mut messages| async move {
+        let message = timeout(HEARTBEAT, messages.next()).await.unwrap_or_else(|_| Some(comment("")))?;
+        Some((message, messages))
+    })
 }
 
 /// Whether the client asks for a stream (RFC 9110, 12.5.1), not with weight 0.

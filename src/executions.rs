@@ -165,9 +165,6 @@ async fn discard(settings: DiscardSettings) -> anyhow::Result<()> {
     let DiscardSettings { reach, id, reason, json } = settings;
     anyhow::ensure!(!reason.trim().is_empty(), "--reason is blank: say why");
     let store = open(&reach).await?;
-    if dead::is_redriven(&store, id).await? {
-        return Err(execution::Error::Redriven.into());
-    }
     execute::<Execution>(&store, id, Ask::Discard { by: None, reason }, call()).await?;
     if json {
         println!("{}", serde_json::json!({ "discarded": id }));

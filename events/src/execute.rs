@@ -168,7 +168,7 @@ async fn decided<A: Stream>(
             let receipt = Receipt { id, version, position, replayed: false };
             return Ok((receipt, Loaded { aggregate, version, position, weight }));
         }
-        let claims: Vec<Claim> = events.iter().flat_map(crate::Fact::claims).collect();
+        let claims: Vec<Claim> = events.iter().flat_map(|event| crate::Fact::claims(event, id)).collect();
         let timer = events.iter().filter_map(crate::Fact::timer).reduce(crate::Timer::then);
         let events: Vec<New> = events.iter().map(|event| New::of(event, clock::id())).collect::<Result<_, _>>()?;
         let weight = weight + events.iter().map(|event| event.data.len()).sum::<usize>();

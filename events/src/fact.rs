@@ -72,7 +72,8 @@ pub trait Fact: DomainEvent {
     }
 
     /// The claims that this event makes for the thing `id`. Pure, so that claims can be derived again from the log.
-    fn claims(&self) -> Vec<Claim> {
+    fn claims(&self, id: Uuid) -> Vec<Claim> {
+        let _ = id;
         Vec::new()
     }
 }

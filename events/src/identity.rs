@@ -63,7 +63,7 @@ impl Fact for Event {
         self.name()
     }
 
-    fn claims(&self) -> Vec<Claim> {
+    fn claims(&self, _: Uuid) -> Vec<Claim> {
         match self {
             Self::UserRegistered { email, username, roles } => {
                 let mut claims = vec![email_claim(email), Claim::folded("username", username)];
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn claims_do_not_regard_case_and_only_an_admin_claims_the_bootstrap() {
         let claims = |roles: &[&str]| -> Vec<(String, String)> {
-            registered(roles).claims().into_iter().map(|c| (c.scope, c.value)).collect()
+            registered(roles).claims(uuid::Uuid::nil()).into_iter().map(|c| (c.scope, c.value)).collect()
         };
         let own = [("email", "ann@example.com"), ("username", "ann"), ("bootstrap", "admin")];
         let own = own.map(|(scope, value)| (scope.to_owned(), value.to_owned()));

@@ -216,9 +216,6 @@ impl DeadLetters {
             .0
             .run(call, async move |dispatcher: Arc<Dispatcher>, call| {
                 dispatcher.visible(id, caller.id).await?;
-                if dead::is_redriven(&dispatcher.store, id).await? {
-                    return Err(Problem::refusal(&execution::Error::Redriven));
-                }
                 let command = Command::Discard { by: Some(caller.id), reason };
                 Ok(execute::<Execution>(&dispatcher.store, id, command, call).await?)
             })

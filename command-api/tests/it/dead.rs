@@ -80,12 +80,12 @@ async fn a_dead_letter_is_sent_again_once_or_discarded() {
     ];
     insta::assert_snapshot!(table(rows), @r"
     again with the key: 202 /api/v1/executions/{id} version 1
-    again: 409 redriven: the dead letter was redriven already
-    by an admin: 409 redriven: the dead letter was redriven already
+    again: 409 redriven: the dead letter was redriven or discarded already
+    by an admin: 409 redriven: the dead letter was redriven or discarded already
     by another: 404 not_found: there is no such execution
     of queued: 409 not_dead: the execution is no dead letter: only what failed after all its attempts is
     of none: 404 not_found: there is no such execution
-    discard of redriven: 409 redriven: the dead letter was redriven already
+    discard of redriven: 409 redriven: the dead letter was redriven or discarded already
     discard without a reason: 422 invalid_request: the request has faults, see errors
         /reason is missing
     discard with a blank reason: 422 invalid_request: the request has faults, see errors
@@ -103,6 +103,22 @@ async fn a_dead_letter_is_sent_again_once_or_discarded() {
     assert_eq!((by.by, by.reason.as_deref()), (Some(user.id), Some("the provider is back")));
     let last = house.store.stream("execution", two).await.unwrap().pop().unwrap();
     assert_eq!((last.kind.as_str(), last.meta.actor), ("execution_discarded", Some(user.id)));
+}
+
+#[tokio::test]
+async fn of_a_discard_and_a_redrive_at_once_one_is_taken() {
+    let house = house().await;
+    let (_, sub_specialty) = house.furnished().await;
+    let user = house.user("user").await;
+    let tried_once = prompt(&user, sub_specialty, json!({ "max_attempts": 1 })).await;
+    for _ in 0..20 {
+        let id = dead(&user, tried_once).await;
+        let (redrive, discard) = (format!("/executions/{id}/redrive"), format!("/executions/{id}/discard"));
+        let reason = || json!({ "reason": "the provider is back" });
+        let (a, b) = tokio::join!(user.post(&redrive, reason()), user.post(&discard, reason()));
+        let taken = [a, b].iter().filter(|told| told.status.is_success()).count();
+        assert_eq!(taken, 1);
+    }
 }
 
 #[tokio::test]

@@ -45,7 +45,7 @@ impl Fact for SpecialtyEvent {
         self.name()
     }
 
-    fn claims(&self) -> Vec<Claim> {
+    fn claims(&self, _: Uuid) -> Vec<Claim> {
         match self {
             Self::SpecialtyCreated { name, .. } => vec![Claim::folded("specialty", name)],
         }

@@ -46,7 +46,7 @@ impl Fact for SubSpecialtyEvent {
         self.name()
     }
 
-    fn claims(&self) -> Vec<Claim> {
+    fn claims(&self, _: Uuid) -> Vec<Claim> {
         match self {
             Self::SubSpecialtyCreated { specialty_id, name, .. } => {
                 vec![Claim::folded(format!("sub_specialty:{specialty_id}"), name)]

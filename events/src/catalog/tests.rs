@@ -15,7 +15,10 @@ fn a_specialty_is_made_once() {
     let created = || SpecialtyEvent::SpecialtyCreated { name: name(), description: String::new(), icon_url: None };
     TestFramework::<Specialty>::with(()).given(vec![]).when(create()).then_expect_events(vec![created()]);
     TestFramework::<Specialty>::with(()).given(vec![created()]).when(create()).then_expect_error(Error::Exists);
-    assert_eq!(created().claims(), [Claim { scope: "specialty".to_owned(), value: "cardiology".to_owned() }]);
+    assert_eq!(
+        created().claims(Uuid::nil()),
+        [Claim { scope: "specialty".to_owned(), value: "cardiology".to_owned() }]
+    );
     assert_eq!(Specialty::default().scope(PARENT), None, "the catalogue is shared");
 }
 
@@ -37,8 +40,8 @@ fn a_sub_specialty_is_made_once_in_a_specialty_that_exists() {
     framework().given(vec![]).when(create(false)).then_expect_error(Error::NoSuchSpecialty);
     framework().given(vec![created(PARENT)]).when(create(true)).then_expect_error(Error::Exists);
     // Its name is unique in its specialty, and free in another.
-    assert_ne!(created(PARENT).claims(), created(Uuid::from_u128(2)).claims());
-    assert_eq!(created(PARENT).claims()[0].value, "rhythm");
+    assert_ne!(created(PARENT).claims(Uuid::nil()), created(Uuid::from_u128(2)).claims(Uuid::nil()));
+    assert_eq!(created(PARENT).claims(Uuid::nil())[0].value, "rhythm");
 }
 
 #[test]

@@ -51,7 +51,7 @@ pub async fn find(store: &Store, filter: &Filter, most: i64) -> Result<Found, St
     Ok(Found { count, ids: rows.iter().map(|row| row.try_get("id")).collect::<Result<_, _>>()? })
 }
 
-/// Whether the dead letter `id` was redriven.
+/// Whether the dead letter `id` was redriven or discarded.
 pub async fn is_redriven(store: &Store, id: Uuid) -> Result<bool, StoreError> {
     Ok(store.holder(&Claim { scope: REDRIVE.to_owned(), value: id.to_string() }).await?.is_some())
 }

@@ -49,7 +49,7 @@ pub enum Error {
     #[error("the dead letter was discarded")]
     Discarded,
     /// It was redriven.
-    #[error("the dead letter was redriven already")]
+    #[error("the dead letter was redriven or discarded already")]
     Redriven,
 }
 

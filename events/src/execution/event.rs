@@ -285,20 +285,18 @@ impl Fact for Event {
         }
     }
 
-    /// A dead letter is redriven once.
-    fn claims(&self) -> Vec<Claim> {
-        match self {
-            Self::ExecutionRequested { request } if request.redrive.is_some() => request
-                .retry_of
-                .map(|dead| Claim { scope: REDRIVE.to_owned(), value: dead.to_string() })
-                .into_iter()
-                .collect(),
-            _ => Vec::new(),
-        }
+    /// A dead letter is redriven once, or discarded: never both.
+    fn claims(&self, id: Uuid) -> Vec<Claim> {
+        let dead = match self {
+            Self::ExecutionRequested { request } if request.redrive.is_some() => request.retry_of,
+            Self::ExecutionDiscarded { .. } => Some(id),
+            _ => None,
+        };
+        dead.map(|dead| Claim { scope: REDRIVE.to_owned(), value: dead.to_string() }).into_iter().collect()
     }
 }
 
-/// The claim that a redrive has on its dead letter.
+/// The claim on a dead letter that who redrives or discards it has.
 pub(super) const REDRIVE: &str = "redrive";
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]

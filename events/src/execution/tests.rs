@@ -315,13 +315,14 @@ fn a_dead_letter_is_redriven_once_and_says_by_whom() {
     assert_eq!((again.retry_of, again.redrive.as_ref()), (Some(id), Some(&redrive)));
     let requested = Event::ExecutionRequested { request: Box::new(again) };
     let claim = Claim { scope: "redrive".to_owned(), value: id.to_string() };
-    assert_eq!(requested.claims(), std::slice::from_ref(&claim), "which no second one gets");
+    assert_eq!(requested.claims(holder(1).token), std::slice::from_ref(&claim), "which no second one gets");
     assert_eq!(Error::taken(&claim), Error::Redriven);
     let Event::ExecutionRequested { request } = requested else { unreachable!() };
     let retry = Request { redrive: None, ..*request };
-    assert_eq!(Event::ExecutionRequested { request: Box::new(retry) }.claims(), [], "a retry may be asked for often");
+    assert_eq!(Event::ExecutionRequested { request: Box::new(retry) }.claims(id), [], "a retry may be asked for often");
     let failed = given(once, &[start(holder(1)), fail(holder(1), FailureClass::Permanent)]);
     assert_eq!(fold(failed).redrive(id, redrive.clone()), Err(Error::NotDead));
     let discarded = fold(dead.clone()).decide(discard()).unwrap();
+    assert_eq!(discarded[0].claims(id), [claim], "nor who discards it");
     assert_eq!(fold(dead.into_iter().chain(discarded).collect()).redrive(id, redrive), Err(Error::Discarded));
 }

@@ -76,7 +76,7 @@ impl<A: Stream> EventStore<A> for Store {
             return Ok(Vec::new());
         }
         let id = context.id;
-        let claims: Vec<_> = events.iter().flat_map(crate::Fact::claims).collect();
+        let claims: Vec<_> = events.iter().flat_map(|event| crate::Fact::claims(event, id)).collect();
         // By now the context's aggregate has applied the events, as cqrs-es's sink does on write.
         let append = Append {
             stream: A::TYPE,

@@ -100,7 +100,8 @@ pub fn claims_of<E: Fact>(events: &[events::Recorded], stream: &str) -> Vec<(Str
     let mut claims = Vec::new();
     for recorded in events.iter().filter(|e| e.stream == stream) {
         let event: E = recorded.decode().unwrap();
-        claims.extend(event.claims().into_iter().map(|c| (c.scope, c.value, recorded.id, recorded.position)));
+        claims
+            .extend(event.claims(recorded.id).into_iter().map(|c| (c.scope, c.value, recorded.id, recorded.position)));
     }
     claims
 }

@@ -132,7 +132,7 @@ impl Import {
             self.insert(&batch.rows).await?;
             let mut claims = Vec::new();
             for row in &batch.rows {
-                let derived = derived::of(row.position, &row.stream, &row.kind, &row.data)
+                let derived = derived::of(row.position, &row.stream, row.id, &row.kind, &row.data)
                     .map_err(|unknown| ImportError::At { position: row.position, why: unknown.to_string() })?;
                 claims.extend(derived.claims.into_iter().map(|claim| (claim, row)));
                 self.timers.turn(row, derived.timer);

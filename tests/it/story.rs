@@ -190,5 +190,8 @@ async fn one_base_url_serves_commands_queries_and_documents() {
     assert_eq!(wrong.status, StatusCode::METHOD_NOT_ALLOWED, "{wrong:?}");
     let wrong = system.send(Method::GET, "/api/v1/auth/login", None, None).await;
     assert_eq!(wrong.status, StatusCode::METHOD_NOT_ALLOWED, "{wrong:?}");
+    // Not the execution `redrive`.
+    let wrong = system.send(Method::GET, "/api/v1/executions/redrive", None, None).await;
+    assert_eq!(wrong.status, StatusCode::METHOD_NOT_ALLOWED, "{wrong:?}");
     assert_eq!(system.stop().await, Some(0));
 }

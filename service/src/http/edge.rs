@@ -153,18 +153,18 @@ impl App {
             request.set_method(Method::GET);
         }
         let method = request.method().clone();
+        // Not left to the router: what it has no method for here, it may take for the thing of a pattern.
+        if let Some(known) = known
+            && !known.has(&method)
+        {
+            return Problem::method_not_allowed(&known.allow()).into_response();
+        }
         let answer = match AssertUnwindSafe(self.inner.get_response(request)).catch_unwind().await {
             Ok(answer) => answer,
             Err(panic) => Problem::broken().with_source(Panicked(words(&*panic))).into_response(),
         };
         if answer.data::<Problem>().is_some() || !is_error(answer.status()) {
             return answer;
-        }
-        if let Some(known) = known
-            && matches!(answer.status(), StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED)
-            && !known.has(&method)
-        {
-            return Problem::method_not_allowed(&known.allow()).into_response();
         }
         let pattern = answer.data::<PathPattern>().cloned();
         let (parts, body) = answer.into_parts();

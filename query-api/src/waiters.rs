@@ -1,15 +1,10 @@
 //! All who wait for a read model, served by one task.
 //!
-//! A message from a projector on the bus, or a quarter of a second, makes that task read the checkpoints once, and, if the
-//! executions have moved, all executions that somebody waits for in one query. What it reads, and not what the message
-//! says, wakes the waiters: this process may read a replica that is behind.
+//! A message from a projector on the bus, or a quarter of a second, makes that task read the checkpoints, if anybody waits for
+//! one, and all executions that somebody waits for in one query. What it reads, and not what the message says, wakes the
+//! waiters: this process may read a replica that is behind.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    convert::Infallible,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 
 use events::store::{Connections, Lent};
 use futures_util::{FutureExt, Stream, StreamExt, future};
@@ -23,9 +18,13 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{catalog, execution, identity, log, prompt};
+use crate::{
+    catalog,
+    execution::{self, Awaited, End},
+    identity, log, prompt,
+};
 
-/// How often the checkpoints are read while somebody waits and no message comes.
+/// How often the read models are looked at while somebody waits and no message comes.
 const EVERY: Duration = Duration::from_millis(250);
 /// How long a request waits for a position.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -40,50 +39,38 @@ struct Room {
     connections: Connections,
     soft: CancellationToken,
     positions: BTreeMap<&'static str, watch::Sender<i64>>,
-    executions: Mutex<Watched>,
+    executions: Awaited,
     places: Arc<Semaphore>,
+    /// Somebody waits who has not looked.
+    asked: Notify,
+    /// Somebody waits who has looked, or will: there is nothing to be done but to be there.
     arrived: Notify,
-}
-
-/// The executions that somebody waits for.
-#[derive(Default)]
-struct Watched {
-    seen: HashMap<Uuid, watch::Sender<Seen>>,
-    /// How many have come to wait so far.
-    came: u64,
-}
-
-/// What the read model was last seen to say of an execution.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Seen {
-    owner: Uuid,
-    ended: bool,
 }
 
 /// A place in the waiting room, for one execution. To be taken before the execution is read: then no change is missed.
 pub struct Watch {
-    seen: watch::Receiver<Seen>,
+    end: watch::Receiver<End>,
     soft: CancellationToken,
     _place: OwnedSemaphorePermit,
 }
 
 impl Watch {
-    /// Waits until the execution has ended, or `time` is over, or the process stops. One that is not for `owner` (none: for
-    /// anybody) is waited for like one that there is not.
-    pub async fn ended(&mut self, owner: Option<Uuid>, time: Duration) {
-        let ended = self.seen.wait_for(|seen| seen.ended && owner.is_none_or(|owner| owner == seen.owner));
+    /// Waits until the execution has ended, and brings it; nothing when `time` is over before, or the process stops. One that
+    /// is not for `owner` (none: for anybody) is waited for like one that there is not.
+    pub async fn ended(&mut self, owner: Option<Uuid>, time: Duration) -> End {
+        let theirs = |end: &End| end.as_ref().is_some_and(|end| owner.is_none_or(|owner| owner == end.owner()));
         tokio::select! {
-            _ = timeout(time, ended) => {}
-            () = self.soft.cancelled() => {}
+            ended = timeout(time, self.end.wait_for(theirs)) => ended.ok()?.ok()?.clone(),
+            () = self.soft.cancelled() => None,
         }
     }
 
-    /// Waits until the execution has ended; false if the process stops before.
-    pub async fn over(&mut self) -> bool {
+    /// Waits until the execution has ended, and brings it; nothing if the process stops before.
+    pub async fn over(&mut self) -> End {
         tokio::select! {
             biased;
-            () = self.soft.cancelled() => false,
-            ended = self.seen.wait_for(|seen| seen.ended) => ended.is_ok(),
+            () = self.soft.cancelled() => None,
+            ended = self.end.wait_for(Option::is_some) => ended.ok()?.clone(),
         }
     }
 }
@@ -96,8 +83,9 @@ impl Waiters {
             connections: Connections::like(pool),
             soft,
             positions: names.into_iter().map(|name| (name, watch::Sender::new(0))).collect(),
-            executions: Mutex::default(),
+            executions: Awaited::default(),
             places: Arc::new(Semaphore::new(MOST)),
+            asked: Notify::new(),
             arrived: Notify::new(),
         }))
     }
@@ -110,7 +98,7 @@ impl Waiters {
             return Ok(());
         }
         let _place = self.place()?;
-        self.0.arrived.notify_one();
+        self.0.asked.notify_one();
         let reached = async { told.wait_for(|told| *told >= position).await.is_ok() };
         tokio::select! {
             reached = timeout(PATIENCE, reached) => if reached == Ok(true) { Ok(()) } else { Err(late()) },
@@ -121,13 +109,9 @@ impl Waiters {
     /// A place to wait for the execution `id`.
     pub fn watch(&self, id: Uuid) -> Result<Watch, Problem> {
         let place = self.place()?;
-        let seen = {
-            let mut watched = self.executions();
-            watched.came += 1;
-            watched.seen.entry(id).or_default().subscribe()
-        };
+        let end = self.0.executions.watch(id);
         self.0.arrived.notify_one();
-        Ok(Watch { seen, soft: self.0.soft.clone(), _place: place })
+        Ok(Watch { end, soft: self.0.soft.clone(), _place: place })
     }
 
     fn place(&self) -> Result<OwnedSemaphorePermit, Problem> {
@@ -144,7 +128,6 @@ impl Waiters {
                 None
             }
         };
-        let mut checked = 0;
         let mut connection: Option<Lent> = None;
         loop {
             let waiting = self.anybody();
@@ -155,95 +138,66 @@ impl Waiters {
                 biased;
                 () = self.0.soft.cancelled() => return Ok(()),
                 told = next(&mut progress) => if !self.matters(&told, &mut progress) { continue },
-                () = self.0.arrived.notified() => {}
+                () = self.0.asked.notified() => {}
+                () = self.0.arrived.notified() => continue,
                 () = sleep(EVERY), if waiting => {}
             }
             if self.anybody()
-                && let Err(error) = self.step(&mut connection, &mut checked).await
+                && let Err(error) = self.step(&mut connection).await
             {
                 // Who waits meets the same error when the wait is over.
-                tracing::warn!(%error, "the checkpoints could not be read");
+                tracing::warn!(%error, "the read models could not be looked at");
                 connection = None;
                 sleep(EVERY).await;
             }
         }
     }
 
-    /// One look at the checkpoints, and at the executions that are waited for if they have moved past `checked`.
+    /// One look at what is waited for.
     ///
     /// The connection is kept while anybody waits: all of them would else wait for one as well, behind every other query.
-    async fn step(&self, connection: &mut Option<Lent>, checked: &mut i64) -> Result<(), sqlx::Error> {
+    async fn step(&self, connection: &mut Option<Lent>) -> Result<(), sqlx::Error> {
         let connection = match connection {
             Some(connection) => connection,
             none => none.insert(self.0.connections.lend().await?),
         };
-        if let Some(seal) = self.0.positions.get(log::SEAL).filter(|seal| seal.receiver_count() > 0) {
+        if self.is_awaited(log::SEAL) {
             let size = sqlx::query_scalar!("select size from seal_head order by size desc limit 1");
             let size = size.fetch_optional(&mut **connection).await?.unwrap_or(0);
-            seal.send_if_modified(|told| std::mem::replace(told, size) != size);
+            self.reaches(log::SEAL, size);
         }
-        let (ids, came) = {
-            let watched = self.executions();
-            (watched.seen.keys().copied().collect::<Vec<_>>(), watched.came)
-        };
-        // One round trip, one snapshot: the checkpoints, and the executions if theirs has moved.
-        let rows = sqlx::query!(
-            r#"select name as "name?", position as "position?", null::uuid as id, null::uuid as owner,
-                      null::boolean as ended
-               from checkpoint
-               union all
-               select null, null, id, user_id, finished_at is not null
-               from execution
-               where id = any($1) and exists (select from checkpoint where name = $2 and position <> $3)"#,
-            &ids,
-            execution::PROJECTION,
-            *checked
-        )
-        .fetch_all(&mut **connection)
-        .await?;
-        let waiting = self.executions();
-        for row in rows {
-            if let (Some(name), Some(position)) = (row.name, row.position) {
-                // Who came meanwhile may have looked before this, and is not among those who were looked for.
-                if name == execution::PROJECTION && waiting.came == came {
-                    *checked = position;
-                }
-                if let Some(told) = self.0.positions.get(name.as_str()) {
-                    told.send_if_modified(|told| std::mem::replace(told, position) != position);
-                }
-            }
-            if let (Some(id), Some(owner), Some(ended)) = (row.id, row.owner, row.ended)
-                && let Some(seen) = waiting.seen.get(&id)
-            {
-                let now = Seen { owner, ended };
-                seen.send_if_modified(|seen| std::mem::replace(seen, now) != now);
+        if self.0.positions.keys().any(|name| *name != log::SEAL && self.is_awaited(name)) {
+            for row in sqlx::query!("select name, position from checkpoint").fetch_all(&mut **connection).await? {
+                self.reaches(&row.name, row.position);
             }
         }
-        Ok(())
+        self.0.executions.look(connection).await
     }
 
-    /// Whether anybody waits; those who have gone are forgotten.
+    fn reaches(&self, name: &str, position: i64) {
+        if let Some(told) = self.0.positions.get(name) {
+            told.send_if_modified(|told| std::mem::replace(told, position) != position);
+        }
+    }
+
+    fn is_awaited(&self, name: &str) -> bool {
+        self.0.positions.get(name).is_some_and(|position| position.receiver_count() > 0)
+    }
+
+    /// Whether anybody waits.
     fn anybody(&self) -> bool {
-        let mut executions = self.executions();
-        executions.seen.retain(|_, seen| seen.receiver_count() > 0);
-        !executions.seen.is_empty() || self.0.positions.values().any(|position| position.receiver_count() > 0)
+        self.0.executions.anybody() || self.0.positions.keys().any(|name| self.is_awaited(name))
     }
 
     /// Whether somebody waits for the projection that moved, or for one of those whose messages have come meanwhile.
     fn matters(&self, told: &str, progress: &mut Option<impl Stream<Item = (String, i64)> + Unpin>) -> bool {
-        let waits = |name: &str| {
-            (name == execution::PROJECTION && !self.executions().seen.is_empty())
-                || self.0.positions.get(name).is_some_and(|position| position.receiver_count() > 0)
-        };
+        let waits =
+            |name: &str| (name == execution::PROJECTION && self.0.executions.anybody()) || self.is_awaited(name);
         let mut matters = waits(told);
         while let Some(Some(Some((name, _)))) = progress.as_mut().map(|progress| progress.next().now_or_never()) {
             matters |= waits(&name);
         }
         matters
-    }
-
-    fn executions(&self) -> MutexGuard<'_, Watched> {
-        self.0.executions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -143,8 +143,10 @@ impl Executions {
                 if !runnable {
                     return Err(Problem::refusal(&prompt::Error::NotFound));
                 }
+                let at_once = prompt.renders_at_once(version, &variables);
                 let render = move || request(&prompt, caller.id, prompt_id, version, variables, deadline_seconds);
-                let request = dispatcher.rendering.run(render).await?.map_err(|error| Problem::refusal(&error))?;
+                let request = if at_once { render() } else { dispatcher.rendering.run(render).await? };
+                let request = request.map_err(|error| Problem::refusal(&error))?;
                 dispatcher.request(request, call).await
             })
             .await?;

@@ -7,7 +7,7 @@ use std::io;
 
 use jsonschema::{PatternOptions, Validator, error::ValidationErrorKind};
 use minijinja::{Environment, ErrorKind, UndefinedBehavior};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
     filters,
@@ -31,6 +31,12 @@ const WORK: u64 = 2_000_000_000;
 const GROWN_BYTES: u64 = 64 * 1024 * 1024;
 /// How many checks a schema may come to, on all values of a prompt's variables.
 const CHECKS: u64 = 5_000_000;
+/// The most that a light template, its schema or one of its variables weighs, in bytes.
+const LIGHT_BYTES: usize = 4 * 1024;
+/// The most variables of a light one.
+const LIGHT_VALUES: usize = 16;
+/// The most checks of the schema of a light one.
+const LIGHT_CHECKS: u64 = 256;
 /// How many faults are named at once.
 const FAULTS: usize = 50;
 
@@ -83,6 +89,33 @@ fn refuse(unmeasured: &Unmeasured) -> String {
         Unmeasured::Syntax(error) => describe(error, FUEL),
         Unmeasured::Unavailable { line, what } => format!("line {line}: {what} is not available in a prompt"),
     }
+}
+
+/// Whether `content` only names variables, and nothing of it, of `schema` or of `variables` is long.
+pub(super) fn is_light(content: &str, schema: &Value, variables: &Value) -> bool {
+    let is_short = |value: &Value| match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => true,
+        Value::String(text) => text.len() <= LIGHT_BYTES,
+        Value::Array(_) | Value::Object(_) => false,
+    };
+    let are_few = |variables: &Map<String, Value>| variables.len() <= LIGHT_VALUES && variables.values().all(is_short);
+    content.len() <= LIGHT_BYTES
+        && only_names(content)
+        && variables.as_object().is_some_and(are_few)
+        && schema_cost::checks(schema).is_ok_and(|checks| checks <= LIGHT_CHECKS)
+        && is_plain_schema(&schema.to_string())
+}
+
+/// No statement, filter, call or operator but the sign that trims.
+fn only_names(content: &str) -> bool {
+    let is_of_a_name = |c: char| c.is_alphanumeric() || c.is_whitespace() || matches!(c, '_' | '.' | '-');
+    let inside = |tag: &str| tag.split_once("}}").is_some_and(|(inside, _)| inside.chars().all(is_of_a_name));
+    !content.contains("{%") && content.split("{{").skip(1).all(inside)
+}
+
+/// No pattern, which can be dear to compile, and no long list of anything.
+fn is_plain_schema(schema: &str) -> bool {
+    schema.len() <= LIGHT_BYTES && !schema.contains(r#""pattern"#)
 }
 
 /// Renders `content` with `variables`, once they fit `schema`.

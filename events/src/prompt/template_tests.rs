@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::template::{check, render};
+use super::template::{check, is_light, render};
 
 pub(super) fn schema() -> Value {
     let any = json!({});
@@ -40,6 +40,25 @@ fn ordinary_templates_are_written_and_rendered() {
     ] {
         assert_eq!(faults(content), Vec::<String>::new(), "{content}");
         assert_eq!(render(content, &schema(), &variables).as_deref(), Ok(expected), "{content}");
+    }
+}
+
+#[test]
+fn what_only_names_a_few_short_variables_is_light() {
+    let (short, long) = (json!({"a": "Ann", "n": 3}), "x".repeat(5000));
+    for content in ["Dear {{ a }}, {{- n -}} and { } {# {{ no more }} #}", "no variable"] {
+        assert!(is_light(content, &schema(), &short), "{content}");
+    }
+    for content in ["{{ a | upper }}", "{{ 'x' * n }}", "{{ range(n) }}", "{% if a %}{% endif %}", "{{ a", &long] {
+        assert!(!is_light(content, &schema(), &short), "{content}");
+    }
+    let many = Value::Object((0..17).map(|n| (format!("a{n}"), json!(n))).collect());
+    for variables in [json!({"a": long}), json!({"items": [1]}), many, json!(3)] {
+        assert!(!is_light("{{ a }}", &schema(), &variables), "{variables}");
+    }
+    let pattern = json!({"properties": {"a": {"pattern": "(a{9}){9}"}}});
+    for schema in [pattern, json!({"enum": [long]}), json!({"enum": vec![0; 300]})] {
+        assert!(!is_light("{{ a }}", &schema, &short), "{schema}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! Executions: a caller's own; an admin's are all.
 
 mod attempts;
+mod awaited;
 mod gathered;
 mod history;
 mod live;
@@ -26,6 +27,7 @@ use crate::{
     time::Time,
 };
 use attempts::Attempt;
+pub use awaited::{Awaited, End};
 use gathered::Gathered;
 use history::{Answer, History};
 use receipt::Receipt;
@@ -257,7 +259,9 @@ impl Executions {
             return Ok(row);
         }
         let owner = (!caller.is_admin()).then_some(caller.id);
-        watch.ended(owner, wait).await;
-        self.find(id, caller).await
+        match watch.ended(owner, wait).await {
+            Some(ended) => Ok(Some(Arc::unwrap_or_clone(ended))),
+            None => self.find(id, caller).await,
+        }
     }
 }

@@ -130,6 +130,11 @@ pub struct Execution {
 }
 
 impl Execution {
+    /// Who may see it, beside admins.
+    pub fn owner(&self) -> Uuid {
+        self.user_id
+    }
+
     /// As the row of the read model would be answered at `position`.
     pub(super) fn of(row: events::execution::row::Execution, position: i64) -> Result<Self, Problem> {
         let used = row.input_tokens.is_some() || row.output_tokens.is_some();

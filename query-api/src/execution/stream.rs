@@ -99,7 +99,7 @@ pub(super) async fn stream(
     last_event_id: Option<&str>,
 ) -> Result<Answer, Problem> {
     let resumed = last_event_id.map(str::trim).filter(|id| !id.is_empty()).map(Resumed::parse).transpose()?;
-    let Executions { reading, gathered, streams } = executions;
+    let Executions { reading, streams, .. } = executions;
     // Places in the waiting room and on the bus first, then the look: what happens between the two is not missed.
     let watch = reading.waiters.watch(id)?;
     let row = executions.find(id, caller).await?;
@@ -123,7 +123,7 @@ pub(super) async fn stream(
         }
     };
     let course = Course::new(place);
-    let (reader, messages) = Reader::new(gathered, streams, about, course, (watch, tap), caller.expires_at);
+    let (reader, messages) = Reader::new(streams, about, course, (watch, tap), caller.expires_at);
     tokio::spawn(reader.run(ended, first));
     Ok(Answer::Live(sse::kept_alive(messages).boxed()))
 }

@@ -1,7 +1,7 @@
 //! One client of a text, served by a task of its own, so that a client that does not read holds up nobody and costs no more
 //! than a short queue.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{pin::pin, time::Duration};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -13,7 +13,6 @@ use nats::{
 };
 use poem_openapi::types::ToJSON as _;
 use serde_json::json;
-use service::http::Problem;
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep, sleep_until, timeout},
@@ -24,11 +23,7 @@ use super::{
     course::{Course, Next},
     hub::{Tap, Told},
 };
-use crate::{
-    execution::{gathered::Gathered, row::Execution},
-    sse,
-    waiters::Watch,
-};
+use crate::{execution::row::Execution, sse, waiters::Watch};
 
 /// Events that wait for a client; each has at most [`MAX_TEXT`] of text, but for the last, which has the execution.
 const QUEUE: usize = 8;
@@ -42,7 +37,7 @@ const LONGEST: Duration = Duration::from_hours(24);
 enum End {
     /// The client has all, or has gone.
     Done,
-    /// The process stops, or cannot read the execution: the client comes again.
+    /// The process stops: the client comes again.
     Stopping,
     /// The client does not take what it gets.
     Slow,
@@ -52,7 +47,6 @@ enum End {
 
 /// One client.
 pub(super) struct Reader {
-    gathered: Arc<Gathered>,
     bus: Bus,
     about: About,
     course: Course,
@@ -67,7 +61,6 @@ pub(super) struct Reader {
 impl Reader {
     /// One, and what it sends.
     pub(super) fn new(
-        gathered: &Arc<Gathered>,
         streams: &Streams,
         about: About,
         course: Course,
@@ -77,7 +70,7 @@ impl Reader {
         let (sink, queue) = mpsc::channel(QUEUE);
         let (last, last_word) = oneshot::channel();
         let Streams { bus, patience, .. } = streams;
-        let (gathered, bus, patience) = (Arc::clone(gathered), bus.clone(), *patience);
+        let (bus, patience) = (bus.clone(), *patience);
         let messages = stream::unfold((queue, Some(last_word)), |(mut queue, mut last_word)| async move {
             match queue.recv().await {
                 Some(message) => Some((vec![message], (queue, last_word))),
@@ -85,7 +78,7 @@ impl Reader {
             }
         });
         let messages = messages.flat_map(stream::iter);
-        (Self { gathered, bus, about, course, watch, tap, patience, expires_at, sink, last }, messages)
+        (Self { bus, about, course, watch, tap, patience, expires_at, sink, last }, messages)
     }
 
     /// Serves the client until the execution, the client's patience or ours is over. `ended` is the execution, if that is known
@@ -121,16 +114,10 @@ impl Reader {
             tokio::select! {
                 () = self.sink.closed() => return Ok(End::Done),
                 () = &mut expiry => return Ok(End::Expired),
-                over = self.watch.over() => {
-                    if !over {
-                        return Ok(End::Stopping);
-                    }
-                    match self.look().await?.filter(|row| row.finished_at.is_some()) {
-                        Some(row) => return self.finish(&row).await,
-                        // The rows are exchanged for others that are behind.
-                        None => sleep(PAUSE).await,
-                    }
-                }
+                over = self.watch.over() => return match over {
+                    Some(row) => self.finish(&row).await,
+                    None => Ok(End::Stopping),
+                },
                 answer = answered(&mut asking) => {
                     let Some(chunk) = answer else {
                         again = Instant::now() + PAUSE;
@@ -164,13 +151,6 @@ impl Reader {
             bus.so_far(about, place).await
         }
         .boxed()
-    }
-
-    /// The execution as it is now.
-    async fn look(&self) -> Result<Option<Execution>, End> {
-        let found = self.gathered.find(self.about.id).await;
-        // The client comes again, and meets the same error as an answer.
-        found.map_err(|_: Problem| End::Stopping)
     }
 
     /// Sends what is new in a piece.

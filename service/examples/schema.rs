@@ -1,0 +1,15 @@
+//! A PostgreSQL with the whole schema and nothing in it, whose URL is printed, until standard input ends: what the macros of
+//! sqlx check queries against. It needs no crate that has queries, so one that is not checked yet keeps nobody from it.
+
+use std::io::{Read as _, Write as _};
+
+use service::testkit;
+
+#[tokio::main]
+async fn main() -> std::io::Result<()> {
+    let database = testkit::database().await;
+    println!("{}", database.url);
+    std::io::stdout().flush()?;
+    tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await??;
+    Ok(())
+}

@@ -1,7 +1,8 @@
 //! `daybook restore`: the database becomes what it was at a backup.
 //!
 //! The backup is restored into a database beside, made good there ([`settle`]), and both change names in one transaction: what
-//! fails or is killed before that leaves everything as it was, and after it all is done.
+//! fails or is killed before that leaves everything as it was. After it only the file of heads, where it contradicts the log that is
+//! there now, is to be put aside: until that is done nothing is sealed, and it can be done again.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -117,32 +118,27 @@ async fn restore(
     tools.list(file).await?;
     let beside = server.create_beside().await?;
     let known = Known { epoch: server.before.epoch, head };
-    let done = async {
+    let ready = async {
         tools.restore(file, &beside.url).await?;
         let settled = settle::settle(&beside.url, known, stop).await?;
-        // Before the database, whose heads it would contradict: without a file the sealer begins one anew.
-        let aside = heads.filter(|_| settled.is_contradicted).map(put_aside).transpose()?;
         events::failpoint::reach("restore.swap");
-        match server.swap(&beside.name).await {
-            Ok(replaced) => Ok(Done { settled, replaced, aside }),
-            Err(error) => {
-                if let (Some(aside), Some(heads)) = (&aside, heads) {
-                    std::fs::rename(aside, heads)?;
-                }
-                Err(error)
-            }
-        }
+        Ok::<_, anyhow::Error>((settled, server.swap(&beside.name).await?))
     };
-    let done = done.await;
-    if done.is_err() {
+    let ready = ready.await;
+    if ready.is_err() {
         server.drop(&beside.name).await?;
     }
-    let mut done = done.context("nothing was restored, and nothing changed")?;
+    let (settled, mut replaced) = ready.context("nothing was restored, and nothing changed")?;
+    events::failpoint::reach("restore.swapped");
+    // Not before: without a file a sealer begins one anew, and the heads of a log that is still there would be missed by nobody.
+    let aside = heads.filter(|_| settled.is_contradicted).map(put_aside).transpose().context(
+        "the database was restored; the file of heads is to be put aside yet: `daybook restore --recovered` does that",
+    )?;
     // A database without a log is nothing to keep.
-    if let Some(replaced) = done.replaced.take_if(|_| settings.drop_replaced || server.before.end == 0) {
+    if let Some(replaced) = replaced.take_if(|_| settings.drop_replaced || server.before.end == 0) {
         server.drop(&replaced).await?;
     }
-    Ok(done)
+    Ok(Done { settled, replaced, aside })
 }
 
 /// Gives the file of heads another name, under which it is kept: it shows what was lost.

@@ -5,13 +5,14 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use cqrs_es::Aggregate as _;
-use events::execution::{Event, Execution};
+use cqrs_es::event_sink::EventSink;
 use events::{clock, store::New};
 use service::db::Kind;
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
-use super::workload::{Done, Load, meta, request, verify, worker};
+use super::note::{self, Note};
+use super::workload::{Done, Load, meta, verify};
 use crate::harness::Server;
 
 /// Rows a statement.
@@ -22,17 +23,13 @@ pub async fn measure(server: &Server) -> anyhow::Result<Done> {
     let Load { warm_up, span, .. } = Load::default();
     let database = server.database().await?;
     let mut connection = PgConnection::connect(&database.url).await?;
-    let requested = New::of(&Event::ExecutionRequested { request: request(clock::id()) }, clock::id())?;
-    let started = New::of(
-        &Event::ExecutionStarted { attempt: 1, worker: worker(), token: Uuid::nil(), lease_ms: 0 },
-        clock::id(),
-    )?;
+    let [written, edited] = both().await?;
     let meta = serde_json::to_string(&meta())?;
     let from = Instant::now() + warm_up;
     let until = from + span;
     let (mut inserted, mut counted) = (0, 0_u32);
     loop {
-        insert(&mut connection, inserted, &[&requested, &started], &meta).await?;
+        insert(&mut connection, inserted, &[&written, &edited], &meta).await?;
         inserted += ROWS;
         let now = Instant::now();
         if now >= until {
@@ -44,6 +41,16 @@ pub async fn measure(server: &Server) -> anyhow::Result<Done> {
     connection.close().await?;
     server.drop(database).await?;
     Ok(Done { acknowledged: inserted, rate: f64::from(counted) / span.as_secs_f64() })
+}
+
+/// The two events of a note.
+async fn both() -> anyhow::Result<[New; 2]> {
+    let (mut note, sink) = (Note::default(), EventSink::default());
+    note.handle(note::write(clock::id()), &(), &sink).await?;
+    note.handle(note::edit(), &(), &sink).await?;
+    let events = sink.collect().await.into_iter().map(|event| New::of(&event, clock::id()));
+    let events: Vec<New> = events.collect::<Result<_, _>>()?;
+    events.try_into().map_err(|_| anyhow::anyhow!("a note has not two events"))
 }
 
 /// The next rows: things with two events each.
@@ -81,7 +88,7 @@ async fn insert(connection: &mut PgConnection, before: usize, kinds: &[&New; 2],
     .bind(rows.data)
     .bind(rows.meta)
     .bind(rows.hash)
-    .bind(Execution::TYPE)
+    .bind(Note::TYPE)
     .bind(scope)
     .bind(clock::now())
     .execute(connection)

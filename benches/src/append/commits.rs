@@ -5,12 +5,12 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use events::execution::Command;
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Executor as _, PgPool};
 use tokio::process;
 use uuid::Uuid;
 
+use super::note::Command;
 use super::workload::{Done, Load, Log};
 use crate::harness::Server;
 

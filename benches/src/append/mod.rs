@@ -1,12 +1,13 @@
 //! The log under load: commands per second that were acknowledged, beside what else could have been built.
 //!
 //! Every side runs the same commands of the same aggregate against the same durable PostgreSQL, each round in a database
-//! of its own: a new execution is requested, then started, so that half of the commands meet a new stream and half one
-//! that has to be loaded.
+//! of its own: a note is written, then edited, so that half of the commands meet a new stream and half one that has to be
+//! loaded.
 
 mod bare;
 mod commits;
 mod naive;
+mod note;
 pub(crate) mod ours;
 mod postgres_es;
 pub(crate) mod workload;

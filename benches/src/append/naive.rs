@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use cqrs_es::Aggregate as _;
 use cqrs_es::event_sink::EventSink;
-use events::execution::{Command, Execution};
 use events::store::{New, Options, hash};
 use events::{Store, Stream as _, clock};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 use uuid::Uuid;
 
+use super::note::{Command, Note};
 use super::workload::{Done, Load, Log, meta, verify};
 use crate::harness::Server;
 
@@ -25,29 +25,29 @@ struct Naive {
 
 impl Log for Naive {
     async fn execute(&self, id: Uuid, command: Command, fresh: bool) -> anyhow::Result<()> {
-        let (mut execution, mut version) = (Execution::default(), 0);
+        let (mut note, mut version) = (Note::default(), 0);
         if !fresh {
-            for event in self.reads.stream(Execution::TYPE, id).await? {
-                execution.apply(event.decode()?);
+            for event in self.reads.stream(Note::TYPE, id).await? {
+                note.apply(event.decode()?);
                 version = event.version;
             }
         }
         let sink = EventSink::default();
-        execution.handle(command, &(), &sink).await?;
-        let scope = execution.scope(id);
+        note.handle(command, &(), &sink).await?;
+        let scope = note.scope(id);
         let meta = serde_json::to_string(&meta())?;
         for event in sink.collect().await {
             version += 1;
             let New { event_id, kind, schema, data } = New::of(&event, clock::id())?;
             let at = clock::now();
-            let hash = hash(event_id, Execution::TYPE, id, version, kind, schema, scope, at, &data, &meta);
+            let hash = hash(event_id, Note::TYPE, id, version, kind, schema, scope, at, &data, &meta);
             sqlx::query(
                 "insert into event
                      (position, epoch, event_id, stream, id, version, kind, schema, scope, data, meta, recorded_at, hash)
                  values (nextval('position'), 1, $1, $2, $3, $4, $5, $6, $7, $8::json, $9::json, $10, $11)",
             )
             .bind(event_id)
-            .bind(Execution::TYPE)
+            .bind(Note::TYPE)
             .bind(id)
             .bind(version)
             .bind(kind)

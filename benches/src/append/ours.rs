@@ -1,12 +1,12 @@
 //! Daybook's own way: `events::execute`, as the command API calls it.
 
-use events::execution::{Command, Execution};
 use events::store::Options;
 use events::{Call, Store};
 use service::db::Kind;
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use super::note::{Command, Note};
 use super::workload::{Done, Load, Log, meta, verify, verify_positions};
 use crate::harness::Server;
 
@@ -26,7 +26,7 @@ impl Ours {
 impl Log for Ours {
     async fn execute(&self, id: Uuid, command: Command, fresh: bool) -> anyhow::Result<()> {
         let call = Call { fresh, ..Call::from(meta()) };
-        events::execute::<Execution>(&self.0, id, command, call).await?;
+        events::execute::<Note>(&self.0, id, command, call).await?;
         Ok(())
     }
 }

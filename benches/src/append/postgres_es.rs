@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use ::postgres_es::{PostgresCqrs, postgres_cqrs};
 use anyhow::Context as _;
-use events::execution::{Command, Execution};
 use sqlx_of_postgres_es::Executor as _;
 use sqlx_of_postgres_es::postgres::PgPoolOptions;
 use uuid::Uuid;
 
+use super::note::{Command, Note};
 use super::workload::{Done, Load, Log, meta};
 use crate::harness::{POSTGRES_ES, Server};
 
 #[derive(Clone)]
-struct PostgresEs(Arc<PostgresCqrs<Execution>>);
+struct PostgresEs(Arc<PostgresCqrs<Note>>);
 
 impl Log for PostgresEs {
     /// It loads every time, a new thing too: it has no other way.

@@ -5,17 +5,15 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use events::Meta;
 use events::clock;
-use events::execution::{Calling, Command, Holder, Request};
-use events::model::{Message, Parameters, Role};
-use events::policy::Policy;
-use serde_json::json;
 use sqlx::PgPool;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use super::note::{self, Command};
+
 /// What commands can be given to.
 pub trait Log: Clone + Send + Sync + 'static {
-    /// Runs a command on the execution `id`, and returns when it is acknowledged. `fresh`: the id was just made.
+    /// Runs a command on the note `id`, and returns when it is acknowledged. `fresh`: the id was just made.
     fn execute(&self, id: Uuid, command: Command, fresh: bool) -> impl Future<Output = anyhow::Result<()>> + Send;
 }
 
@@ -67,15 +65,15 @@ impl Load {
 /// Gives commands until it is time; how many were acknowledged in all, and how many within the counted span.
 async fn caller<L: Log>(log: L, from: Instant, until: Instant) -> anyhow::Result<(usize, u32)> {
     let mut id = clock::id();
-    let user = clock::id();
+    let owner = clock::id();
     let (mut all, mut counted) = (0, 0);
     loop {
         let fresh = all % 2 == 0;
         let command = if fresh {
             id = clock::id();
-            Command::Request(request(user))
+            note::write(owner)
         } else {
-            start()
+            note::edit()
         };
         log.execute(id, command, fresh).await?;
         all += 1;
@@ -85,39 +83,6 @@ async fn caller<L: Log>(log: L, from: Instant, until: Instant) -> anyhow::Result
             return Ok((all, counted));
         }
     }
-}
-
-/// A request whose event has 300 bytes of data.
-pub fn request(user: Uuid) -> Box<Request> {
-    Box::new(Request {
-        user_id: user,
-        prompt_id: user,
-        prompt_version: 1,
-        variables: json!({"topic": "tides"}),
-        messages: vec![Message { role: Role::User, content: "Explain tides, please.".to_owned() }],
-        llm_provider: "echo".to_owned(),
-        model: "echo".to_owned(),
-        parameters: Parameters::default(),
-        retry_of: None,
-        policy: Some(Policy::default()),
-        redrive: None,
-    })
-}
-
-/// The start of an execution, whose first event has 300 bytes of data and the second 100.
-fn start() -> Command {
-    let calling = Calling { request_hash: "0".repeat(64), max_cost: None };
-    Command::Start { holder: holder(), worker: worker(), lease_ms: 15_000, calling }
-}
-
-/// Who starts each execution here, once.
-pub fn holder() -> Holder {
-    Holder { attempt: 1, token: Uuid::from_u128(1) }
-}
-
-/// A worker's name, so long that the start of an execution by it has 300 bytes of data.
-pub fn worker() -> String {
-    format!("worker-{:0>266}", 1)
 }
 
 /// As the HTTP API writes it: some 230 bytes.

@@ -23,6 +23,7 @@ const CORRELATION: u64 = 8;
 enum Step {
     Request,
     Start,
+    Call,
     Lose,
     AskToStop,
     Succeed,
@@ -33,13 +34,13 @@ enum Step {
 
 /// What happens to the nth execution.
 fn course(n: u64) -> &'static [Step] {
-    use Step::{AskToStop, Fail, Lose, Request, Start, Stop, Succeed, TimeOut};
+    use Step::{AskToStop, Call, Fail, Lose, Request, Start, Stop, Succeed, TimeOut};
     match mix(n) % 20 {
-        0 => &[Request, Start, Lose, Start, Succeed],
-        1 => &[Request, Start, AskToStop, Stop],
-        2 | 3 => &[Request, Start, Fail],
-        4 => &[Request, Start, TimeOut],
-        _ => &[Request, Start, Succeed],
+        0 => &[Request, Start, Call, Lose, Start, Call, Succeed],
+        1 => &[Request, Start, Call, AskToStop, Stop],
+        2 | 3 => &[Request, Start, Call, Fail],
+        4 => &[Request, Start, Call, TimeOut],
+        _ => &[Request, Start, Call, Succeed],
     }
 }
 
@@ -102,15 +103,22 @@ impl Run {
                 let worker = "workers-6d4cf56db6-x2x8p".to_owned();
                 Event::ExecutionStarted { attempt: self.attempt, worker, token: self.id, lease_ms: 15_000 }
             }
-            Step::Lose => Event::ExecutionAttemptFailed {
-                attempt,
-                class: FailureClass::WorkerLost,
-                code: "worker_lost".to_owned(),
-                detail: format!("the worker of attempt {attempt} is gone"),
-                wire: Wire::default(),
-                bill: Bill::default(),
-                retry_in_ms: 0,
-            },
+            Step::Call => {
+                let request_hash = format!("{:016x}", mix(self.number)).repeat(4);
+                Event::ProviderCallStarted { attempt, request_hash, max_cost: Some(Decimal::new(264, 6)) }
+            }
+            Step::Lose => {
+                self.status = Some(Status::Queued);
+                Event::ExecutionAttemptFailed {
+                    attempt,
+                    class: FailureClass::WorkerLost,
+                    code: "worker_lost".to_owned(),
+                    detail: format!("the worker of attempt {attempt} is gone"),
+                    wire: Wire::default(),
+                    bill: Bill::default(),
+                    retry_in_ms: 0,
+                }
+            }
             Step::AskToStop => Event::ExecutionCancelRequested { by: self.user, reason: None },
             Step::Succeed => {
                 self.status = Some(Status::Succeeded);

@@ -41,7 +41,12 @@ pub(super) async fn write(pool: &PgPool, rows: &Rows) -> anyhow::Result<f64> {
     for rows in &rows.0 {
         upsert(&mut connection, rows).await?;
     }
-    Ok(rate(EVENTS, begin.elapsed().as_secs_f64()))
+    let rate = rate(EVENTS, begin.elapsed().as_secs_f64());
+    // Or it is less that is written.
+    let same = "select not exists (select to_jsonb(r) from read.execution r except select to_jsonb(b) from bare b)";
+    let is_same: bool = sqlx::query_scalar(same).fetch_one(&mut *connection).await?;
+    anyhow::ensure!(is_same, "the bare upserts do not write the rows of the read model");
+    Ok(rate)
 }
 
 async fn upsert(connection: &mut sqlx::PgConnection, rows: &[Execution]) -> anyhow::Result<()> {
@@ -77,6 +82,13 @@ async fn upsert(connection: &mut sqlx::PgConnection, rows: &[Execution]) -> anyh
         .bind(column::<Option<DateTime<Utc>>>(rows, |row| row.finished_at))
         .bind(column::<i32>(rows, |row| row.version))
         .bind(column::<i64>(rows, |row| row.position))
+        .bind(column::<bool>(rows, |row| row.dead))
+        .bind(column::<Option<DateTime<Utc>>>(rows, |row| row.discarded_at))
+        .bind(column::<Option<DateTime<Utc>>>(rows, |row| row.next_attempt_at))
+        .bind(column::<Option<DateTime<Utc>>>(rows, |row| row.deadline_at))
+        .bind(column::<Option<String>>(rows, |row| row.cost_ceiling.map(|cost| cost.to_string())))
+        .bind(column::<Option<String>>(rows, |row| row.cost_unknown.map(|cost| cost.to_string())))
+        .bind(column::<bool>(rows, |row| row.is_redrive))
         .execute(connection)
         .await?;
     Ok(())
@@ -86,19 +98,24 @@ const STATEMENT: &str = "
     insert into bare
         (id, prompt_id, prompt_version, user_id, variables, llm_provider, model, status, result, input_tokens, output_tokens,
          cached_input_tokens, reasoning_tokens, cost, price_table, duration_ms, response_id, finish_reason, attempts,
-         error_code, error_detail, retry_of, cancel_requested, created_at, started_at, finished_at, version, position)
+         error_code, error_detail, retry_of, cancel_requested, created_at, started_at, finished_at, version, position, dead,
+         discarded_at, next_attempt_at, deadline_at, cost_ceiling, cost_unknown, is_redrive)
     select x.id, x.prompt_id, x.prompt_version, x.user_id, x.variables::json, x.llm_provider, x.model, x.status, x.result,
            x.input_tokens, x.output_tokens, x.cached_input_tokens, x.reasoning_tokens, x.cost::numeric, x.price_table,
            x.duration_ms, x.response_id, x.finish_reason, x.attempts, x.error_code, x.error_detail, x.retry_of,
-           x.cancel_requested, x.created_at, x.started_at, x.finished_at, x.version, x.position
+           x.cancel_requested, x.created_at, x.started_at, x.finished_at, x.version, x.position, x.dead,
+           x.discarded_at, x.next_attempt_at, x.deadline_at, x.cost_ceiling::numeric, x.cost_unknown::numeric, x.is_redrive
     from unnest($1::uuid[], $2::uuid[], $3::integer[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[],
                 $9::text[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $15::text[],
                 $16::bigint[], $17::text[], $18::text[], $19::integer[], $20::text[], $21::text[], $22::uuid[],
-                $23::boolean[], $24::timestamptz[], $25::timestamptz[], $26::timestamptz[], $27::integer[], $28::bigint[])
+                $23::boolean[], $24::timestamptz[], $25::timestamptz[], $26::timestamptz[], $27::integer[], $28::bigint[],
+                $29::boolean[], $30::timestamptz[], $31::timestamptz[], $32::timestamptz[], $33::text[], $34::text[],
+                $35::boolean[])
          as x (id, prompt_id, prompt_version, user_id, variables, llm_provider, model, status, result, input_tokens,
                output_tokens, cached_input_tokens, reasoning_tokens, cost, price_table, duration_ms, response_id,
                finish_reason, attempts, error_code, error_detail, retry_of, cancel_requested, created_at, started_at,
-               finished_at, version, position)
+               finished_at, version, position, dead, discarded_at, next_attempt_at, deadline_at, cost_ceiling,
+               cost_unknown, is_redrive)
     on conflict (id) do update
         set prompt_id = excluded.prompt_id, prompt_version = excluded.prompt_version, user_id = excluded.user_id,
             variables = excluded.variables, llm_provider = excluded.llm_provider, model = excluded.model,
@@ -110,4 +127,6 @@ const STATEMENT: &str = "
             error_detail = excluded.error_detail, retry_of = excluded.retry_of,
             cancel_requested = excluded.cancel_requested, created_at = excluded.created_at,
             started_at = excluded.started_at, finished_at = excluded.finished_at, version = excluded.version,
-            position = excluded.position";
+            position = excluded.position, dead = excluded.dead, discarded_at = excluded.discarded_at,
+            next_attempt_at = excluded.next_attempt_at, deadline_at = excluded.deadline_at,
+            cost_ceiling = excluded.cost_ceiling, cost_unknown = excluded.cost_unknown, is_redrive = excluded.is_redrive";

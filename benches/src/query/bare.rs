@@ -33,10 +33,13 @@ const SELECT: &str = "select (select c.position from checkpoint c where c.name =
            finish_reason, input_tokens, output_tokens,
            case when input_tokens is not null or output_tokens is not null
                 then coalesce(input_tokens, 0) + coalesce(output_tokens, 0) end as tokens_used,
-           cost::text, duration_ms::float8 / 1000 as execution_time, attempts,
+           cost::text,
+           case when coalesce(cost, cost_ceiling, cost_unknown) is not null
+                then (coalesce(cost, 0) + coalesce(cost_ceiling, 0) + coalesce(cost_unknown, 0))::text end as cost_booked,
+           duration_ms::float8 / 1000 as execution_time, attempts,
            case when error_code is not null
                 then json_build_object('code', error_code, 'detail', coalesce(error_detail, '')) end as error,
-           retry_of, created_at, started_at, finished_at, version, position
+           next_attempt_at, deadline_at, dead, discarded_at, retry_of, created_at, started_at, finished_at, version, position
     from execution where ";
 
 /// The process of the bare handler.
@@ -112,9 +115,14 @@ struct Execution {
     output_tokens: Option<i64>,
     tokens_used: Option<i64>,
     cost: Option<String>,
+    cost_booked: Option<String>,
     execution_time: Option<f64>,
     attempts: i32,
     error: Option<Column<Value>>,
+    next_attempt_at: Option<DateTime<Utc>>,
+    deadline_at: Option<DateTime<Utc>>,
+    dead: bool,
+    discarded_at: Option<DateTime<Utc>>,
     retry_of: Option<Uuid>,
     created_at: DateTime<Utc>,
     started_at: Option<DateTime<Utc>>,
@@ -145,7 +153,10 @@ async fn one(pool: Data<&PgPool>, owner: Data<&Owner>, Path(id): Path<Uuid>) -> 
 async fn page(pool: Data<&PgPool>, owner: Data<&Owner>) -> Result<Json<Page>> {
     let statement = format!(
         "{SELECT} user_id = $5 and id < $1 and ($2::text is null or status = $2)
-         and ($3::uuid is null or prompt_id = $3) order by id desc limit $4"
+         and ($3::uuid is null or prompt_id = $3)
+         and ($6::boolean is null or $6 = (dead and discarded_at is null and not exists
+             (select from execution r where r.is_redrive and r.retry_of = execution.id)))
+         order by id desc limit $4"
     );
     let mut items: Vec<Execution> = sqlx::query_as(AssertSqlSafe(statement))
         .bind(Uuid::max())
@@ -153,6 +164,7 @@ async fn page(pool: Data<&PgPool>, owner: Data<&Owner>) -> Result<Json<Page>> {
         .bind(None::<Uuid>)
         .bind(21_i64)
         .bind(owner.0.0)
+        .bind(None::<bool>)
         .fetch_all(*pool)
         .await
         .map_err(InternalServerError)?;

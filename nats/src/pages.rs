@@ -11,7 +11,7 @@ use crate::Error;
 const BYTES: usize = 4 << 20;
 const FIRST: usize = 128;
 const LEAST: usize = 16;
-const MOST: usize = 2048;
+const MOST: usize = 4096;
 
 /// How many events the next page has.
 #[derive(Debug, Clone)]

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// The most events in one transaction.
-const BATCH: usize = 2000;
+const BATCH: usize = 4000;
 /// About the most bytes of events in one transaction, so that large answers do not pile up in memory as statements.
 const BATCH_BYTES: usize = 16 << 20;
 /// How long a projection gathers events that do not concern it.

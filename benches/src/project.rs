@@ -30,16 +30,16 @@ use sqlx::{AssertSqlSafe, Executor as _, PgPool};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    harness::{Figure, Floor, Report, case, interleaved, run},
+    harness::{Figure, Floor, Report, case, interleaved, run, sized},
     history::{History, fill},
 };
 
 /// The events of the log.
-const EVENTS: usize = 500_000;
+const EVENTS: usize = sized(500_000, 20_000);
 /// How many of the last of them are on the bus.
 const ON_THE_BUS: i64 = 1000;
 /// How many postgres-es replays, all rounds together.
-const SAMPLE: usize = 10_000;
+const SAMPLE: usize = sized(10_000, 1_200);
 /// The number of rounds.
 const ROUNDS: usize = 3;
 /// How often the checkpoints are looked at.

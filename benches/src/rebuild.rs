@@ -32,15 +32,15 @@ use sqlx::{AssertSqlSafe, Executor as _, PgPool, Row as _};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    harness::{Figure, Floor, Report, case, interleaved, run},
+    harness::{Figure, Floor, Report, case, interleaved, run, sized},
     history::{History, fill},
     project::peer,
 };
 
 /// The events of the log.
-const EVENTS: usize = 2_000_000;
+const EVENTS: usize = sized(2_000_000, 20_000);
 /// How many postgres-es replays, all rounds together.
-const SAMPLE: usize = 10_000;
+const SAMPLE: usize = sized(10_000, 1_200);
 /// The number of rounds.
 const ROUNDS: usize = 3;
 /// How many events the reference reads at a time.

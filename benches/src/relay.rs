@@ -22,12 +22,12 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    harness::{Figure, Floor, Report, case, interleaved, run},
+    harness::{Figure, Floor, Report, case, interleaved, run, sized},
     history::{History, fill},
 };
 
 /// The events of the log.
-const EVENTS: usize = 200_000;
+const EVENTS: usize = sized(200_000, 20_000);
 /// The least number of rounds.
 const ROUNDS: usize = 3;
 

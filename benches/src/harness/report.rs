@@ -31,9 +31,9 @@ struct Line<'a> {
 }
 
 impl Report {
-    /// An empty report; what an earlier run left in `target/bench/<bench>.jsonl` is gone.
+    /// An empty report; what an earlier run left in `target/bench/<bench>.jsonl` is gone. Brief figures go beside.
     pub fn new(bench: &'static str) -> anyhow::Result<Self> {
-        let folder = target().join("bench");
+        let folder = target().join(if cfg!(debug_assertions) { "bench-brief" } else { "bench" });
         let path = folder.join(format!("{bench}.jsonl"));
         std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
         let file = File::create(&path).with_context(|| format!("writing {}", path.display()))?;

@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 use daybook::system::Role;
 use tokio::task::JoinSet;
 
-use crate::harness::{Figure, Floor, Report, case, interleaved, run};
+use crate::harness::{Figure, Floor, Report, case, interleaved, run, sized};
 use crate::load::{Connection, Stage, get};
 
 /// Executions in the read model.
-const EXECUTIONS: usize = 10_000;
+const EXECUTIONS: usize = sized(10_000, 500);
 /// Connections that ask at a time.
 const CONNECTIONS: usize = 64;
 /// Rounds of each case.

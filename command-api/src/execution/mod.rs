@@ -76,7 +76,8 @@ pub struct Resolve {
     /// For people.
     #[oai(validator(max_length = 500))]
     reason: Option<String>,
-    /// USD, as a decimal: what the provider says that the call has cost. Left out, the most that it can have cost stays booked.
+    /// USD, as a decimal: what the provider says that the call has cost. Left out, the most that it can have cost stays booked. Not
+    /// counted where its late answer has said it meanwhile.
     #[oai(validator(max_length = 30))]
     cost: Option<String>,
 }

@@ -71,6 +71,8 @@ pub struct Attempt {
     pub max_cost: Option<Decimal>,
     /// What came of it is known: its worker has said so.
     pub known: bool,
+    /// Its worker has said, too late, what it has cost.
+    pub billed_late: bool,
 }
 
 /// The failure of an attempt that another follows.
@@ -149,10 +151,14 @@ impl Execution {
 
     /// What came of attempt `attempt` is known.
     fn know(&mut self, attempt: u32) {
-        let index = usize::try_from(attempt).ok().and_then(|attempt| attempt.checked_sub(1));
-        if let Some(attempt) = index.and_then(|index| self.attempts.get_mut(index)) {
+        if let Some(attempt) = self.attempt_mut(attempt) {
             attempt.known = true;
         }
+    }
+
+    fn attempt_mut(&mut self, attempt: u32) -> Option<&mut Attempt> {
+        let index = usize::try_from(attempt).ok().and_then(|attempt| attempt.checked_sub(1))?;
+        self.attempts.get_mut(index)
     }
 }
 
@@ -204,7 +210,12 @@ impl Aggregate for Execution {
                     self.know(attempt);
                 }
             }
-            Event::ProviderAnsweredLate { attempt, .. } => self.know(attempt),
+            Event::ProviderAnsweredLate { attempt, bill, .. } => {
+                self.know(attempt);
+                if let Some(attempt) = self.attempt_mut(attempt) {
+                    attempt.billed_late = bill.cost.is_some();
+                }
+            }
             Event::ExecutionDiscarded { .. } => self.discarded = true,
             Event::ExecutionSucceeded { attempt, .. } => {
                 self.know(attempt);

@@ -74,7 +74,10 @@ impl Execution {
                     return Err(Error::NotUnknown(self.status));
                 }
                 let attempt = self.attempt();
-                let max_cost = self.attempts.last().and_then(|attempt| attempt.max_cost);
+                let last = self.attempts.last();
+                let max_cost = last.and_then(|attempt| attempt.max_cost);
+                // The provider's own word has come meanwhile, and is counted already.
+                let cost = cost.filter(|_| !last.is_some_and(|attempt| attempt.billed_late));
                 let again = resolution == Resolution::Retry;
                 let deadline_seconds = again.then_some(request.policy().deadline_seconds);
                 let resolved =

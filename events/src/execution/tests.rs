@@ -183,6 +183,29 @@ fn every_command_in_every_state() {
 }
 
 #[test]
+fn what_a_call_has_cost_is_told_once() {
+    let hold = Policy { outcome_unknown: OnUnknown::Hold, ..Policy::default() };
+    let told = Some(Decimal::new(3, 4));
+    let resolve = Command::Resolve { by: ADA, resolution: Resolution::Retry, reason: None, cost: told };
+    let costs = |commands: &[Command]| -> Vec<Decimal> {
+        let events = given(hold, commands).into_iter().filter_map(|event| match event {
+            Event::ExecutionResolved { cost, .. } => cost,
+            Event::ProviderAnsweredLate { bill, .. } => bill.cost,
+            _ => None,
+        });
+        events.collect()
+    };
+    let priced = Late { bill: Bill { cost: Some(Decimal::ONE), ..bill() }, ..Late::default() };
+    let priced = Command::Late { holder: holder(1), late: Box::new(priced) };
+    let unpriced = Command::Late { holder: holder(1), late: Box::default() };
+    let lost = [start(holder(1)), due(1, true)];
+    let then = |commands: &[Command]| costs(&[&lost[..], commands].concat());
+    assert_eq!(then(&[priced, resolve.clone()]), [Decimal::ONE], "the provider has said it first");
+    assert_eq!(then(&[unpriced, resolve.clone()]), [Decimal::new(3, 4)], "it has not");
+    assert_eq!(then(&[resolve]), [Decimal::new(3, 4)]);
+}
+
+#[test]
 fn only_who_has_the_token_of_the_current_attempt_writes() {
     let second = given(Policy::default(), &[start(holder(1)), due(1, true), start(holder(2))]);
     assert_eq!(outcome(second.clone(), succeed(holder(1))), "!attempt_over");

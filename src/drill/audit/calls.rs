@@ -28,6 +28,12 @@ const CALLS: &str = "
     from asked a join called c using (id) left join read.execution x using (id)
     where a.text is not null group by a.text";
 
+/// Calls whose cost stands in more than one event: whose sum is then too high, and what is booked for others too low.
+const TOLD_TWICE: &str = "
+    select count(*) from (
+        select from event where stream = 'execution' and data ->> 'cost' is not null
+        group by id, data ->> 'attempt' having count(*) > 1) twice";
+
 /// Holds the provider's own ledger against the log, and against the read model of costs (which is held against the log itself).
 pub(super) async fn counted(scene: &Scene<'_>) -> anyhow::Result<Finding> {
     let mut found = Finding::new(PROMISE.0, PROMISE.1);
@@ -52,6 +58,8 @@ pub(super) async fn counted(scene: &Scene<'_>) -> anyhow::Result<Finding> {
         billed += bill;
         all += booked;
     }
+    let twice: i64 = sqlx::query_scalar(TOLD_TWICE).fetch_one(&scene.pool).await?;
+    found.check(twice == 0, || format!("the cost of {twice} calls was told more than once"));
     let made: u64 = ledger.values().map(|calls| calls.made).sum();
     let strangers = ledger.len() as u64 - asked;
     found.check(strangers == 0, || format!("{strangers} texts were asked that nobody requested"));

@@ -124,7 +124,7 @@ async fn other(bus: &Bus) -> Result<Held, Error> {
 }
 
 /// The identity of the stored message at `sequence`.
-async fn tail(bus: &Bus, epoch: i32, sequence: u64) -> Result<Tail, Error> {
+pub(crate) async fn tail(bus: &Bus, epoch: i32, sequence: u64) -> Result<Tail, Error> {
     #[derive(Deserialize)]
     struct Got {
         message: RawMessage,

@@ -8,6 +8,7 @@
 mod converges;
 mod decide;
 mod publish;
+mod scrub;
 
 use std::{error::Error as _, time::Duration};
 
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use decide::{Action, Log, Why, decide};
 use publish::Publisher;
+use scrub::Scrub;
 
 use crate::{
     Bus, Error,
@@ -106,6 +108,7 @@ pub struct Relay {
     status: watch::Sender<Status>,
     /// None until the stream was compared with the log.
     session: Option<Session>,
+    scrub: Option<Scrub>,
     swept: Option<Instant>,
     failing: bool,
 }
@@ -128,6 +131,7 @@ impl Relay {
             options,
             status: watch::Sender::default(),
             session: None,
+            scrub: None,
             swept: None,
             failing: false,
         }
@@ -175,9 +179,15 @@ impl Relay {
             return Err(Error::Disconnected);
         }
         if !self.lead().await? {
-            self.session = None;
+            (self.session, self.scrub) = (None, None);
             self.see_head().await?;
             return Ok(false);
+        }
+        if let Some((epoch, position)) = self.scrub.as_ref().and_then(Scrub::missing) {
+            (self.session, self.scrub) = (None, None);
+            let raised = self.store.raise_epoch(epoch).await?;
+            tracing::warn!(position, raised, "the stream has lost a message: a new one is made");
+            return Ok(true);
         }
         let mut session = match self.session.take() {
             Some(session) if session.compared.elapsed() < self.options.compare => session,
@@ -222,6 +232,10 @@ impl Relay {
                 stream::adjust(&self.bus, epoch, &self.options.stream).await?;
                 self.saw(log.head, after);
                 let publisher = Publisher::new(&self.bus, epoch, after, log.at_tail).await?;
+                let connection = *connections.borrow();
+                if !self.scrub.as_ref().is_some_and(|scrub| scrub.is_of(epoch, connection)) {
+                    self.scrub = Some(Scrub::start(&self.bus, epoch, connection));
+                }
                 Ok(Some(Session { publisher, connections, compared: Instant::now() }))
             }
         }

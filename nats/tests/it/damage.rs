@@ -67,6 +67,25 @@ async fn a_stream_that_lost_its_end_gets_it_back() {
     world.assert_whole().await;
 }
 
+/// A disk has spoilt a byte of a message: the server passes it over, and counts it still.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_spoilt_message_is_found_by_reading_and_calls_for_a_new_stream() {
+    let world = World::new().await;
+    let mut relay = world.relay().await;
+    let head = world.write(200).await;
+    relay.reaches(head).await;
+    world.nats.stop().await;
+    let block = files(&world.nats.store_dir()).into_iter().find(|file| file.ends_with("1.blk")).unwrap();
+    let mut bytes = std::fs::read(&block).unwrap();
+    let middle = bytes.len() / 2;
+    let of_a_payload = bytes[middle..].windows(7).position(|bytes| bytes == b"\"name\":").unwrap();
+    bytes[middle + of_a_payload] ^= 1;
+    std::fs::write(&block, bytes).unwrap();
+    world.nats.restart().await.unwrap();
+    relay.begins(&world, 2, head).await;
+    world.assert_whole().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_foreign_message_calls_for_a_new_stream() {
     let world = World::new().await;

@@ -13,7 +13,7 @@ use service::http::Problem;
 use sqlx::PgPool;
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
-    time::{sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -129,10 +129,16 @@ impl Waiters {
             }
         };
         let mut connection: Option<Lent> = None;
+        // When to look if no message comes: by the last look, or the first who came, and not by who comes meanwhile.
+        let mut clock = None;
         loop {
-            let waiting = self.anybody();
-            if !waiting && let Some(connection) = connection.take() {
-                connection.give_back();
+            if self.anybody() {
+                clock.get_or_insert_with(|| Instant::now() + EVERY);
+            } else {
+                clock = None;
+                if let Some(connection) = connection.take() {
+                    connection.give_back();
+                }
             }
             tokio::select! {
                 biased;
@@ -140,8 +146,9 @@ impl Waiters {
                 told = next(&mut progress) => if !self.matters(&told, &mut progress) { continue },
                 () = self.0.asked.notified() => {}
                 () = self.0.arrived.notified() => continue,
-                () = sleep(EVERY), if waiting => {}
+                () = sleep_until(clock.unwrap_or_else(Instant::now)), if clock.is_some() => {}
             }
+            clock = None;
             if self.anybody()
                 && let Err(error) = self.step(&mut connection).await
             {
@@ -192,7 +199,7 @@ impl Waiters {
     /// Whether somebody waits for the projection that moved, or for one of those whose messages have come meanwhile.
     fn matters(&self, told: &str, progress: &mut Option<impl Stream<Item = (String, i64)> + Unpin>) -> bool {
         let waits =
-            |name: &str| (name == execution::PROJECTION && self.0.executions.anybody()) || self.is_awaited(name);
+            |name: &str| (name == execution::PROJECTION && !self.0.executions.is_empty()) || self.is_awaited(name);
         let mut matters = waits(told);
         while let Some(Some(Some((name, _)))) = progress.as_mut().map(|progress| progress.next().now_or_never()) {
             matters |= waits(&name);

@@ -36,6 +36,11 @@ impl Awaited {
         !ends.is_empty()
     }
 
+    /// Whether nobody waits, as far as is known since [`Self::anybody`].
+    pub fn is_empty(&self) -> bool {
+        self.ends().is_empty()
+    }
+
     /// Looks for those that have ended, and tells who waits for them.
     pub async fn look(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         let most = usize::try_from(TOGETHER).unwrap_or(usize::MAX);

@@ -131,6 +131,32 @@ async fn hundreds_wait_at_once_and_each_gets_its_own() {
     }
 }
 
+/// No message comes, as while the bus is away: the clock goes on however many come to wait meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_does_not_put_off_the_clock_for_others() {
+    let world = World::new().await;
+    let owner = Person::new(1, false);
+    world.project("execution", 141, &(queued(5, owner.id) + &queued(6, owner.id))).await;
+    let begun = Instant::now();
+    let (one, other, short) = (path(5), path(6), Duration::from_millis(50));
+    // Each of them comes, and soon goes away again.
+    let crowd = async {
+        loop {
+            let _ = tokio::time::timeout(short, world.get_with(&owner, &other, &[("prefer", "wait=30")])).await;
+        }
+    };
+    let prefer = [("prefer", "wait=20")];
+    let waits = world.get_with(&owner, &one, &prefer);
+    let ending = succeeded(5);
+    let waits = meanwhile(waits, world.project("execution", 142, &ending));
+    let answer = tokio::select! {
+        answer = waits => answer,
+        () = crowd => unreachable!("they come for ever"),
+    };
+    assert_eq!((answer.status, &answer.body["status"]), (200, &"succeeded".into()));
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_the_time_it_is_answered_as_it_stands() {
     let world = World::new().await;

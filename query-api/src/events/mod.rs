@@ -84,10 +84,12 @@ impl Events {
             (None, Some(place), _) => ("cursor", place),
             (None, None, after) => ("after", after.unwrap_or(0)),
         };
-        tail.knows(parameter, after).await?;
         if live {
-            return Ok(Answer::live(tail.subscribe(filter, after, &caller)?.messages()));
+            let subscriber = tail.subscribe(filter, after, &caller)?;
+            tail.knows(parameter, after).await?;
+            return Ok(Answer::live(subscriber.messages()));
         }
+        tail.knows(parameter, after).await?;
         let (page, head) = page::page(tail, &filter, after, limit).await?;
         Ok(Answer::List(Read::new(&page, head, if_none_match.as_deref())))
     }

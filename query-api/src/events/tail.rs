@@ -87,6 +87,9 @@ impl Tail {
     }
 
     /// The events that `filter` wants, after the position `after`, for `caller` as long as its token is good.
+    ///
+    /// Whatever is asked of the log for it ([`Self::knows`], [`Self::scan`]) is asked after this: when the log turns out to be
+    /// another one in between, the subscriber ends. Asked before, it would wait in the new log for a position of the old.
     pub fn subscribe(&self, filter: Filter, after: i64, caller: &Caller) -> Result<Subscriber, Problem> {
         let place = self.0.places.take(caller.id)?;
         let cell = self.room().join(filter);
@@ -178,13 +181,19 @@ impl Tail {
                     }
                     if matches!(why, Broken::Changed(_)) {
                         place = None;
-                        self.room().turn();
-                        self.0.told.send_replace(0);
+                        self.turn();
                     }
                     sleep(POLL).await;
                 }
             }
         }
+    }
+
+    /// The log is another one: nobody goes on from where it was. How far the tail had come is forgotten first: who finds the
+    /// room as it is after that asks the log itself.
+    fn turn(&self) {
+        self.0.told.send_replace(0);
+        self.room().turn();
     }
 
     /// Stops if nobody listens.

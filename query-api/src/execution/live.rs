@@ -19,6 +19,7 @@ pub async fn stream(
 ) -> Result<Answer, Problem> {
     let after = log::last_event_id_of(last_event_id)?.unwrap_or(0);
     let filter = Filter::of_execution(id);
+    let mut live = reading.tail.subscribe(filter, after, caller)?.until(Event::OUTCOMES);
     // All of it, and not from there on: whose it is, and whether it has ended, is in what the client has, too.
     let history = reading.tail.scan(&filter, 0).await?;
     let first = history.headings.first().ok_or_else(Problem::not_found)?;
@@ -27,7 +28,6 @@ pub async fn stream(
         return Err(Problem::not_found());
     }
     reading.tail.knows(LAST_EVENT_ID, after).await?;
-    let mut live = reading.tail.subscribe(filter, after, caller)?.until(Event::OUTCOMES);
     live.take(history);
     if live.is_over() {
         return Ok(Answer::Over);

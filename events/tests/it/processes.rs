@@ -34,7 +34,8 @@ async fn write_as_a_process() {
     println!("done");
 }
 
-/// Commands on things, claims and keys that all processes share.
+/// Commands on things, claims and keys that all processes share. Each process has more of each kind than can be taken, whoever
+/// comes first: it meets every refusal.
 async fn call(store: Store, writer: String, caller: u64) {
     let mut dice = Dice(caller + 1000 * u64::from(writer.as_bytes()[0]));
     let mut versions: HashMap<u64, i32> = HashMap::new();
@@ -45,10 +46,10 @@ async fn call(store: Store, writer: String, caller: u64) {
             _ => append(Uuid::from_u128(u128::from(1 + thing)), *versions.entry(thing).or_default(), 1),
         };
         let contested = (append.expected > 0).then_some(thing);
-        if dice.roll(4) == 0 {
-            append.claims = vec![claim(dice.roll(60))];
+        if dice.roll(3) == 0 {
+            append.claims = vec![claim(dice.roll(8))];
         }
-        let name = if dice.roll(4) == 0 { format!("k{}", dice.roll(60)) } else { format!("{writer}{caller}.{turn}") };
+        let name = if dice.roll(3) == 0 { format!("k{}", dice.roll(8)) } else { format!("{writer}{caller}.{turn}") };
         append.key = Some(key(&name, 1));
         let ids: Vec<String> = append.events.iter().map(|e| e.event_id.to_string()).collect();
         println!("sent {name} {} {}", append.id, ids.join(","));

@@ -19,7 +19,7 @@ mod timers;
 
 use std::process::ExitCode;
 
-use crate::harness::{Figure, Report, run};
+use crate::harness::{Figure, Report, run, sized};
 
 /// Says how to run it, or runs it.
 pub fn main() -> ExitCode {
@@ -27,7 +27,7 @@ pub fn main() -> ExitCode {
     if asked("all") {
         run("growth, all", body([50_000, 500_000, 5_000_000]))
     } else if asked("small") {
-        run("growth, small", body([50_000, 200_000, 500_000]))
+        run("growth, small", body([sized(50_000, 2000), sized(200_000, 4000), sized(500_000, 8000)]))
     } else if asked("timers") {
         run("growth, timers", async {
             let mut growth = Growth { report: Report::new("growth")?, first: Vec::new() };

@@ -14,17 +14,17 @@ use service::embedded::{Child, Durability, Folder, Nats, NatsOptions, Postgres, 
 use service::testkit::wheels;
 use tokio::time::sleep;
 
-use crate::harness::{Figure, Floor, Report, median, run};
+use crate::harness::{Figure, Floor, Report, median, run, sized};
 use crate::load::{Caller, settings};
 
 /// From ready to idle.
 const SETTLED: Duration = Duration::from_secs(5);
 /// How long the load lasts, in seconds.
-const LOAD: usize = 60;
+const LOAD: usize = sized(60, 9);
 /// Callers of the load.
 const CALLERS: u32 = 64;
 /// How many samples, one a second, a figure is the median of.
-const SAMPLES: usize = 5;
+const SAMPLES: usize = sized(5, 3);
 /// For the process to be ready, in tenths of a second.
 const PATIENCE: usize = 600;
 

@@ -10,14 +10,14 @@ use uuid::Uuid;
 use super::{Growth, each, place::Place, short};
 use crate::{
     append::{ours::Ours, workload::Load},
-    harness::median,
+    harness::{median, sized},
     history::History,
 };
 
 /// How many events are relayed, and projected, at each size.
-const SOME: usize = 20_000;
+const SOME: usize = sized(20_000, 1000);
 /// How many executions are loaded.
-const LOADS: usize = 2000;
+const LOADS: usize = sized(2000, 100);
 const CALLERS: usize = 256;
 const ROUNDS: usize = 3;
 

@@ -11,14 +11,15 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::{Growth, each, place::Place, short};
+use crate::harness::sized;
 
 /// The events of the log.
-const EVENTS: i64 = 300_000;
+const EVENTS: usize = sized(300_000, 20_000);
 const CALLERS: usize = 256;
 /// How many appends are measured.
-const APPENDS: usize = 20_000;
+const APPENDS: usize = sized(20_000, 1024);
 /// How many streams are loaded.
-const LOADS: usize = 500;
+const LOADS: usize = sized(500, 20);
 
 /// Ids as random ones would be; the same series makes the same.
 const FILL: &str = "
@@ -34,20 +35,20 @@ const FILL: &str = "
           from generate_series(1, $1::bigint) as n) as r";
 
 pub(super) async fn measure(growth: &mut Growth) -> anyhow::Result<()> {
-    for streams in [1000_i64, 10_000, 100_000] {
+    for streams in [1000, 10_000, sized(100_000, 20_000)] {
         let place = Place::start().await?;
         let mut connection = place.pool.acquire().await?;
         connection.execute("set statement_timeout = 0").await?;
-        sqlx::query(FILL).bind(EVENTS).bind(streams).execute(&mut *connection).await?;
+        sqlx::query(FILL).bind(i64::try_from(EVENTS)?).bind(i64::try_from(streams)?).execute(&mut *connection).await?;
         connection.execute("vacuum (analyze) event").await?;
         connection.execute("checkpoint").await?;
         connection.close().await?;
         let ids: Vec<Uuid> = sqlx::query_scalar("select md5('thing' || n)::uuid from generate_series(0, $1 - 1) as n")
-            .bind(streams)
+            .bind(i64::try_from(streams)?)
             .fetch_all(&place.pool)
             .await?;
         let store = place.store();
-        let at = format!("{} of 300k events", short(ids.len()));
+        let at = format!("{} of {} events", short(ids.len()), short(EVENTS));
         let begin = Instant::now();
         for n in 0..LOADS {
             store.stream("thing", ids[n * 7919 % ids.len()]).await?;

@@ -10,9 +10,10 @@ use sqlx::Executor as _;
 use uuid::Uuid;
 
 use super::{Growth, each, place::Place, short};
+use crate::harness::sized;
 
 /// How often each is done.
-const TIMES: usize = 500;
+const TIMES: usize = sized(500, 20);
 /// How many leases one worker process renews at a time.
 const HELD: i64 = 32;
 
@@ -27,7 +28,8 @@ const DUE: &str = "update timer set due_at = now() - interval '1 second' where i
     select md5('thing' || n)::uuid from generate_series(1, 256) n))";
 
 pub(super) async fn measure(growth: &mut Growth) -> anyhow::Result<()> {
-    for open in [100_i64, 10_000, 1_000_000] {
+    for open in [100, sized(10_000, 1000), sized(1_000_000, 10_000)] {
+        let (open, at) = (i64::try_from(open)?, format!("{} open", short(open)));
         let place = Place::start().await?;
         let mut connection = place.pool.acquire().await?;
         connection.execute("set statement_timeout = 0").await?;
@@ -40,7 +42,6 @@ pub(super) async fn measure(growth: &mut Growth) -> anyhow::Result<()> {
                 .await?;
         let (ids, holders): (Vec<Uuid>, Vec<Uuid>) = held.into_iter().unzip();
         let store = place.store();
-        let at = format!("{} open", short(usize::try_from(open)?));
         look(&store, 0).await?;
         let begin = Instant::now();
         for _ in 0..TIMES {

@@ -13,14 +13,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::append::ours::Ours;
 use crate::append::workload::{Load, verify, verify_positions};
-use crate::harness::{Figure, Floor, Report, Server, case, interleaved};
+use crate::harness::{Figure, Floor, Report, Server, case, interleaved, sized};
 
 /// The number of rounds.
 const ROUNDS: usize = 3;
 /// How many want something at once.
 const CALLERS: usize = 256;
 /// How long it counts: several heads.
-const SPAN: Duration = Duration::from_secs(6);
+const SPAN: Duration = Duration::from_secs(sized(6, 1) as u64);
 /// How far the seal may be behind, in seconds.
 const BEHIND: f64 = 10.0;
 

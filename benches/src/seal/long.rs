@@ -10,18 +10,19 @@ use service::db::{self, Kind};
 use service::embedded::{Durability, Folder};
 use service::http::Tokens;
 use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::harness::{Figure, Floor, Report, median};
+use crate::harness::{Figure, Floor, Report, median, sized};
 use crate::history::{History, fill};
 use crate::load::{Connection, get};
 
 /// The events of the log.
-const EVENTS: usize = 5_000_000;
+const EVENTS: usize = sized(5_000_000, 30_000);
 /// How many of them are new to the seal at last.
-const NEW: usize = 1_000_000;
+const NEW: usize = sized(1_000_000, 12_000);
 /// How many receipts are asked for, each of another execution, all over the log.
-const RECEIPTS: usize = 500;
+const RECEIPTS: usize = sized(500, 20);
 /// How long a process may take to start.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -35,7 +36,10 @@ pub(super) async fn measure(report: &mut Report) -> anyhow::Result<()> {
     let mut history = History::new();
     let begin = Instant::now();
     fill(&pool, &mut history, EVENTS - NEW).await?;
-    super::sealer(&store, &pool, folder.path()).await?.seal_all().await?;
+    // One that is stopped seals what there is, and gives up its lead.
+    let stopped = CancellationToken::new();
+    stopped.cancel();
+    super::sealer(&store, &pool, folder.path()).await?.run(stopped).await?;
     fill(&pool, &mut history, NEW).await?;
     eprintln!("a log of {EVENTS} events, made in {:.1} s", begin.elapsed().as_secs_f64());
 

@@ -117,7 +117,6 @@ async fn drill(settings: &Settings, seed: u64, folder: &Path) -> anyhow::Result<
     eprint!("{}", schedule.text());
     let stage = Arc::new(Stage::start(folder, settings.course, settings.plant.as_deref()).await?);
     let recorder = Arc::new(Recorder::default());
-    recorder.note().secrets = stage.secrets()?;
     let hang_ups = Arc::default();
     let load = Arc::new(Load::new(&stage, Arc::clone(&recorder), Arc::clone(&hang_ups), seed).await?);
     let faults = Arc::new(Faults::new(Arc::clone(&stage), Arc::clone(&recorder), hang_ups, settings.course));
@@ -168,6 +167,8 @@ async fn drill(settings: &Settings, seed: u64, folder: &Path) -> anyhow::Result<
     quiet.cancel();
     listening.await.context("the subscribers")?;
     eprintln!("{:>6.0} s  auditing", begin.elapsed().as_secs_f64());
+    // Not at the beginning: the key that signs heads is made by a sealer, in its own time.
+    recorder.note().secrets.extend(stage.secrets()?);
     let record = Record { called: stage.provider.ledger(), ..recorder.take() };
     let verdict = audit::run(&record, &stage.target()?, healed + healing).await?;
     supervising.abort();

@@ -79,6 +79,21 @@ impl Dispatcher {
     where
         F: Future<Output = Result<Receipt, Problem>> + Send + 'static,
     {
+        self.once(call, |dispatcher, key| async move { dispatcher.replay(&key).await }, work).await
+    }
+
+    /// The same for a command whose answer is no receipt: `replay` finds what the first one with the key was told.
+    pub async fn once<T, R, F>(
+        self: &Arc<Self>,
+        call: Call,
+        replay: impl Fn(Arc<Self>, Key) -> R + Send + 'static,
+        work: impl FnOnce(Arc<Self>, Call) -> F + Send + 'static,
+    ) -> Result<T, Problem>
+    where
+        T: Send + 'static,
+        R: Future<Output = Result<Option<T>, Problem>> + Send,
+        F: Future<Output = Result<T, Problem>> + Send + 'static,
+    {
         let until = Instant::now() + IN_FLIGHT;
         let turn = loop {
             let Some(key) = &call.key else { break None };
@@ -88,8 +103,8 @@ impl Dispatcher {
                     if timeout_at(until, done.changed()).await.is_err() {
                         return Err(in_flight());
                     }
-                    if let Some(receipt) = by(until, self.replay(key)).await? {
-                        return Ok(receipt);
+                    if let Some(first) = by(until, replay(Arc::clone(self), key.clone())).await? {
+                        return Ok(first);
                     }
                 }
             }
@@ -98,24 +113,15 @@ impl Dispatcher {
         let work = async move {
             let _turn = turn;
             if let Some(key) = &call.key
-                && let Some(receipt) = dispatcher.replay(key).await?
+                && let Some(first) = replay(Arc::clone(&dispatcher), key.clone()).await?
             {
-                return Ok(receipt);
+                return Ok(first);
             }
             work(dispatcher, call).await
         };
         let work = self.tasks.spawn(work.in_current_span());
         // Who has waited for another first has that much less time left to hear.
         by(until.min(Instant::now() + PATIENCE), async move { work.await.map_err(Problem::internal)? }).await
-    }
-
-    /// Does `work` in a task that nobody cancels, and says what it comes to, or 503 to who has waited long enough.
-    pub async fn spawn<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = Result<T, Problem>> + Send + 'static,
-    ) -> Result<T, Problem> {
-        let work = self.tasks.spawn(work.in_current_span());
-        within(async move { work.await.map_err(Problem::internal)? }).await
     }
 
     /// The receipt of the command that used `key` first.

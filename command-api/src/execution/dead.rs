@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use events::{
-    Call, Error, execute,
+    Call, Error, Key, execute,
     execution::{
         self, Command, Execution, Redrive,
         dead::{self, Filter, Found},
@@ -88,7 +88,12 @@ pub enum Many {
     Counted(Json<Redriven>),
     /// They are recorded, and workers must still act.
     #[oai(status = 202)]
-    Accepted(Json<Redriven>),
+    Accepted(
+        Json<Redriven>,
+        /// `true` if this repeats the answer to the first request with this `Idempotency-Key`.
+        #[oai(header = "Idempotent-Replayed")]
+        Option<bool>,
+    ),
 }
 
 /// The commands on dead letters.
@@ -131,7 +136,16 @@ impl DeadLetters {
 
     /// Sends all dead letters again that the filter matches, as `GET /api/v1/executions` lists them: the caller's own, an
     /// admin's are all. At least one of the filters must be given. Each is sent once, however often this is asked.
-    #[oai(path = "/api/v1/executions/redrive", method = "post", operation_id = "redrive_executions")]
+    #[oai(
+        path = "/api/v1/executions/redrive",
+        method = "post",
+        operation_id = "redrive_executions",
+        request_header(
+            name = "Idempotency-Key",
+            ty = "Option<String>",
+            description = "A repeated request with the same key gets what the first has sent again, and sends nothing."
+        )
+    )]
     #[expect(clippy::too_many_arguments, reason = "each is a parameter of the request")]
     async fn redrive_many(
         &self,
@@ -159,13 +173,14 @@ impl DeadLetters {
         if dead.0 == Some(false) {
             return Err(Problem::invalid_parameter("dead", "must be true: only dead letters are sent again"));
         }
-        let dispatcher = Arc::clone(&self.0);
         let (dry_run, prompt_id) = (dry_run.0.unwrap_or(false), prompt_id.0);
         let redrive = Redrive { by: Some(caller.id), reason: said(body.value.reason) };
         let mut call = envelope.call(caller.id, body.digest);
-        call.key = None;
-        // Nobody cancels it in the middle; what it has not reached by then is reached by the same request again.
-        let work = self.0.spawn(async move {
+        if dry_run {
+            // Nothing is done that a repetition could do again.
+            call.key = None;
+        }
+        let work = async move |dispatcher: Arc<Dispatcher>, call| {
             let user_id = (!dispatcher.user(caller.id).await?.is_admin()).then_some(caller.id);
             let filter = Filter { user_id, prompt_id };
             let Found { count: matched, ids } = dead::find(&dispatcher.store, &filter, MOST).await?;
@@ -176,19 +191,21 @@ impl DeadLetters {
                 return Ok(Many::Counted(Json(Redriven { matched, count: 0, items: Vec::new() })));
             }
             let dispatcher = &dispatcher;
-            let items: Vec<_> = stream::iter(ids)
+            let mut sent: Vec<_> = stream::iter(ids)
                 .map(|id| {
-                    let (redrive, call) = (redrive.clone(), call.clone());
+                    let (redrive, call) = (redrive.clone(), part(&call, matched, id));
                     async move { dispatcher.redrive(id, redrive, call).await }
                 })
                 .buffer_unordered(BESIDE)
                 .try_filter_map(async |sent| Ok::<_, Problem>(sent))
                 .try_collect()
                 .await?;
-            let count = i64::try_from(items.len()).unwrap_or(i64::MAX);
-            Ok(Many::Accepted(Json(Redriven { matched, count, items })))
-        });
-        work.await
+            // As a repetition finds them.
+            sent.sort_unstable_by_key(|(position, _)| *position);
+            Ok(Many::accepted(matched, sent.into_iter().map(|(_, sent)| sent).collect(), None))
+        };
+        // Nobody cancels it in the middle; what it has not reached by then is reached by another request.
+        self.0.once(call, |dispatcher, key| async move { dispatcher.redriven(&key).await }, work).await
     }
 
     /// Marks a dead letter as one about which nothing more is to be done.
@@ -224,13 +241,47 @@ impl DeadLetters {
     }
 }
 
+impl Many {
+    fn accepted(matched: i64, items: Vec<Sent>, replayed: Option<bool>) -> Self {
+        let count = i64::try_from(items.len()).unwrap_or(i64::MAX);
+        Self::Accepted(Json(Redriven { matched, count, items }), replayed)
+    }
+}
+
+/// What begins the part of a key that is one dead letter's.
+const PART: char = '\n';
+
+/// The part of `call` that sends `id` again, one of `matched` dead letters. Its key says so: there is no other record of the
+/// request as a whole, and none that could be lost between two of its parts.
+fn part(call: &Call, matched: i64, id: Uuid) -> Call {
+    let key = call.key.as_ref().map(|key| Key { key: format!("{}{PART}{matched} {id}", key.key), ..key.clone() });
+    Call { key, ..call.clone() }
+}
+
 impl Dispatcher {
-    /// Sends the dead letter `id` again; nothing if it is none any more.
-    async fn redrive(&self, id: Uuid, redrive: Redrive, call: Call) -> Result<Option<Sent>, Problem> {
+    /// What the first request with `key` has sent again, if there was one.
+    async fn redriven(&self, key: &Key) -> Result<Option<Many>, Problem> {
+        let parts = Key { key: format!("{}{PART}", key.key), ..key.clone() };
+        let parts = self.store.replays(&parts).await?.ok_or_else(|| Error::<execution::Error>::KeyReused)?;
+        let mut matched = 0;
+        let mut items = Vec::with_capacity(parts.len());
+        for (part, id) in parts {
+            let known =
+                part.split_once(' ').and_then(|(of, retry_of)| Some((of.parse().ok()?, retry_of.parse().ok()?)));
+            let (of, retry_of) = known
+                .ok_or_else(|| Problem::internal(std::io::Error::other(format!("{part:?} is no part of a redrive"))))?;
+            matched = of;
+            items.push(Sent { id, retry_of });
+        }
+        Ok((!items.is_empty()).then(|| Many::accepted(matched, items, Some(true))))
+    }
+
+    /// Sends the dead letter `id` again, and where that is in the log; nothing if it is none any more.
+    async fn redrive(&self, id: Uuid, redrive: Redrive, call: Call) -> Result<Option<(i64, Sent)>, Problem> {
         let dead = self.store.load::<Execution>(id).await?.aggregate;
         let Ok(request) = dead.redrive(id, redrive) else { return Ok(None) };
         match dead::send(&self.store, request, call).await {
-            Ok(receipt) => Ok(Some(Sent { id: receipt.id, retry_of: id })),
+            Ok(receipt) => Ok(Some((receipt.position, Sent { id: receipt.id, retry_of: id }))),
             Err(Error::Refused(execution::Error::Redriven)) => Ok(None),
             Err(error) => Err(error.into()),
         }

@@ -183,6 +183,44 @@ async fn a_filter_says_which_dead_letters_are_sent_again_and_each_is_sent_once()
 }
 
 #[tokio::test]
+async fn a_repeated_redrive_of_many_is_told_what_the_first_has_sent_and_sends_nothing() {
+    let house = house().await;
+    let (admin, sub_specialty) = house.furnished().await;
+    let user = house.user("user").await;
+    let tried_once = prompt(&user, sub_specialty, json!({ "max_attempts": 1 })).await;
+    let mut letters = Vec::new();
+    for _ in 0..50 {
+        letters.push(json!(dead(&user, tried_once).await));
+    }
+    let path = format!("/executions/redrive?prompt_id={tried_once}");
+    let body = || json!({ "reason": "the provider is back" });
+    // A count is no use of the key.
+    assert_eq!(user.keyed("many", &format!("{path}&dry_run=true"), body()).await.body["matched"], 50);
+    let told = futures_util::future::join_all((0..5).map(|_| user.keyed("many", &path, body()))).await;
+    let mut sent: Vec<_> = told[0].body["items"].as_array().unwrap().iter().map(|i| i["retry_of"].clone()).collect();
+    assert_eq!((&told[0].body["matched"], &told[0].body["count"]), (&json!(50), &json!(50)));
+    sent.sort_by_key(ToString::to_string);
+    letters.sort_by_key(ToString::to_string);
+    assert_eq!(sent, letters);
+    // Whatever has died since.
+    let since = dead(&user, tried_once).await;
+    let before = house.kinds().await.len();
+    let again = user.keyed("many", &path, body()).await;
+    for told in told.iter().chain([&again]) {
+        assert_eq!((told.status.as_u16(), &told.body), (202, &again.body));
+    }
+    let replayed = told.iter().filter(|told| told.header("idempotent-replayed") == Some("true")).count();
+    assert_eq!((replayed, again.header("idempotent-replayed")), (4, Some("true")));
+    assert_eq!(
+        user.keyed("many", &path, json!({})).await.line(),
+        "422 idempotency_key_reused: the Idempotency-Key was used for another request"
+    );
+    assert_eq!(house.kinds().await.len(), before);
+    // Another's key is another key.
+    assert_eq!(admin.keyed("many", &path, body()).await.body["items"][0]["retry_of"], json!(since));
+}
+
+#[tokio::test]
 async fn an_unknown_outcome_that_is_held_is_resolved_by_its_owner() {
     let house = house().await;
     let (_, sub_specialty) = house.furnished().await;

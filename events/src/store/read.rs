@@ -162,6 +162,28 @@ impl Store {
             Replay::Other
         }))
     }
+
+    /// The commands that used keys of this one's caller and request that begin with it, in the last 24 hours: the rest of each
+    /// key, and the thing it was for, in the order of the log. None if one of them was another request.
+    pub async fn replays(&self, key: &Key) -> Result<Option<Vec<(String, Uuid)>>, StoreError> {
+        let rows = sqlx::query(
+            "select substr(key, length($2) + 1), request, id from command
+             where caller = $1 and starts_with(key, $2) and recorded_at > now() - interval '24 hours' order by position",
+        )
+        .bind(key.caller)
+        .bind(&key.key)
+        .fetch_all(&self.reads)
+        .await?;
+        let same = |row: &PgRow| Ok::<_, StoreError>(row.try_get::<&[u8], _>(1)? == key.request);
+        let mut replays = Vec::with_capacity(rows.len());
+        for row in &rows {
+            if !same(row)? {
+                return Ok(None);
+            }
+            replays.push((row.try_get(0)?, row.try_get(2)?));
+        }
+        Ok(Some(replays))
+    }
 }
 
 pub(super) fn recorded(row: &PgRow) -> Result<Recorded, StoreError> {

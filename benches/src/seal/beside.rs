@@ -16,7 +16,7 @@ use crate::append::workload::{Load, verify, verify_positions};
 use crate::harness::{Figure, Floor, Report, Server, case, interleaved, sized};
 
 /// The number of rounds.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 /// How many want something at once.
 const CALLERS: usize = 256;
 /// How long it counts: several heads.

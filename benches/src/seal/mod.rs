@@ -35,6 +35,7 @@ async fn sealer(store: &Store, pool: &PgPool, folder: &Path) -> anyhow::Result<S
         file: Some(File::at(folder.join("seal-heads.jsonl"))),
         events: 10_000,
         interval: Duration::from_secs(2),
+        rest: Duration::from_secs(1),
         poll: Duration::from_millis(250),
         lease: Duration::from_secs(5),
     };

@@ -24,6 +24,8 @@ const EVERY: Duration = Duration::from_secs(1);
 const LEASE: Duration = Duration::from_secs(5);
 /// How often the log's end is looked at.
 const POLL: Duration = Duration::from_millis(250);
+/// The shortest time between two heads that events call for.
+const REST: Duration = Duration::from_secs(1);
 
 /// How the log is sealed.
 #[derive(Flags, Clone, Debug)]
@@ -36,7 +38,7 @@ pub struct Sealing {
     /// folder); best on another machine's disk.
     #[arg(long, env = "DAYBOOK_SEAL_FILE", value_name = "FILE")]
     pub seal_file: Option<PathBuf>,
-    /// How many new events call for a signed head.
+    /// How many new events call for a signed head, once a second at most.
     #[arg(long, env = "DAYBOOK_SEAL_EVENTS", default_value = "10000", value_name = "NUMBER",
         value_parser = clap::value_parser!(i64).range(1..))]
     pub seal_events: i64,
@@ -70,6 +72,7 @@ impl Sealing {
             key: self.seal_key?,
             file: self.seal_file.map(File::at),
             events: self.seal_events,
+            rest: REST.min(self.seal_interval),
             interval: self.seal_interval,
             poll: POLL.min(self.seal_interval),
             lease: LEASE,

@@ -33,6 +33,9 @@ pub struct Options {
     pub file: Option<File>,
     /// How many events call for a head at once.
     pub events: i64,
+    /// How long after such a head the next one is called for by events again, and not by time: what comes thick and fast is
+    /// sealed together, so that appends lose less to it.
+    pub rest: Duration,
     /// How long an event waits for one at most.
     pub interval: Duration,
     /// How often the log's end is looked at. (Appends are not to be slowed by waking somebody.)
@@ -67,6 +70,8 @@ pub struct Sealer {
     seen: Option<SignedHead>,
     /// Since when there are events that no head covers.
     waiting: Option<Instant>,
+    /// When events last called for a head.
+    called: Option<Instant>,
 }
 
 /// Where the log ends.
@@ -88,6 +93,7 @@ impl Sealer {
             session: None,
             seen: None,
             waiting: None,
+            called: None,
         }
     }
 
@@ -127,8 +133,15 @@ impl Sealer {
             self.waiting = None;
         } else {
             let waited = self.waiting.get_or_insert_with(Instant::now).elapsed();
-            if pending >= self.options.events || waited >= self.options.interval {
-                return self.seal(end).await;
+            let rested = self.called.is_none_or(|called| called.elapsed() >= self.options.rest);
+            let called = pending >= self.options.events && rested;
+            if called || waited >= self.options.interval {
+                let more = self.seal(end).await?;
+                // What is far behind goes on at once.
+                if called && !more {
+                    self.called = Some(Instant::now());
+                }
+                return Ok(more);
             }
         }
         self.write_out().await?;

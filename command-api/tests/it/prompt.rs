@@ -154,4 +154,5 @@ async fn a_template_with_everything_wrong_stalls_nobody() {
     let wrong = user.prompt(sub_specialty, |body| body["content"] = json!(content));
     let (wrong, fine) = tokio::join!(wrong, user.prompt(sub_specialty, |_| {}));
     assert_eq!((wrong.status.as_u16(), fine.status.as_u16()), (422, 201));
+    assert_eq!(wrong.body["errors"].as_array().map(Vec::len), Some(50), "the first of them are named");
 }

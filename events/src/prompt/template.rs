@@ -81,7 +81,8 @@ fn compile_faults(content: &str, declared: Option<&[String]>) -> Vec<Fault> {
         let line = line_of(content, &name);
         Fault::new("/content", format!("line {line}: `{name}` is not a variable of the schema"))
     };
-    missing.into_iter().map(fault).collect()
+    // Each is looked for in the whole of it.
+    missing.into_iter().take(FAULTS).map(fault).collect()
 }
 
 fn refuse(unmeasured: &Unmeasured) -> String {

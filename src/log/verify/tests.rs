@@ -105,6 +105,7 @@ impl World {
             file: Some(self.file()),
             events: 1,
             interval: Duration::from_secs(1),
+            rest: Duration::ZERO,
             poll: Duration::ZERO,
             lease: Duration::ZERO,
         };

@@ -108,6 +108,7 @@ fn options(folder: &std::path::Path) -> Options {
         file: Some(File::at(folder.join("heads"))),
         events: 10_000,
         interval: Duration::from_hours(1),
+        rest: Duration::ZERO,
         poll: Duration::from_millis(1),
         // The lead goes over at once: there may be several.
         lease: Duration::ZERO,
@@ -198,6 +199,24 @@ async fn a_head_is_made_when_enough_events_wait_or_one_has_waited_long_enough() 
     quick.step().await.unwrap();
     assert_eq!(book.check().await, [6, 7]);
     assert_eq!(book.outside().len(), 2);
+}
+
+#[tokio::test]
+async fn events_that_come_thick_and_fast_are_sealed_together_but_none_waits_longer() {
+    let book = Book::new().await;
+    let resting = Options { events: 5, rest: Duration::from_hours(1), ..options(&book.folder) };
+    let mut sealer = book.sealer_with(resting.clone()).await;
+    book.write(5).await;
+    sealer.step().await.unwrap();
+    book.write(50).await;
+    sealer.step().await.unwrap();
+    assert_eq!(book.check().await, [5]);
+    // It is the number of events that does not call for one, and not time.
+    let mut quick = book.sealer_with(Options { interval: Duration::ZERO, ..resting }).await;
+    quick.step().await.unwrap();
+    book.write(5).await;
+    quick.step().await.unwrap();
+    assert_eq!(book.check().await, [5, 55, 60]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

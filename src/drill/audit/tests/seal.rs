@@ -31,6 +31,7 @@ async fn seal(database: &Database, folder: &std::path::Path) {
         file: Some(File::at(folder.join("heads"))),
         events: 1,
         interval: Duration::from_secs(1),
+        rest: Duration::ZERO,
         poll: Duration::ZERO,
         lease: Duration::ZERO,
     };

@@ -25,6 +25,9 @@ use crate::{
 /// How long one stretch may last: between two, the relay looks after its lease.
 const STRETCH: Duration = Duration::from_secs(1);
 
+/// `JSStreamWrongLastSequenceErrF` of nats-server.
+const WRONG_LAST_SEQUENCE: u64 = 10071;
+
 /// Publishing to one stream, until the first thing that is not as expected.
 pub(super) struct Publisher {
     bus: Bus,
@@ -58,6 +61,22 @@ struct Refusal {
     err_code: u64,
     #[serde(default)]
     description: String,
+}
+
+impl Refusal {
+    /// Why the event at `position` was refused, and what to do about it where that is known.
+    fn of(&self, position: i64) -> String {
+        let Self { err_code, description } = self;
+        let why = format!("event {position} was refused: {description} ({err_code})");
+        // "wrong last sequence: 41", when 41 is what it was told: the server counts on after a write that has failed.
+        let told = description.rsplit(' ').next().and_then(|last| last.parse().ok()) == Some(position - 1);
+        if *err_code == WRONG_LAST_SEQUENCE && told {
+            return format!(
+                "{why}; it stores nothing any more, as after a full disk: make room, and restart nats-server"
+            );
+        }
+        why
+    }
 }
 
 impl Publisher {
@@ -148,9 +167,7 @@ impl Publisher {
         let Answer { seq, error } = serde_json::from_slice(&answer.payload).map_err(Error::bus(doing))?;
         let expected = self.acknowledged + 1;
         match error {
-            Some(Refusal { err_code, description }) => {
-                Err(Error::Bus { doing, why: format!("event {expected} was refused: {description} ({err_code})") })
-            }
+            Some(refusal) => Err(Error::Bus { doing, why: refusal.of(expected) }),
             None if u64::try_from(expected) == Ok(seq) || plant::planted(plant::RELAY) => {
                 self.acknowledged = expected;
                 failpoint::reach("relay.acknowledged");
@@ -212,5 +229,22 @@ impl Ready {
             weight: event.weight(),
             message: message::write(event),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Refusal;
+
+    #[test]
+    fn a_server_that_cannot_write_is_told_from_one_that_has_another_event() {
+        let told = |err_code, description: &str| Refusal { err_code, description: description.to_owned() }.of(42);
+        assert_eq!(
+            told(10071, "wrong last sequence: 41"),
+            "event 42 was refused: wrong last sequence: 41 (10071); it stores nothing any more, as after a full disk: make room, \
+             and restart nats-server"
+        );
+        assert_eq!(told(10071, "wrong last sequence: 42"), "event 42 was refused: wrong last sequence: 42 (10071)");
+        assert_eq!(told(10077, "maximum bytes exceeded"), "event 42 was refused: maximum bytes exceeded (10077)");
     }
 }

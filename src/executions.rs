@@ -135,7 +135,7 @@ async fn redrive(settings: RedriveSettings) -> anyhow::Result<()> {
         sent(receipt.id, id, json);
         return Ok(());
     }
-    let filter = Filter { user_id, prompt_id: which.prompt_id };
+    let filter = Filter { user_id, prompt_id: which.prompt_id, until: None };
     let mut found = dead::find(&store, &filter, BATCH).await?;
     anyhow::ensure!(found.count > 0, "no dead letter matches");
     if dry_run {

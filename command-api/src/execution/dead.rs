@@ -21,7 +21,10 @@ use serde_json::Value;
 use service::http::{Body, Caller, Check, Faults, Problem, pointer};
 use uuid::Uuid;
 
-use super::PATH;
+use super::{
+    PATH,
+    batch::{self, Batch, Begun},
+};
 use crate::{
     answer::{Accepted, Changed, Context},
     dispatch::Dispatcher,
@@ -143,7 +146,7 @@ impl DeadLetters {
         request_header(
             name = "Idempotency-Key",
             ty = "Option<String>",
-            description = "A repeated request with the same key gets what the first has sent again, and sends nothing."
+            description = "A repeated request with the same key and filter gets the first answer; if that was cut short, it sends the rest of what it was for."
         )
     )]
     #[expect(clippy::too_many_arguments, reason = "each is a parameter of the request")]
@@ -180,32 +183,45 @@ impl DeadLetters {
             // Nothing is done that a repetition could do again.
             call.key = None;
         }
-        let work = async move |dispatcher: Arc<Dispatcher>, call| {
-            let user_id = (!dispatcher.user(caller.id).await?.is_admin()).then_some(caller.id);
-            let filter = Filter { user_id, prompt_id };
-            let Found { count: matched, ids } = dead::find(&dispatcher.store, &filter, MOST).await?;
-            if matched == 0 {
+        let work = async move |dispatcher: Arc<Dispatcher>, call: Call| {
+            let dispatcher = &dispatcher;
+            let begun = async || match &call.key {
+                Some(key) => batch::begun(&dispatcher.store, key, prompt_id).await,
+                None => Ok(None),
+            };
+            // Of a request that was cut short it is the rest.
+            let before = begun().await?.map(|begun| begun.batch);
+            let user_id = dispatcher.scope(caller.id).await?;
+            let filter = Filter { user_id, prompt_id, until: before.map(|batch| batch.until) };
+            let Found { count, ids, until } = dead::find(&dispatcher.store, &filter, MOST).await?;
+            if count == 0 && before.is_none() {
                 return Err(Problem::conflict("nothing_matches", "no dead letter matches the filter"));
             }
             if dry_run {
-                return Ok(Many::Counted(Json(Redriven { matched, count: 0, items: Vec::new() })));
+                return Ok(Many::Counted(Json(Redriven { matched: count, count: 0, items: Vec::new() })));
             }
-            let dispatcher = &dispatcher;
+            let batch = before.unwrap_or(Batch { matched: count, until, prompt_id });
             let mut sent: Vec<_> = stream::iter(ids)
                 .map(|id| {
-                    let (redrive, call) = (redrive.clone(), part(&call, matched, id));
+                    let (redrive, call) = (redrive.clone(), batch.part(&call, id));
                     async move { dispatcher.redrive(id, redrive, call).await }
                 })
                 .buffer_unordered(BESIDE)
                 .try_filter_map(async |sent| Ok::<_, Problem>(sent))
                 .try_collect()
                 .await?;
-            // As a repetition finds them.
-            sent.sort_unstable_by_key(|(position, _)| *position);
-            Ok(Many::accepted(matched, sent.into_iter().map(|(_, sent)| sent).collect(), None))
+            // Another process may have sent some of them for the same request.
+            if let Some(all) = begun().await? {
+                sent = all.sent;
+            }
+            sent.sort_unstable();
+            Ok(Many::accepted(batch.matched, sent, None))
         };
-        // Nobody cancels it in the middle; what it has not reached by then is reached by another request.
-        self.0.once(call, |dispatcher, key| async move { dispatcher.redriven(&key).await }, work).await
+        // Nobody cancels it in the middle.
+        let replay = move |dispatcher: Arc<Dispatcher>, key| async move {
+            dispatcher.redriven(caller.id, prompt_id, &key).await
+        };
+        self.0.once(call, replay, work).await
     }
 
     /// Marks a dead letter as one about which nothing more is to be done.
@@ -242,46 +258,33 @@ impl DeadLetters {
 }
 
 impl Many {
-    fn accepted(matched: i64, items: Vec<Sent>, replayed: Option<bool>) -> Self {
-        let count = i64::try_from(items.len()).unwrap_or(i64::MAX);
+    fn accepted(matched: i64, sent: Vec<(i64, Uuid, Uuid)>, replayed: Option<bool>) -> Self {
+        let count = i64::try_from(sent.len()).unwrap_or(i64::MAX);
+        let items = sent.into_iter().map(|(_, id, retry_of)| Sent { id, retry_of }).collect();
         Self::Accepted(Json(Redriven { matched, count, items }), replayed)
     }
 }
 
-/// What begins the part of a key that is one dead letter's.
-const PART: char = '\n';
-
-/// The part of `call` that sends `id` again, one of `matched` dead letters. Its key says so: there is no other record of the
-/// request as a whole, and none that could be lost between two of its parts.
-fn part(call: &Call, matched: i64, id: Uuid) -> Call {
-    let key = call.key.as_ref().map(|key| Key { key: format!("{}{PART}{matched} {id}", key.key), ..key.clone() });
-    Call { key, ..call.clone() }
-}
-
 impl Dispatcher {
-    /// What the first request with `key` has sent again, if there was one.
-    async fn redriven(&self, key: &Key) -> Result<Option<Many>, Problem> {
-        let parts = Key { key: format!("{}{PART}", key.key), ..key.clone() };
-        let parts = self.store.replays(&parts).await?.ok_or_else(|| Error::<execution::Error>::KeyReused)?;
-        let mut matched = 0;
-        let mut items = Vec::with_capacity(parts.len());
-        for (part, id) in parts {
-            let known =
-                part.split_once(' ').and_then(|(of, retry_of)| Some((of.parse().ok()?, retry_of.parse().ok()?)));
-            let (of, retry_of) = known
-                .ok_or_else(|| Problem::internal(std::io::Error::other(format!("{part:?} is no part of a redrive"))))?;
-            matched = of;
-            items.push(Sent { id, retry_of });
-        }
-        Ok((!items.is_empty()).then(|| Many::accepted(matched, items, Some(true))))
+    /// What was sent again under `key`, once all of that was.
+    async fn redriven(&self, caller: Uuid, prompt_id: Option<Uuid>, key: &Key) -> Result<Option<Many>, Problem> {
+        let Some(Begun { batch, sent }) = batch::begun(&self.store, key, prompt_id).await? else { return Ok(None) };
+        let rest = Filter { user_id: self.scope(caller).await?, prompt_id, until: Some(batch.until) };
+        let is_whole = dead::find(&self.store, &rest, 1).await?.count == 0;
+        Ok(is_whole.then(|| Many::accepted(batch.matched, sent, Some(true))))
     }
 
-    /// Sends the dead letter `id` again, and where that is in the log; nothing if it is none any more.
-    async fn redrive(&self, id: Uuid, redrive: Redrive, call: Call) -> Result<Option<(i64, Sent)>, Problem> {
+    /// Whose dead letters `caller` sends again: none for an admin, who sends everybody's.
+    async fn scope(&self, caller: Uuid) -> Result<Option<Uuid>, Problem> {
+        Ok((!self.user(caller).await?.is_admin()).then_some(caller))
+    }
+
+    /// Sends the dead letter `id` again: where that is in the log, the new execution and `id`; nothing if it is none any more.
+    async fn redrive(&self, id: Uuid, redrive: Redrive, call: Call) -> Result<Option<(i64, Uuid, Uuid)>, Problem> {
         let dead = self.store.load::<Execution>(id).await?.aggregate;
         let Ok(request) = dead.redrive(id, redrive) else { return Ok(None) };
         match dead::send(&self.store, request, call).await {
-            Ok(receipt) => Ok(Some((receipt.position, Sent { id: receipt.id, retry_of: id }))),
+            Ok(receipt) => Ok(Some((receipt.position, receipt.id, id))),
             Err(Error::Refused(execution::Error::Redriven)) => Ok(None),
             Err(error) => Err(error.into()),
         }

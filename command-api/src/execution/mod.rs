@@ -1,5 +1,6 @@
 //! Running prompts, and steering what runs.
 
+mod batch;
 mod dead;
 
 use std::sync::Arc;

@@ -1,8 +1,10 @@
 //! What people decide about executions: dead letters, unknown outcomes, policies and deadlines.
 
 use events::{
-    Meta, clock, execute,
-    execution::{Bill, Calling, Command, Execution, Failed, FailureClass, Holder, Status, Wire},
+    Call, Key, Meta, clock, execute,
+    execution::{
+        Bill, Calling, Command, Execution, Failed, FailureClass, Holder, Redrive, Status, Wire, dead as dead_letters,
+    },
     policy::{OnUnknown, Policy},
 };
 use serde_json::json;
@@ -218,6 +220,57 @@ async fn a_repeated_redrive_of_many_is_told_what_the_first_has_sent_and_sends_no
     assert_eq!(house.kinds().await.len(), before);
     // Another's key is another key.
     assert_eq!(admin.keyed("many", &path, body()).await.body["items"][0]["retry_of"], json!(since));
+}
+
+#[tokio::test]
+async fn a_redrive_of_many_that_was_killed_goes_on_with_the_rest_of_the_same() {
+    let house = house().await;
+    let (_, sub_specialty) = house.furnished().await;
+    let user = house.user("user").await;
+    let tried_once = prompt(&user, sub_specialty, json!({ "max_attempts": 1 })).await;
+    let other = prompt(&user, sub_specialty, json!({ "max_attempts": 1 })).await;
+    let path = |prompt: Uuid| format!("/executions/redrive?prompt_id={prompt}");
+    let body = || json!({ "reason": "the provider is back" });
+    // How the body of such a request is known.
+    dead(&user, other).await;
+    user.keyed("other", &path(other), body()).await;
+    let known = "select request from command where key like '%other%'";
+    let request: Vec<u8> = sqlx::query_scalar(known).fetch_one(&house.database.pool).await.unwrap();
+
+    let mut letters = Vec::new();
+    for _ in 0..3 {
+        letters.push(dead(&user, tried_once).await);
+    }
+    let until = house.store.head().await.unwrap();
+    let since = dead(&user, tried_once).await;
+    // What a process leaves that is killed after the first of three.
+    let again = execution(&house, letters[0]).await;
+    let redrive = Redrive { by: Some(user.id), reason: Some("the provider is back".to_owned()) };
+    let key = Key {
+        caller: user.id,
+        key: format!("POST /api/v1/executions/redrive\nmany\n3 {until} {tried_once} {}", letters[0]),
+        request: request.try_into().unwrap(),
+    };
+    let meta = Meta { actor: Some(user.id), correlation_id: clock::id(), causation_id: None, traceparent: None };
+    let call = Call { key: Some(key), ..Call::from(meta) };
+    dead_letters::send(&house.store, again.redrive(letters[0], redrive).unwrap(), call).await.unwrap();
+
+    let first = user.keyed("many", &path(tried_once), body()).await;
+    assert_eq!((first.status.as_u16(), first.header("idempotent-replayed")), (202, None));
+    assert_eq!((&first.body["matched"], &first.body["count"]), (&json!(3), &json!(3)));
+    let sent = first.body["items"].as_array().unwrap().iter().map(|item| item["retry_of"].clone());
+    let (mut sent, mut letters) = (sent.map(|id| id.to_string()).collect::<Vec<_>>(), letters);
+    sent.sort_unstable();
+    letters.sort_unstable();
+    assert_eq!(sent, letters.iter().map(|id| json!(id).to_string()).collect::<Vec<_>>());
+    let before = house.kinds().await.len();
+    let repeated = user.keyed("many", &path(tried_once), body()).await;
+    assert_eq!((&repeated.body, repeated.header("idempotent-replayed")), (&first.body, Some("true")));
+    assert_eq!(
+        user.keyed("many", &path(other), body()).await.line(),
+        "422 idempotency_key_reused: the Idempotency-Key was used for another request"
+    );
+    assert_eq!(house.kinds().await.len(), before, "and what has died since is dead: {since}");
 }
 
 #[tokio::test]

@@ -13,6 +13,8 @@ pub struct Filter {
     pub user_id: Option<Uuid>,
     /// Only those of this prompt.
     pub prompt_id: Option<Uuid>,
+    /// Only those that have failed up to this position of the log; none for all.
+    pub until: Option<i64>,
 }
 
 /// How many there are, and the `most` oldest of them.
@@ -22,16 +24,19 @@ pub struct Found {
     pub count: i64,
     /// The oldest of them.
     pub ids: Vec<Uuid>,
+    /// The position at which the last of these has failed; 0 if there is none.
+    pub until: i64,
 }
 
 /// The dead letters that `filter` matches.
 pub async fn find(store: &Store, filter: &Filter, most: i64) -> Result<Found, StoreError> {
     // The comparison with claims and marks is an index probe a dead letter.
     let rows = sqlx::query(
-        "select e.id, count(*) over () as count
+        "select e.id, e.position, count(*) over () as count
          from event e
          where e.kind = 'execution_failed' and (e.data ->> 'dead') = 'true'
            and ($1::uuid is null or e.scope = $1)
+           and ($5::bigint is null or e.position <= $5)
            and (select 1 from claim c where c.scope = $3 and c.value = e.id::text) is null
            and (select 1 from event d
                 where d.stream = e.stream and d.id = e.id and d.version > e.version and d.kind = 'execution_discarded'
@@ -45,10 +50,12 @@ pub async fn find(store: &Store, filter: &Filter, most: i64) -> Result<Found, St
     .bind(filter.prompt_id)
     .bind(REDRIVE)
     .bind(most)
+    .bind(filter.until)
     .fetch_all(store.reads())
     .await?;
     let count = rows.first().map(|row| row.try_get("count")).transpose()?.unwrap_or(0);
-    Ok(Found { count, ids: rows.iter().map(|row| row.try_get("id")).collect::<Result<_, _>>()? })
+    let until = rows.last().map(|row| row.try_get("position")).transpose()?.unwrap_or(0);
+    Ok(Found { count, ids: rows.iter().map(|row| row.try_get("id")).collect::<Result<_, _>>()?, until })
 }
 
 /// Whether the dead letter `id` was redriven or discarded.

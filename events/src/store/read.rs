@@ -164,10 +164,10 @@ impl Store {
     }
 
     /// The commands that used keys of this one's caller and request that begin with it, in the last 24 hours: the rest of each
-    /// key, and the thing it was for, in the order of the log. None if one of them was another request.
-    pub async fn replays(&self, key: &Key) -> Result<Option<Vec<(String, Uuid)>>, StoreError> {
+    /// key, the thing it was for, and its position, in the order of the log. None if one of them was another request.
+    pub async fn replays(&self, key: &Key) -> Result<Option<Vec<(String, Uuid, i64)>>, StoreError> {
         let rows = sqlx::query(
-            "select substr(key, length($2) + 1), request, id from command
+            "select substr(key, length($2) + 1), request, id, position from command
              where caller = $1 and starts_with(key, $2) and recorded_at > now() - interval '24 hours' order by position",
         )
         .bind(key.caller)
@@ -180,7 +180,7 @@ impl Store {
             if !same(row)? {
                 return Ok(None);
             }
-            replays.push((row.try_get(0)?, row.try_get(2)?));
+            replays.push((row.try_get(0)?, row.try_get(2)?, row.try_get(3)?));
         }
         Ok(Some(replays))
     }

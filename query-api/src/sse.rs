@@ -8,6 +8,7 @@ use poem::{
     Body, Response,
     http::{HeaderName, HeaderValue, header},
 };
+use poem_openapi::registry::{MetaMediaType, MetaSchema, MetaSchemaRef};
 use tokio::time::timeout;
 
 /// What a stream is called.
@@ -43,6 +44,23 @@ pub fn comment(text: &'static str) -> Bytes {
 /// Asks the client to come back, with what it has.
 pub fn retry() -> Bytes {
     Bytes::from_static(RETRY.as_bytes())
+}
+
+/// How a stream stands in the document of the API. OpenAPI 3.0 has no form for one: it is that of each of its events, as
+/// versions after it have it.
+pub fn media(data: &'static str) -> MetaMediaType {
+    let inline = |schema| MetaSchemaRef::Inline(Box::new(schema));
+    let text = |description| inline(MetaSchema { description: Some(description), ..MetaSchema::new("string") });
+    let properties = vec![
+        ("id", text("Where the client is with it: what `Last-Event-ID` resumes from.")),
+        ("event", text("What it is.")),
+        ("data", text(data)),
+    ];
+    let description = Some("Each event.");
+    MetaMediaType {
+        content_type: MEDIA_TYPE,
+        schema: inline(MetaSchema { description, properties, ..MetaSchema::new("object") }),
+    }
 }
 
 /// The answer that goes on as long as `messages` does, at the speed at which the client takes them.

@@ -5,7 +5,6 @@ use futures_util::{Stream, StreamExt as _, stream::BoxStream};
 use poem::IntoResponse;
 use poem_openapi::{
     ApiResponse,
-    payload::EventStream,
     registry::{MetaResponses, Registry},
 };
 use service::http::{Page, Read};
@@ -37,20 +36,16 @@ impl IntoResponse for Answer {
     }
 }
 
-type Live = EventStream<futures_util::stream::Empty<Event>>;
-
 impl ApiResponse for Answer {
     fn meta() -> MetaResponses {
         let mut meta = <Read<Page<Event>> as ApiResponse>::meta();
-        let live = <Live as ApiResponse>::meta().responses.into_iter().flat_map(|response| response.content);
         if let Some(ok) = meta.responses.iter_mut().find(|response| response.status == Some(200)) {
-            ok.content.extend(live);
+            ok.content.push(sse::media("JSON: an event of the log, as one of the `items` of the list."));
         }
         meta
     }
 
     fn register(registry: &mut Registry) {
         <Read<Page<Event>> as ApiResponse>::register(registry);
-        <Live as ApiResponse>::register(registry);
     }
 }

@@ -21,7 +21,6 @@ use nats::{
 use poem::{IntoResponse, http::StatusCode};
 use poem_openapi::{
     ApiResponse, Object,
-    payload::EventStream,
     registry::{MetaResponse, MetaResponses, Registry},
 };
 use serde::Serialize;
@@ -75,7 +74,6 @@ impl Streams {
 
 /// A piece of a text.
 #[derive(Debug, Clone, PartialEq, Eq, Object, Serialize)]
-#[oai(rename = "ExecutionChunk")]
 pub struct Chunk {
     /// Which piece of the attempt's text it is of those that this client got, from 0.
     pub index: u64,
@@ -178,22 +176,23 @@ impl IntoResponse for Answer {
     }
 }
 
-type Body = EventStream<futures_util::stream::Empty<Chunk>>;
-
 impl ApiResponse for Answer {
     fn meta() -> MetaResponses {
-        let mut meta = <Body as ApiResponse>::meta();
-        meta.responses.push(MetaResponse {
-            description: "The client has had all, the outcome included",
-            status: Some(StatusCode::NO_CONTENT.as_u16()),
+        let response = |status: StatusCode, description, content| MetaResponse {
+            description,
+            status: Some(status.as_u16()),
             status_range: None,
-            content: Vec::new(),
+            content,
             headers: Vec::new(),
-        });
-        meta
+        };
+        let data = "JSON on one line: of `chunk` an `index` and a `text`, of an outcome the execution.";
+        MetaResponses {
+            responses: vec![
+                response(StatusCode::OK, "The text as it is made, then the execution", vec![sse::media(data)]),
+                response(StatusCode::NO_CONTENT, "The client has had all, the outcome included", Vec::new()),
+            ],
+        }
     }
 
-    fn register(registry: &mut Registry) {
-        <Body as ApiResponse>::register(registry);
-    }
+    fn register(_: &mut Registry) {}
 }

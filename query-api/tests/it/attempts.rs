@@ -163,7 +163,7 @@ async fn the_log_finds_the_same_dead_letters() {
         ids.push(id);
     }
     let find = async |user: Option<Uuid>, prompt: Option<u128>, most| {
-        let filter = Filter { user_id: user, prompt_id: prompt.map(Uuid::from_u128) };
+        let filter = Filter { user_id: user, prompt_id: prompt.map(Uuid::from_u128), until: None };
         let found = dead::find(&world.store, &filter, most).await.unwrap();
         (found.count, found.ids)
     };

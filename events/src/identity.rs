@@ -8,7 +8,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Claim, Class, Fact, Refusal, Stream, refusal::Fault};
+use crate::{Claim, Context, EventStream, Fact, Stream};
+
+/// What is registered of it.
+pub(crate) static CONTEXT: Context = Context { name: "identity", streams: &[EventStream::of::<User>()] };
 
 /// The role that may write the catalogue and see everything.
 pub const ADMIN: &str = "admin";
@@ -41,7 +44,7 @@ pub enum Command {
 }
 
 /// What happened to a user.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, derive::EventKinds)]
 #[serde(tag = "kind", content = "data", rename_all = "snake_case")]
 pub enum Event {
     /// The user exists from now on.
@@ -56,13 +59,7 @@ pub enum Event {
     },
 }
 
-crate::kinds!(Event { UserRegistered => "user_registered" });
-
 impl Fact for Event {
-    fn kind(&self) -> &'static str {
-        self.name()
-    }
-
     fn claims(&self, _: Uuid) -> Vec<Claim> {
         match self {
             Self::UserRegistered { email, username, roles } => {
@@ -78,51 +75,24 @@ impl Fact for Event {
 }
 
 /// Why a command was refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, derive::DomainError)]
 pub enum Error {
     /// The user exists already.
     #[error("the user exists already")]
+    #[refusal(Conflict, "user_exists")]
     Exists,
     /// Somebody has this e-mail address.
     #[error("the e-mail address is taken")]
+    #[refusal(Conflict, "email_taken", at("/email", "is taken"), taken("email"))]
     EmailTaken,
     /// Somebody has this name.
     #[error("the user name is taken")]
+    #[refusal(Conflict, "username_taken", at("/username", "is taken"), taken("username"))]
     UsernameTaken,
     /// There is a first user already.
     #[error("there is a first user already")]
+    #[refusal(Conflict, "bootstrap_taken", taken)]
     BootstrapTaken,
-}
-
-impl Refusal for Error {
-    fn class(&self) -> Class {
-        Class::Conflict
-    }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Exists => "user_exists",
-            Self::EmailTaken => "email_taken",
-            Self::UsernameTaken => "username_taken",
-            Self::BootstrapTaken => "bootstrap_taken",
-        }
-    }
-
-    fn faults(&self) -> Vec<Fault> {
-        match self {
-            Self::EmailTaken => vec![Fault::new("/email", "is taken")],
-            Self::UsernameTaken => vec![Fault::new("/username", "is taken")],
-            Self::Exists | Self::BootstrapTaken => Vec::new(),
-        }
-    }
-
-    fn taken(claim: &Claim) -> Self {
-        match claim.scope.as_str() {
-            "email" => Self::EmailTaken,
-            "username" => Self::UsernameTaken,
-            _ => Self::BootstrapTaken,
-        }
-    }
 }
 
 /// A user, as far as decisions need it.

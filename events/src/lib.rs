@@ -1,29 +1,21 @@
-//! What happened and why.
+//! What happened and why: the contexts, each one module with its commands, events, refusals, aggregate and rows.
 //!
-//! The log ([`store`]) and the contexts that write to it: each context is one module with its commands, events, refusals
-//! and aggregate, and decides by pure code. [`execute()`] is the only way by which anything gets into the log, and [`seal`]
-//! shows later that it is still what it was. No HTTP and no bus here.
+//! Contexts decide and fold by pure code: no SQL, no HTTP and no bus here. What the log is, and how a command gets into it,
+//! is in `event_store`, which is exported again here, so that whoever uses a context needs one import.
 
 pub mod catalog;
-pub mod clock;
-pub mod derived;
-pub mod execute;
 pub mod execution;
-pub mod fact;
-pub mod failpoint;
-pub mod fold;
 pub mod identity;
 pub mod model;
 pub mod ops;
-pub mod plant;
 pub mod policy;
 pub mod prompt;
-pub mod refusal;
-pub mod seal;
-pub mod store;
 
-pub use execute::{Call, Error, Receipt, execute, execute_on};
-pub use fact::{Claim, Fact, Stream, Timer};
-pub use fold::Fold;
-pub use refusal::{Class, Refusal};
-pub use store::{Key, Meta, Recorded, Secret, Store};
+/// Every context. One that is not named here is unused code, which the compiler tells.
+pub static CONTEXTS: Registry =
+    Registry(&[&catalog::CONTEXT, &execution::CONTEXT, &identity::CONTEXT, &ops::CONTEXT, &prompt::CONTEXT]);
+
+pub use event_store::{
+    Call, Claim, Class, Context, Error, EventKinds, EventStream, Fact, Fold, Key, Meta, Receipt, Recorded, Refusal, Registry, Secret, Store, Stream, Timer, clock,
+    execute, execute_on, fact, failpoint, fold, plant, refusal, seal, store,
+};

@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::{Claim, Class, Fact, Refusal, Stream};
+use crate::{Claim, Class, Context, EventStream, Fact, Refusal, Stream};
+
+/// What is registered of it.
+pub(crate) static CONTEXT: Context = Context { name: "ops", streams: &[EventStream::of::<Projection>()] };
 
 /// The projections that there are.
 pub const PROJECTIONS: [&str; 4] = ["identity", "catalog", "prompt", "execution"];
@@ -122,7 +125,7 @@ pub struct Mismatch {
 }
 
 /// What happened to a projection.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, derive::EventKinds)]
 #[serde(tag = "kind", content = "data", rename_all = "snake_case")]
 pub enum Event {
     /// Somebody has asked for it to be made anew.
@@ -169,19 +172,7 @@ pub enum Event {
     },
 }
 
-crate::kinds!(Event {
-    RebuildRequested => "rebuild_requested",
-    ProjectionSwitched => "projection_switched",
-    ProjectionMismatchFound => "projection_mismatch_found",
-    ProjectionRowRepaired => "projection_row_repaired",
-    RebuildFailed => "rebuild_failed",
-    RebuildStopped => "rebuild_stopped",
-});
-
 impl Fact for Event {
-    fn kind(&self) -> &'static str {
-        self.name()
-    }
 }
 
 /// Why a command was refused.

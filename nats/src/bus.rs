@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use async_nats::{Client, ConnectOptions, Event, ServerAddr, connection, jetstream};
 use bytes::Bytes;
-use events::Recorded;
+use event_store::Recorded;
 use futures_util::{Stream, StreamExt as _, future};
 use percent_encoding::percent_decode_str;
 use tokio::{sync::watch, time::timeout};

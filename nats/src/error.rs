@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use events::store::StoreError;
+use event_store::store::StoreError;
 
 use crate::message::Invalid;
 

@@ -8,7 +8,7 @@ use std::{borrow::Cow, str::FromStr};
 use async_nats::{HeaderMap, HeaderName};
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
-use events::{Meta, Recorded};
+use event_store::{Meta, Recorded};
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 use crate::subject;

@@ -1,6 +1,6 @@
 //! Reading the log's table from a position on, as much at a time as is good for memory.
 
-use events::{
+use event_store::{
     Recorded, Store,
     store::{Identity, READ_BYTES},
 };

@@ -1,7 +1,7 @@
 //! An event for tests, which change what they are about.
 
 use chrono::DateTime;
-use events::{Meta, Recorded};
+use event_store::{Meta, Recorded};
 use uuid::Uuid;
 
 /// The event at `position`, of a thing that has no other.

@@ -12,7 +12,7 @@ use async_nats::jetstream::{
     response::Response,
     stream::{Config, DiscardPolicy, RawMessage, RetentionPolicy, State, StorageType},
 };
-use events::store::Identity;
+use event_store::store::Identity;
 use serde::Deserialize;
 use tokio::time::sleep;
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use events::Recorded;
+use event_store::Recorded;
 use uuid::Uuid;
 
 use crate::live::About;

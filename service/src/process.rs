@@ -3,7 +3,7 @@
 use std::{future::Future, net::SocketAddr, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
-use events::{Store, store::Options};
+use event_store::{Store, store::Options};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 

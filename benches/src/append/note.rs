@@ -24,19 +24,14 @@ pub enum Command {
 }
 
 /// What happened to a note.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, derive::EventKinds)]
 #[serde(tag = "kind", content = "data", rename_all = "snake_case")]
 pub enum Event {
     NoteWritten { owner: Uuid, text: String },
     NoteEdited { edit: u32, text: String },
 }
 
-events::kinds!(Event { NoteWritten => "note_written", NoteEdited => "note_edited" });
-
 impl Fact for Event {
-    fn kind(&self) -> &'static str {
-        self.name()
-    }
 }
 
 /// Why a command was refused.

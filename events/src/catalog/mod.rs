@@ -9,47 +9,24 @@ mod tests;
 pub use specialty::{Specialty, SpecialtyCommand, SpecialtyEvent};
 pub use sub_specialty::{SubSpecialty, SubSpecialtyCommand, SubSpecialtyEvent};
 
-use crate::{Claim, Class, Refusal, refusal::Fault};
+use crate::{Context, EventStream};
+
+/// What is registered of it.
+pub(crate) static CONTEXT: Context = Context { name: "catalog", streams: &[EventStream::of::<Specialty>(), EventStream::of::<SubSpecialty>()] };
 
 /// Why a command was refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, derive::DomainError)]
 pub enum Error {
     /// The thing exists already.
     #[error("it exists already")]
+    #[refusal(Conflict, "exists")]
     Exists,
     /// Another one has this name: in the catalogue, or in the same specialty.
     #[error("the name is taken")]
+    #[refusal(Conflict, "name_taken", at("/name", "is taken"), taken)]
     NameTaken,
     /// There is no such specialty.
     #[error("there is no such specialty")]
+    #[refusal(Invalid, "no_such_specialty", at("/specialty_id", "there is no such specialty"))]
     NoSuchSpecialty,
-}
-
-impl Refusal for Error {
-    fn class(&self) -> Class {
-        match self {
-            Self::Exists | Self::NameTaken => Class::Conflict,
-            Self::NoSuchSpecialty => Class::Invalid,
-        }
-    }
-
-    fn code(&self) -> &'static str {
-        match self {
-            Self::Exists => "exists",
-            Self::NameTaken => "name_taken",
-            Self::NoSuchSpecialty => "no_such_specialty",
-        }
-    }
-
-    fn faults(&self) -> Vec<Fault> {
-        match self {
-            Self::Exists => Vec::new(),
-            Self::NameTaken => vec![Fault::new("/name", "is taken")],
-            Self::NoSuchSpecialty => vec![Fault::new("/specialty_id", "there is no such specialty")],
-        }
-    }
-
-    fn taken(_claim: &Claim) -> Self {
-        Self::NameTaken
-    }
 }

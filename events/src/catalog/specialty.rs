@@ -23,7 +23,7 @@ pub enum SpecialtyCommand {
 }
 
 /// What happened to a specialty.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, derive::EventKinds)]
 #[serde(tag = "kind", content = "data", rename_all = "snake_case")]
 pub enum SpecialtyEvent {
     /// It exists from now on.
@@ -38,13 +38,7 @@ pub enum SpecialtyEvent {
     },
 }
 
-crate::kinds!(SpecialtyEvent { SpecialtyCreated => "specialty_created" });
-
 impl Fact for SpecialtyEvent {
-    fn kind(&self) -> &'static str {
-        self.name()
-    }
-
     fn claims(&self, _: Uuid) -> Vec<Claim> {
         match self {
             Self::SpecialtyCreated { name, .. } => vec![Claim::folded("specialty", name)],

@@ -25,7 +25,7 @@ pub enum SubSpecialtyCommand {
 }
 
 /// What happened to a sub-specialty.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, derive::EventKinds)]
 #[serde(tag = "kind", content = "data", rename_all = "snake_case")]
 pub enum SubSpecialtyEvent {
     /// It exists from now on.
@@ -39,13 +39,7 @@ pub enum SubSpecialtyEvent {
     },
 }
 
-crate::kinds!(SubSpecialtyEvent { SubSpecialtyCreated => "sub_specialty_created" });
-
 impl Fact for SubSpecialtyEvent {
-    fn kind(&self) -> &'static str {
-        self.name()
-    }
-
     fn claims(&self, _: Uuid) -> Vec<Claim> {
         match self {
             Self::SubSpecialtyCreated { specialty_id, name, .. } => {

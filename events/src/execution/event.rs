@@ -48,7 +48,7 @@ pub enum Resolution {
 }
 
 /// What happened to an execution.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, derive::EventKinds)]
 #[serde(tag = "kind", content = "data", rename_all = "snake_case")]
 pub enum Event {
     /// Somebody wants it run.
@@ -224,23 +224,6 @@ pub enum Event {
     },
 }
 
-crate::kinds!(Event {
-    ExecutionRequested => "execution_requested",
-    ExecutionStarted => "execution_started",
-    ProviderCallStarted => "provider_call_started",
-    ExecutionAttemptFailed => "execution_attempt_failed",
-    ExecutionRetryDue => "execution_retry_due",
-    ExecutionOutcomeUnknown => "execution_outcome_unknown",
-    ExecutionResolved => "execution_resolved",
-    ProviderAnsweredLate => "provider_answered_late",
-    ExecutionDiscarded => "execution_discarded",
-    ExecutionSucceeded => "execution_succeeded",
-    ExecutionFailed => "execution_failed",
-    ExecutionTimedOut => "execution_timed_out",
-    ExecutionCancelRequested => "execution_cancel_requested",
-    ExecutionCancelled => "execution_cancelled",
-});
-
 impl Event {
     /// The kinds that end an execution. After them nothing changes what came of it: what may follow is evidence
     /// (`provider_answered_late`) and a mark (`execution_discarded`).
@@ -249,10 +232,6 @@ impl Event {
 }
 
 impl Fact for Event {
-    fn kind(&self) -> &'static str {
-        self.name()
-    }
-
     fn timer(&self) -> Option<Timer> {
         let deadline = |seconds: u32| Some(u64::from(seconds) * 1000);
         match self {

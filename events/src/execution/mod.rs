@@ -29,6 +29,11 @@ pub use event::{Event, FailureClass, Resolution};
 pub use late::Late;
 pub use request::{Answer, Bill, Redrive, Request, Usage, Wire};
 
+use crate::{Context, EventStream};
+
+/// What is registered of it.
+pub(crate) static CONTEXT: Context = Context { name: "execution", streams: &[EventStream::of::<Execution>()] };
+
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

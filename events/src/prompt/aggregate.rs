@@ -81,7 +81,7 @@ pub enum Command {
 }
 
 /// What happened to a prompt. Each carries the whole version, so that one event is enough to run it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, derive::EventKinds)]
 #[serde(tag = "kind", content = "data", rename_all = "snake_case")]
 pub enum Event {
     /// It exists from now on.
@@ -102,12 +102,7 @@ pub enum Event {
     },
 }
 
-crate::kinds!(Event { PromptCreated => "prompt_created", PromptRevised => "prompt_revised" });
-
 impl Fact for Event {
-    fn kind(&self) -> &'static str {
-        self.name()
-    }
 }
 
 /// Why a command was refused.

@@ -11,6 +11,11 @@ mod template;
 pub use aggregate::{Changes, Command, Error, Event, Prompt, Revision};
 pub use rendering::{RENDERED_BYTES, Rendered};
 
+use crate::{Context, EventStream};
+
+/// What is registered of it.
+pub(crate) static CONTEXT: Context = Context { name: "prompt", streams: &[EventStream::of::<Prompt>()] };
+
 #[cfg(test)]
 mod bombs;
 #[cfg(test)]

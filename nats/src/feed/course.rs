@@ -1,7 +1,7 @@
 //! Whether what the stream brings is what comes next: nothing but a decision.
 
 use async_nats::HeaderMap;
-use events::Recorded;
+use event_store::Recorded;
 
 use crate::{Error, message};
 

@@ -14,7 +14,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use events::{Recorded, Store, store::Identity};
+use event_store::{Recorded, Store, store::Identity};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use events::{Recorded, Store, store::Identity};
+use event_store::{Recorded, Store, store::Identity};
 use tokio::{sync::Notify, time::timeout_at};
 
 use crate::{

@@ -7,7 +7,7 @@ use async_nats::jetstream::{
     self,
     consumer::{AckPolicy, DeliverPolicy, pull},
 };
-use events::{Recorded, store::Identity};
+use event_store::{Recorded, store::Identity};
 use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::{sync::watch, time::sleep};
 

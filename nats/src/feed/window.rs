@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use events::Recorded;
+use event_store::Recorded;
 
 /// Events of consecutive positions, the oldest first.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use async_nats::{
         stream::ConsumerErrorKind,
     },
 };
-use events::{Recorded, Store, store::StoreError};
+use event_store::{Recorded, Store, store::StoreError};
 use futures_util::StreamExt as _;
 use tokio::time::{Instant, timeout, timeout_at};
 

@@ -12,7 +12,7 @@ mod running;
 use std::time::Duration;
 
 use async_nats::jetstream::AckKind;
-use events::{Recorded, Store, store::StoreError};
+use event_store::{Recorded, Store, store::StoreError};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use async_nats::{Subject, jetstream::AckKind};
-use events::{failpoint, plant};
+use event_store::{failpoint, plant};
 use tokio::{
     task::{Id, JoinError, JoinSet},
     time::{Instant, interval_at, timeout},

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use events::store::Identity;
+use event_store::store::Identity;
 use proptest::{collection::vec, option, prelude::*};
 use uuid::Uuid;
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use events::store::Identity;
+use event_store::store::Identity;
 
 use crate::stream::{Held, Stored, Tail};
 

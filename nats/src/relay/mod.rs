@@ -12,7 +12,7 @@ mod scrub;
 
 use std::{error::Error as _, time::Duration};
 
-use events::{
+use event_store::{
     Store,
     store::{Lead, Wake},
 };

@@ -6,7 +6,7 @@
 use std::{collections::VecDeque, time::Duration};
 
 use async_nats::{HeaderMap, StatusCode, Subject, Subscriber, header};
-use events::{Store, failpoint, plant, store::Identity};
+use event_store::{Store, failpoint, plant, store::Identity};
 use futures_util::{FutureExt as _, StreamExt as _};
 use serde::Deserialize;
 use tokio::{
@@ -222,7 +222,7 @@ async fn read(
 }
 
 impl Ready {
-    fn new(event: events::Recorded) -> Self {
+    fn new(event: event_store::Recorded) -> Self {
         Self {
             position: event.position,
             identity: pages::identity(&event),

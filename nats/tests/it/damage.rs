@@ -112,7 +112,7 @@ async fn another_event_at_the_same_position_calls_for_a_new_stream() {
     // As after a failover that lost the log's end: the stream has an event 21 that the log never had.
     let mut lost = world.in_log().await.pop().unwrap();
     lost.position += 1;
-    lost.event_id = events::clock::id();
+    lost.event_id = event_store::clock::id();
     let lost = message::write(lost);
     let intruder = jetstream::new(world.client(User::Relay).await);
     intruder.publish_with_headers(lost.subject, lost.headers, lost.payload).await.unwrap().await.unwrap();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_nats::jetstream;
-use events::Recorded;
+use event_store::Recorded;
 use futures_util::StreamExt as _;
 use nats::{Error, Feed, Reader, message, server::User};
 use tokio::task::JoinHandle;
@@ -85,7 +85,7 @@ async fn the_stream_brings_what_is_next() {
     within("a consumer of its own", its_own).await;
     // The log does not have it, so that it can only come from the stream.
     let mut event = world.in_log().await.pop().unwrap();
-    (event.position, event.event_id) = (head + 1, events::clock::id());
+    (event.position, event.event_id) = (head + 1, event_store::clock::id());
     let message = message::write(event.clone());
     let publisher = jetstream::new(world.client(User::Relay).await);
     let sent = publisher.publish_with_headers(message.subject, message.headers, message.payload).await.unwrap();

@@ -7,7 +7,7 @@ use std::{
 };
 
 use async_nats::jetstream::{self, consumer::PullConsumer};
-use events::{Recorded, Store};
+use event_store::{Recorded, Store};
 use nats::{Jobs, Verdict, jobs::Delivery, server::User};
 use tokio::{
     sync::{Semaphore, watch},

@@ -47,7 +47,7 @@ impl Client {
     async fn is_refused(&self, subject: &str) -> bool {
         self.client.publish(subject.to_owned(), "{}".into()).await.unwrap();
         // One that is always refused, after it: refusals come in order.
-        let last = format!("nobody.{}", events::clock::id());
+        let last = format!("nobody.{}", event_store::clock::id());
         self.client.publish(last.clone(), "{}".into()).await.unwrap();
         within("the refusals", async {
             loop {
@@ -138,7 +138,7 @@ async fn a_text_is_told_to_who_listens_and_again_to_who_asks() {
     let world = world().await;
     let (worker, query, reader) =
         (world.bus(User::Worker).await, world.bus(User::Query).await, world.bus(User::Reader).await);
-    let about = About { scope: events::clock::id(), stream: "execution", id: events::clock::id() };
+    let about = About { scope: event_store::clock::id(), stream: "execution", id: event_store::clock::id() };
     let mut heard = query.chunks(about).await.unwrap();
     let mut asked = worker.asked("execution").await.unwrap();
     let chunk = |index: u64, offset: usize, text: &str| Chunk { attempt: 2, index, offset, text: text.to_owned() };

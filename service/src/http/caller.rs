@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use chrono::{DateTime, Duration, Utc};
-use events::clock;
+use event_store::clock;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use poem::{Request, RequestBody, Result, http::header};
 use poem_openapi::{

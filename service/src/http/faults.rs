@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use events::refusal::Fault;
+use event_store::refusal::Fault;
 
 use super::Problem;
 

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, error::Error, fmt, sync::Arc, time::Duration};
 
-use events::{Class, Refusal, fold, refusal::Fault, seal, store::StoreError};
+use event_store::{Class, Refusal, fold, refusal::Fault, seal, store::StoreError};
 use poem::{
     IntoResponse,
     http::{HeaderName, HeaderValue, StatusCode, header},
@@ -306,19 +306,19 @@ impl From<fold::Error> for Problem {
     }
 }
 
-impl<R: Refusal> From<events::Error<R>> for Problem {
-    fn from(error: events::Error<R>) -> Self {
+impl<R: Refusal> From<event_store::Error<R>> for Problem {
+    fn from(error: event_store::Error<R>) -> Self {
         match error {
-            events::Error::Refused(refusal) => Self::refusal(&refusal),
-            events::Error::Stale { .. } => Self::stale(),
-            events::Error::KeyReused => Self::new(
+            event_store::Error::Refused(refusal) => Self::refusal(&refusal),
+            event_store::Error::Stale { .. } => Self::stale(),
+            event_store::Error::KeyReused => Self::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "idempotency_key_reused",
                 "the Idempotency-Key was used for another request",
             ),
-            events::Error::Contended => Self::conflict("contended", "the thing is being changed by others, try again")
+            event_store::Error::Contended => Self::conflict("contended", "the thing is being changed by others, try again")
                 .retry_after(Duration::from_secs(1)),
-            events::Error::Store(error) => error.into(),
+            event_store::Error::Store(error) => error.into(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A problem on the wire, and in the `OpenAPI` document.
 
-use events::refusal::Fault;
+use event_store::refusal::Fault;
 use poem::{IntoResponse, Response, http::StatusCode};
 use poem_openapi::{
     ApiResponse, Object,

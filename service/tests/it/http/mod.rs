@@ -7,7 +7,7 @@ mod served;
 use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
-use events::clock;
+use event_store::clock;
 use jsonwebtoken::{Algorithm, EncodingKey, Header as JwtHeader};
 use poem::{
     Endpoint, Request, RequestBuilder, Response,

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use self::timers::Timers;
 use super::{KeptSecret, Row};
 use crate::{
-    derived,
+    Registry,
     seal::{KeyId, SignedHead, table, table::KeySince, tree::Kept},
 };
 
@@ -84,6 +84,7 @@ pub struct Imported {
 /// An import under way. Dropped, it leaves nothing behind.
 pub struct Import {
     connection: PgConnection,
+    registry: Registry,
     timers: Timers,
     done: Imported,
 }
@@ -100,7 +101,8 @@ impl Import {
     }
 
     /// Begins in the database of `options`, which must be migrated and empty. Until the end nobody can append there.
-    pub async fn begin(options: PgConnectOptions) -> Result<Self, ImportError> {
+    /// `registry` has the contexts whose events the log may have.
+    pub async fn begin(options: PgConnectOptions, registry: Registry) -> Result<Self, ImportError> {
         let options = options.application_name("daybook import").options([
             ("search_path", "public"),
             // It waits for whoever hands the log in.
@@ -122,7 +124,7 @@ impl Import {
         if let Some(what) = content(&mut connection).await? {
             return Err(ImportError::NotEmpty(what));
         }
-        Ok(Self { connection, timers: Timers::default(), done: Imported { epoch, ..Imported::default() } })
+        Ok(Self { connection, registry, timers: Timers::default(), done: Imported { epoch, ..Imported::default() } })
     }
 
     /// Takes in what follows.
@@ -132,10 +134,12 @@ impl Import {
             self.insert(&batch.rows).await?;
             let mut claims = Vec::new();
             for row in &batch.rows {
-                let derived = derived::of(row.position, &row.stream, row.id, &row.kind, &row.data)
+                let effects = self
+                    .registry
+                    .effects(row.position, &row.stream, row.id, &row.kind, &row.data)
                     .map_err(|unknown| ImportError::At { position: row.position, why: unknown.to_string() })?;
-                claims.extend(derived.claims.into_iter().map(|claim| (claim, row)));
-                self.timers.turn(row, derived.timer);
+                claims.extend(effects.claims.into_iter().map(|claim| (claim, row)));
+                self.timers.turn(row, effects.timer);
             }
             self.claim(&claims).await?;
         }

@@ -53,14 +53,20 @@ impl Timer {
     }
 }
 
+/// The kinds of an event enum. Derived: `derive::EventKinds`.
+pub trait EventKinds {
+    /// Every kind of this event, as stored.
+    const KINDS: &'static [&'static str];
+
+    /// The variant's name in `snake_case`, the same as serde writes.
+    fn kind(&self) -> &'static str;
+}
+
 /// An event as the log takes it.
 ///
 /// Events are enums of struct variants, serialised as `{"kind": …, "data": {…}}`: `kind` is a column and a subject token,
 /// `data` is the payload.
-pub trait Fact: DomainEvent {
-    /// The variant's name in `snake_case`, the same as serde writes.
-    fn kind(&self) -> &'static str;
-
+pub trait Fact: DomainEvent + EventKinds {
     /// The version of the payload's form; raised when a reader could misunderstand the new form.
     fn schema(&self) -> i16 {
         1
@@ -84,29 +90,4 @@ pub trait Stream:
 {
     /// The tenant that owns the thing `id`, as its first event says; `None` is the shared catalogue.
     fn scope(&self, id: Uuid) -> Option<Uuid>;
-}
-
-/// Implements `cqrs_es::DomainEvent` and [`Fact::kind`] for an event enum from one list of its variants.
-#[macro_export]
-macro_rules! kinds {
-    ($event:ident { $($variant:ident => $kind:literal),+ $(,)? }) => {
-        impl $event {
-            /// Every kind of this event, as stored.
-            pub const KINDS: &'static [&'static str] = &[$($kind),+];
-
-            const fn name(&self) -> &'static str {
-                match self { $(Self::$variant { .. } => $kind),+ }
-            }
-        }
-
-        impl ::cqrs_es::DomainEvent for $event {
-            fn event_type(&self) -> String {
-                self.name().to_owned()
-            }
-
-            fn event_version(&self) -> String {
-                $crate::Fact::schema(self).to_string()
-            }
-        }
-    };
 }

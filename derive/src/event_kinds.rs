@@ -1,0 +1,42 @@
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::DeriveInput;
+
+use crate::syntax::{snake_case, variants};
+
+pub fn derive(input: &DeriveInput) -> syn::Result<TokenStream> {
+    let name = &input.ident;
+    let variants = variants(input)?;
+    for variant in &variants {
+        if !matches!(variant.fields, syn::Fields::Named(_)) {
+            // serde reads an adjacently tagged unit variant from null alone.
+            return Err(syn::Error::new_spanned(variant, "must be a struct variant: write {} where it has no fields"));
+        }
+    }
+    let kinds: Vec<String> = variants.iter().map(|variant| snake_case(&variant.ident.to_string())).collect();
+    let idents = variants.iter().map(|variant| &variant.ident);
+    Ok(quote! {
+        impl #name {
+            /// Every kind of this event, as stored.
+            pub const KINDS: &'static [&'static str] = &[#(#kinds),*];
+        }
+
+        impl ::event_store::EventKinds for #name {
+            const KINDS: &'static [&'static str] = Self::KINDS;
+
+            fn kind(&self) -> &'static str {
+                match self { #(Self::#idents { .. } => #kinds),* }
+            }
+        }
+
+        impl ::cqrs_es::DomainEvent for #name {
+            fn event_type(&self) -> ::std::string::String {
+                ::event_store::EventKinds::kind(self).to_owned()
+            }
+
+            fn event_version(&self) -> ::std::string::String {
+                ::event_store::Fact::schema(self).to_string()
+            }
+        }
+    })
+}

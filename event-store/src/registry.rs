@@ -1,0 +1,114 @@
+//! What a program says once of each of its contexts, so that everything that goes over all contexts goes over one list.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use uuid::Uuid;
+
+use crate::{
+    Claim, EventKinds, Fact, Stream, Timer,
+    store::{StoreError, decode},
+};
+
+/// A bounded context: one module of its name in each crate that has to do with it.
+#[derive(Debug)]
+pub struct Context {
+    /// Its name, as `catalog`: the module's, and that of its file of golden events.
+    pub name: &'static str,
+    /// The streams of its aggregates.
+    pub streams: &'static [EventStream],
+}
+
+/// The events of one kind of aggregate, without their type.
+#[derive(Debug)]
+pub struct EventStream {
+    /// The stream, as `sub_specialty`: `Aggregate::TYPE`.
+    pub name: &'static str,
+    /// Every kind of event that it has, as stored.
+    pub kinds: &'static [&'static str],
+    /// The JSON Schema of its events as they are serialised: `{"kind": …, "data": {…}}`.
+    pub schema: fn(&mut SchemaGenerator) -> Schema,
+    effects: fn(i64, Uuid, &str, &str) -> Result<Effects, StoreError>,
+    rewrite: fn(i64, &str, &str) -> Result<String, StoreError>,
+}
+
+impl EventStream {
+    /// The stream of the aggregate `A`.
+    pub const fn of<A: Stream>() -> Self
+    where
+        A::Event: JsonSchema,
+    {
+        Self {
+            name: A::TYPE,
+            kinds: <A::Event as EventKinds>::KINDS,
+            schema: schema::<A::Event>,
+            effects: effects::<A::Event>,
+            rewrite: rewrite::<A::Event>,
+        }
+    }
+
+    /// What follows from the event at `position`.
+    pub fn effects(&self, position: i64, id: Uuid, kind: &str, data: &str) -> Result<Effects, StoreError> {
+        (self.effects)(position, id, kind, data)
+    }
+
+    /// The event read and written again, as `{"kind": …, "data": {…}}`: what this version of the program makes of it.
+    pub fn rewrite(&self, position: i64, kind: &str, data: &str) -> Result<String, StoreError> {
+        (self.rewrite)(position, kind, data)
+    }
+}
+
+/// What one event does beside the log: claims and timers are set in the transaction that appends it, and set again from the
+/// event alone when a log is imported.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Effects {
+    /// What it claims for its aggregate.
+    pub claims: Vec<Claim>,
+    /// What it does to its aggregate's timer.
+    pub timer: Option<Timer>,
+}
+
+/// Why the effects of an event are not known.
+#[derive(Debug, thiserror::Error)]
+pub enum Unknown {
+    /// No context of this program has such a stream.
+    #[error("this program knows no stream {0}: use the program of the version that wrote it")]
+    Stream(String),
+    /// The event cannot be read.
+    #[error("{0} ({source}): use the program of the version that wrote it", source = std::error::Error::source(.0).map(ToString::to_string).unwrap_or_default())]
+    Event(#[from] StoreError),
+}
+
+/// All contexts of a program.
+#[derive(Debug, Clone, Copy)]
+pub struct Registry(pub &'static [&'static Context]);
+
+impl Registry {
+    /// Every stream of every context.
+    pub fn streams(self) -> impl Iterator<Item = &'static EventStream> {
+        self.0.iter().flat_map(|context| context.streams)
+    }
+
+    /// The stream of this name.
+    pub fn stream(self, name: &str) -> Option<&'static EventStream> {
+        self.streams().find(|stream| stream.name == name)
+    }
+
+    /// What follows from the event at `position` of `stream`.
+    pub fn effects(self, position: i64, stream: &str, id: Uuid, kind: &str, data: &str) -> Result<Effects, Unknown> {
+        let known = self.stream(stream).ok_or_else(|| Unknown::Stream(stream.to_owned()))?;
+        Ok(known.effects(position, id, kind, data)?)
+    }
+}
+
+fn schema<E: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    E::json_schema(generator)
+}
+
+fn effects<E: Fact>(position: i64, id: Uuid, kind: &str, data: &str) -> Result<Effects, StoreError> {
+    let event = decode::<E>(position, kind, data)?;
+    Ok(Effects { claims: event.claims(id), timer: event.timer() })
+}
+
+fn rewrite<E: Fact>(position: i64, kind: &str, data: &str) -> Result<String, StoreError> {
+    let event = decode::<E>(position, kind, data)?;
+    serde_json::to_string(&event).map_err(|source| StoreError::Undecodable { position, kind: kind.to_owned(), source })
+}

@@ -79,8 +79,12 @@ pub fn derive(input: &DeriveInput) -> syn::Result<TokenStream> {
     let fallback = match (fallback, scopes.is_empty()) {
         (Some(fallback), _) => fallback,
         // Its aggregate claims nothing.
-        (None, true) => quote!(::core::unreachable!("{} claims nothing of the scope {}", ::core::stringify!(#name), claim.scope)),
-        (None, false) => return Err(syn::Error::new_spanned(name, "one variant must say `taken`, for any other scope")),
+        (None, true) => {
+            quote!(::core::unreachable!("{} claims nothing of the scope {}", ::core::stringify!(#name), claim.scope))
+        }
+        (None, false) => {
+            return Err(syn::Error::new_spanned(name, "one variant must say `taken`, for any other scope"));
+        }
     };
     Ok(quote! {
         impl ::event_store::Refusal for #name {

@@ -19,19 +19,24 @@ pub fn derive(input: &DeriveInput) -> syn::Result<TokenStream> {
         impl #name {
             /// Every kind of this event, as stored.
             pub const KINDS: &'static [&'static str] = &[#(#kinds),*];
+
+            /// Its own kind, as stored.
+            pub const fn kind(&self) -> &'static str {
+                match self { #(Self::#idents { .. } => #kinds),* }
+            }
         }
 
         impl ::event_store::EventKinds for #name {
             const KINDS: &'static [&'static str] = Self::KINDS;
 
             fn kind(&self) -> &'static str {
-                match self { #(Self::#idents { .. } => #kinds),* }
+                self.kind()
             }
         }
 
         impl ::cqrs_es::DomainEvent for #name {
             fn event_type(&self) -> ::std::string::String {
-                ::event_store::EventKinds::kind(self).to_owned()
+                self.kind().to_owned()
             }
 
             fn event_version(&self) -> ::std::string::String {

@@ -15,6 +15,8 @@ pub struct Context {
     pub name: &'static str,
     /// The streams of its aggregates.
     pub streams: &'static [EventStream],
+    /// The names of the projections that write its read models.
+    pub projections: &'static [&'static str],
 }
 
 /// The events of one kind of aggregate, without their type.
@@ -85,6 +87,11 @@ impl Registry {
     /// Every stream of every context.
     pub fn streams(self) -> impl Iterator<Item = &'static EventStream> {
         self.0.iter().flat_map(|context| context.streams)
+    }
+
+    /// The names of the projections of every context.
+    pub fn projections(self) -> impl Iterator<Item = &'static str> {
+        self.0.iter().flat_map(|context| context.projections).copied()
     }
 
     /// The stream of this name.

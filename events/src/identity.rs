@@ -11,7 +11,8 @@ use uuid::Uuid;
 use crate::{Claim, Context, EventStream, Fact, Stream};
 
 /// What is registered of it.
-pub(crate) static CONTEXT: Context = Context { name: "identity", streams: &[EventStream::of::<User>()] };
+pub(crate) static CONTEXT: Context =
+    Context { name: "identity", streams: &[EventStream::of::<User>()], projections: &["identity"] };
 
 /// The role that may write the catalogue and see everything.
 pub const ADMIN: &str = "admin";

@@ -16,6 +16,7 @@ pub static CONTEXTS: Registry =
     Registry(&[&catalog::CONTEXT, &execution::CONTEXT, &identity::CONTEXT, &ops::CONTEXT, &prompt::CONTEXT]);
 
 pub use event_store::{
-    Call, Claim, Class, Context, Error, EventKinds, EventStream, Fact, Fold, Key, Meta, Receipt, Recorded, Refusal, Registry, Secret, Store, Stream, Timer, clock,
-    execute, execute_on, fact, failpoint, fold, plant, refusal, seal, store,
+    Call, Claim, Class, Context, Error, EventKinds, EventStream, Fact, Fold, Key, Meta, Receipt, Recorded, Refusal,
+    Registry, Secret, Store, Stream, Timer, clock, execute, execute_on, fact, failpoint, fold, plant, refusal, seal,
+    store,
 };

@@ -11,13 +11,16 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::{Claim, Class, Context, EventStream, Fact, Refusal, Stream};
+use crate::{CONTEXTS, Claim, Class, Context, EventStream, Fact, Refusal, Stream};
 
 /// What is registered of it.
-pub(crate) static CONTEXT: Context = Context { name: "ops", streams: &[EventStream::of::<Projection>()] };
+pub(crate) static CONTEXT: Context =
+    Context { name: "ops", streams: &[EventStream::of::<Projection>()], projections: &[] };
 
-/// The projections that there are.
-pub const PROJECTIONS: [&str; 4] = ["identity", "catalog", "prompt", "execution"];
+/// The names of all projections.
+pub fn projections() -> Vec<&'static str> {
+    CONTEXTS.projections().collect()
+}
 
 /// The id of the projection called `name`: a `UUIDv7` of the time 0, whose chance is the name's hash.
 pub fn projection_id(name: &str) -> Uuid {
@@ -172,14 +175,13 @@ pub enum Event {
     },
 }
 
-impl Fact for Event {
-}
+impl Fact for Event {}
 
 /// Why a command was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// There is no such projection.
-    #[error("there is no such projection: there are {}", PROJECTIONS.join(", "))]
+    #[error("there is no such projection: there are {}", projections().join(", "))]
     Unknown,
     /// It is to be made anew already.
     #[error("a rebuild of this projection was requested already, and is not done yet")]
@@ -222,7 +224,7 @@ pub struct Projection {
 impl Projection {
     fn decide(&self, command: Command) -> Result<Option<Event>, Error> {
         match command {
-            Command::RequestRebuild { projection } if !PROJECTIONS.contains(&projection.as_str()) => {
+            Command::RequestRebuild { projection } if !projections().contains(&projection.as_str()) => {
                 Err(Error::Unknown)
             }
             Command::RequestRebuild { .. } if self.is_requested => Err(Error::Requested),

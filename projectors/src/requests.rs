@@ -4,7 +4,7 @@ use std::{convert::Infallible, time::Duration};
 
 use events::{
     Meta, Recorded, execute,
-    ops::{self, Command, PROJECTIONS, projection_id},
+    ops::{self, Command, projection_id, projections},
 };
 use nats::{Bus, feed::Feed};
 use serde_json::json;
@@ -68,7 +68,7 @@ async fn look(workshop: &Workshop, soft: &CancellationToken) -> Result<bool, Err
     rebuild::say(workshop).await?;
     verify::say(workshop).await?;
     let mut left = false;
-    for name in PROJECTIONS {
+    for name in projections() {
         let Some(asked) = request(workshop, name).await? else { continue };
         tracing::info!(projection = name, position = asked.position, "it is made anew, as was asked for");
         let options = Options { actor: asked.meta.actor, asked: Some(asked.position), ..Options::default() };

@@ -6,7 +6,10 @@
 
 use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 
-use events::store::{Connections, Lent};
+use events::{
+    CONTEXTS,
+    store::{Connections, Lent},
+};
 use futures_util::{FutureExt, Stream, StreamExt, future};
 use nats::Bus;
 use service::http::Problem;
@@ -19,9 +22,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    catalog,
     execution::{self, Awaited, End},
-    identity, log, prompt,
+    log,
 };
 
 /// How often the read models are looked at while somebody waits and no message comes.
@@ -78,11 +80,11 @@ impl Watch {
 impl Waiters {
     /// An empty room. Nobody is woken before [`Self::run`] runs.
     pub fn new(pool: PgPool, soft: CancellationToken) -> Self {
-        let names = [identity::PROJECTION, catalog::PROJECTION, prompt::PROJECTION, execution::PROJECTION, log::SEAL];
+        let names = CONTEXTS.projections().chain([log::SEAL]);
         Self(Arc::new(Room {
             connections: Connections::like(pool),
             soft,
-            positions: names.into_iter().map(|name| (name, watch::Sender::new(0))).collect(),
+            positions: names.map(|name| (name, watch::Sender::new(0))).collect(),
             executions: Awaited::default(),
             places: Arc::new(Semaphore::new(MOST)),
             asked: Notify::new(),

@@ -31,8 +31,7 @@ pub enum Event {
     NoteEdited { edit: u32, text: String },
 }
 
-impl Fact for Event {
-}
+impl Fact for Event {}
 
 /// Why a command was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

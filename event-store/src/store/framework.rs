@@ -118,7 +118,7 @@ impl<A: Stream> EventStore<A> for Store {
 }
 
 /// The events that `command` makes of `aggregate`, which has applied them afterwards.
-pub(crate) async fn decide<A: Stream>(aggregate: &mut A, command: A::Command) -> Result<Vec<A::Event>, A::Error> {
+pub async fn decide<A: Stream>(aggregate: &mut A, command: A::Command) -> Result<Vec<A::Event>, A::Error> {
     let sink = EventSink::default();
     aggregate.handle(command, &(), &sink).await?;
     let events = sink.collect().await;

@@ -35,7 +35,7 @@ use tokio::{sync::watch, task::JoinSet};
 pub use append::{Append, Appended, Key, New, Refused, Secret};
 pub use connections::{Connections, Lent};
 pub use framework::Context;
-pub(crate) use framework::decide;
+pub use framework::decide;
 pub use hash::hash;
 pub use import::{Batch, Import, ImportError, Imported};
 pub use lead::Lead;

@@ -12,7 +12,11 @@ pub use sub_specialty::{SubSpecialty, SubSpecialtyCommand, SubSpecialtyEvent};
 use crate::{Context, EventStream};
 
 /// What is registered of it.
-pub(crate) static CONTEXT: Context = Context { name: "catalog", streams: &[EventStream::of::<Specialty>(), EventStream::of::<SubSpecialty>()] };
+pub(crate) static CONTEXT: Context = Context {
+    name: "catalog",
+    streams: &[EventStream::of::<Specialty>(), EventStream::of::<SubSpecialty>()],
+    projections: &["catalog"],
+};
 
 /// Why a command was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, derive::DomainError)]

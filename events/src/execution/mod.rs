@@ -32,7 +32,8 @@ pub use request::{Answer, Bill, Redrive, Request, Usage, Wire};
 use crate::{Context, EventStream};
 
 /// What is registered of it.
-pub(crate) static CONTEXT: Context = Context { name: "execution", streams: &[EventStream::of::<Execution>()] };
+pub(crate) static CONTEXT: Context =
+    Context { name: "execution", streams: &[EventStream::of::<Execution>()], projections: &["execution"] };
 
 #[cfg(test)]
 mod tests;

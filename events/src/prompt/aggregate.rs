@@ -102,8 +102,7 @@ pub enum Event {
     },
 }
 
-impl Fact for Event {
-}
+impl Fact for Event {}
 
 /// Why a command was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

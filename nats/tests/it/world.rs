@@ -3,7 +3,7 @@
 use std::{future::Future, str::FromStr as _, time::Duration};
 
 use async_nats::jetstream::{self, consumer::pull};
-use event_store::{
+use events::{
     Meta, Recorded, Store,
     catalog::{Specialty, SpecialtyCommand},
     clock,
@@ -164,7 +164,7 @@ pub async fn append(store: &Store, bytes: usize) -> i64 {
     let meta =
         Meta { actor: Some(clock::id()), correlation_id: clock::id(), causation_id: Some(clock::id()), traceparent };
     let call = Call { fresh: true, ..Call::from(meta) };
-    event_store::execute::<Specialty>(store, id, command, call).await.unwrap().position
+    events::execute::<Specialty>(store, id, command, call).await.unwrap().position
 }
 
 /// As in service, but quicker to notice.

@@ -1,7 +1,7 @@
 //! Which events a client wants, of those that it may see.
 
 use events::{
-    Fold, Recorded, catalog, execution, identity, ops, prompt,
+    CONTEXTS, Fold, Recorded, execution,
     store::{Among, Heading},
 };
 use service::http::{Caller, Problem};
@@ -9,16 +9,6 @@ use uuid::Uuid;
 
 /// The scope that has no tenant, as on the bus.
 const PUBLIC: &str = "public";
-
-/// The streams of the log, with the kinds of each.
-const KNOWN: [(&str, &[&str]); 6] = [
-    (identity::row::User::STREAM, identity::Event::KINDS),
-    (catalog::row::Specialty::STREAM, catalog::SpecialtyEvent::KINDS),
-    (catalog::row::SubSpecialty::STREAM, catalog::SubSpecialtyEvent::KINDS),
-    (prompt::row::Prompt::STREAM, prompt::Event::KINDS),
-    (execution::row::Execution::STREAM, execution::Event::KINDS),
-    (OPS, ops::Event::KINDS),
-];
 
 /// What the system says of itself, in the public scope, too, but to admins alone.
 const OPS: &str = "ops";
@@ -111,15 +101,19 @@ impl Filter {
 }
 
 fn known_stream(name: &str) -> Result<&'static str, Problem> {
-    let names: Vec<_> = KNOWN.iter().map(|(stream, _)| *stream).collect();
-    let known = names.iter().find(|known| **known == name);
-    known.copied().ok_or_else(|| Problem::invalid_parameter("stream", format!("must be one of {}", names.join(", "))))
+    let known = CONTEXTS.stream(name).map(|stream| stream.name);
+    known.ok_or_else(|| {
+        let mut names: Vec<_> = CONTEXTS.streams().map(|stream| stream.name).collect();
+        names.sort_unstable();
+        Problem::invalid_parameter("stream", format!("must be one of {}", names.join(", ")))
+    })
 }
 
 /// The kind `name`, of this stream if one is given.
 fn known_kind(stream: Option<&str>, name: &str) -> Result<&'static str, Problem> {
-    let kinds = KNOWN.iter().filter(|(known, _)| stream.is_none_or(|stream| stream == *known));
-    let kinds: Vec<_> = kinds.flat_map(|(_, kinds)| kinds.iter().copied()).collect();
+    let streams = CONTEXTS.streams().filter(|known| stream.is_none_or(|stream| stream == known.name));
+    let mut kinds: Vec<_> = streams.flat_map(|stream| stream.kinds.iter().copied()).collect();
+    kinds.sort_unstable();
     let known = kinds.iter().find(|known| **known == name);
     known.copied().ok_or_else(|| Problem::invalid_parameter("kind", format!("must be one of {}", kinds.join(", "))))
 }

@@ -96,7 +96,7 @@ async fn import(
     looked?;
     let migrated = timeout(PATIENCE, db::migrate(&pool)).await.context("the database does not answer")?;
     migrated.context("the database cannot be worked with")?;
-    let mut import = Import::begin((*pool.connect_options()).clone()).await?;
+    let mut import = Import::begin((*pool.connect_options()).clone(), events::CONTEXTS).await?;
 
     let name = lines.name().to_owned();
     let (sender, mut batches) = mpsc::channel(2);

@@ -13,6 +13,8 @@ use crate::{
 pub struct Context {
     /// Its name, as `catalog`: the module's, and that of its file of golden events.
     pub name: &'static str,
+    /// What it is about, for people.
+    pub doc: &'static str,
     /// The streams of its aggregates.
     pub streams: &'static [EventStream],
     /// The names of the projections that write its read models.

@@ -11,8 +11,12 @@ use uuid::Uuid;
 use crate::{Claim, Context, EventStream, Fact, Stream};
 
 /// What is registered of it.
-pub(crate) static CONTEXT: Context =
-    Context { name: "identity", streams: &[EventStream::of::<User>()], projections: &["identity"] };
+pub(crate) static CONTEXT: Context = Context {
+    name: "identity",
+    doc: "Who the users are.",
+    streams: &[EventStream::of::<User>()],
+    projections: &["identity"],
+};
 
 /// The role that may write the catalogue and see everything.
 pub const ADMIN: &str = "admin";

@@ -17,6 +17,6 @@ pub static CONTEXTS: Registry =
 
 pub use event_store::{
     Call, Claim, Class, Context, Error, EventKinds, EventStream, Fact, Fold, Key, Meta, Receipt, Recorded, Refusal,
-    Registry, Secret, Store, Stream, Timer, clock, execute, execute_on, fact, failpoint, fold, plant, refusal, seal,
-    store,
+    Registry, Secret, Store, Stream, Timer, clock, execute, execute_on, fact, failpoint, fold, plant, read_model,
+    refusal, seal, store,
 };

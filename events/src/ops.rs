@@ -15,7 +15,7 @@ use crate::{CONTEXTS, Claim, Class, Context, EventStream, Fact, Refusal, Stream}
 
 /// What is registered of it.
 pub(crate) static CONTEXT: Context =
-    Context { name: "ops", streams: &[EventStream::of::<Projection>()], projections: &[] };
+    Context { name: "ops", doc: "The system itself.", streams: &[EventStream::of::<Projection>()], projections: &[] };
 
 /// The names of all projections.
 pub fn projections() -> Vec<&'static str> {

@@ -4,7 +4,7 @@
 //! Who waits for what is not there yet waits in [`waiters`].
 
 mod as_of;
-mod catalog;
+mod contexts;
 mod deadline;
 mod events;
 mod execution;
@@ -15,6 +15,7 @@ mod probe;
 mod process;
 mod prompt;
 mod reading;
+mod resource;
 mod sse;
 mod time;
 pub mod waiters;
@@ -23,14 +24,16 @@ use ::events::Store;
 use nats::Bus;
 use poem::{EndpointExt as _, Route};
 use poem_openapi::{OpenApiService, Tags};
-use service::{http::Probe, lifecycle::Lifecycle};
+use service::{
+    http::{Probe, merge},
+    lifecycle::Lifecycle,
+};
 use sqlx::PgPool;
 
 pub use execution::Streaming;
 pub use process::{Args, PORT, run};
 
 use crate::{
-    catalog::Catalog,
     events::{Events, Tail},
     execution::Executions,
     identity::Identity,
@@ -49,8 +52,6 @@ has an `ETag` for `If-None-Match`. `?min_position=` waits until the read model h
 enum Context {
     /// Who the users are.
     Identity,
-    /// Specialties and sub-specialties.
-    Catalog,
     /// Expert prompts.
     Prompt,
     /// Runs of prompts.
@@ -94,15 +95,15 @@ pub fn api(parts: Parts, lifecycle: &Lifecycle) -> QueryApi {
     let reading = Reading { pool, store, waiters, tail };
     let contexts = (
         Identity(reading.clone()),
-        Catalog(reading.clone()),
         Prompts(reading.clone()),
         Log(reading.clone()),
         Events(reading.clone()),
         Executions::new(reading.clone(), bus, &streaming),
-        Ops(reading),
+        Ops(reading.clone()),
     );
     let service = OpenApiService::new(contexts, "Daybook", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
-    let spec = service.spec();
-    let routes = Route::new().nest("/", Route::new().nest("/", service).around(deadline::keep));
+    let spec = merge(&[service.spec(), resource::document().to_string()]).unwrap_or_else(|_| service.spec());
+    let routes = resource::routes(&reading, Route::new().nest("/", service));
+    let routes = Route::new().nest("/", routes.around(deadline::keep));
     QueryApi { spec, routes, probe }
 }

@@ -14,6 +14,7 @@ use crate::{Context, EventStream};
 /// What is registered of it.
 pub(crate) static CONTEXT: Context = Context {
     name: "catalog",
+    doc: "Specialties and sub-specialties.",
     streams: &[EventStream::of::<Specialty>(), EventStream::of::<SubSpecialty>()],
     projections: &["catalog"],
 };

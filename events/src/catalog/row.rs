@@ -1,94 +1,69 @@
 //! Specialties and sub-specialties, folded.
 
-use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::{
     Recorded,
     catalog::{SpecialtyEvent, SubSpecialtyEvent},
-    fold::{Error, Fold, out_of_place},
+    read_model::{ReadModel, Row, Table},
 };
 
-/// A row of `specialty`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the columns of the table")]
+/// A specialty, such as cardiology.
+#[derive(Debug, Clone, PartialEq, Eq, derive::Columns)]
 pub struct Specialty {
-    pub id: Uuid,
+    /// Unique in the catalogue.
     pub name: String,
+    /// For people.
     pub description: String,
+    /// Where its icon is.
     pub icon_url: Option<String>,
-    pub created_at: DateTime<Utc>,
-    pub updated_at: DateTime<Utc>,
-    pub version: i32,
-    pub position: i64,
+    /// Whether it is archived.
+    pub archived: bool,
 }
 
-impl Fold for Specialty {
-    const STREAM: &'static str = "specialty";
+/// The table of specialties.
+pub static SPECIALTY: Table = Table::of::<Row<Specialty>>();
 
-    fn id(&self) -> Uuid {
-        self.id
-    }
+impl ReadModel for Specialty {
+    const NAME: &'static str = "specialty";
+    type Event = SpecialtyEvent;
 
-    fn version(&self) -> i32 {
-        self.version
-    }
-
-    fn next(row: Option<Self>, event: &Recorded) -> Result<Self, Error> {
-        match (event.decode()?, row) {
-            (SpecialtyEvent::SpecialtyCreated { name, description, icon_url }, None) => Ok(Self {
-                id: event.id,
-                name,
-                description,
-                icon_url,
-                created_at: event.recorded_at,
-                updated_at: event.recorded_at,
-                version: event.version,
-                position: event.position,
-            }),
-            (SpecialtyEvent::SpecialtyCreated { .. }, Some(_)) => Err(out_of_place(event)),
+    fn fold(row: Option<Self>, event: SpecialtyEvent, _: &Recorded) -> Option<Self> {
+        match (event, row) {
+            (SpecialtyEvent::SpecialtyCreated { name, description, icon_url }, None) => {
+                Some(Self { name, description, icon_url, archived: false })
+            }
+            (SpecialtyEvent::SpecialtyCreated { .. }, Some(_)) => None,
         }
     }
 }
 
-/// A row of `sub_specialty`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the columns of the table")]
+/// A part of a specialty, such as rhythm disorders in cardiology.
+#[derive(Debug, Clone, PartialEq, Eq, derive::Columns)]
 pub struct SubSpecialty {
-    pub id: Uuid,
+    /// The specialty that it is part of.
     pub specialty_id: Uuid,
+    /// Unique in its specialty.
     pub name: String,
+    /// For people.
     pub description: String,
-    pub created_at: DateTime<Utc>,
-    pub updated_at: DateTime<Utc>,
-    pub version: i32,
-    pub position: i64,
+    /// Whether it is archived.
+    pub archived: bool,
 }
 
-impl Fold for SubSpecialty {
-    const STREAM: &'static str = "sub_specialty";
+/// The table of sub-specialties.
+pub static SUB_SPECIALTY: Table = Table::of::<Row<SubSpecialty>>();
 
-    fn id(&self) -> Uuid {
-        self.id
-    }
+impl ReadModel for SubSpecialty {
+    const NAME: &'static str = "sub_specialty";
+    type Event = SubSpecialtyEvent;
 
-    fn version(&self) -> i32 {
-        self.version
-    }
-
-    fn next(row: Option<Self>, event: &Recorded) -> Result<Self, Error> {
-        match (event.decode()?, row) {
-            (SubSpecialtyEvent::SubSpecialtyCreated { specialty_id, name, description }, None) => Ok(Self {
-                id: event.id,
-                specialty_id,
-                name,
-                description,
-                created_at: event.recorded_at,
-                updated_at: event.recorded_at,
-                version: event.version,
-                position: event.position,
-            }),
-            (SubSpecialtyEvent::SubSpecialtyCreated { .. }, Some(_)) => Err(out_of_place(event)),
+    fn fold(row: Option<Self>, event: SubSpecialtyEvent, _: &Recorded) -> Option<Self> {
+        match (event, row) {
+            (SubSpecialtyEvent::SubSpecialtyCreated { specialty_id, name, description }, None) => {
+                Some(Self { specialty_id, name, description, archived: false })
+            }
+            (SubSpecialtyEvent::SubSpecialtyCreated { .. }, Some(_)) => None,
         }
     }
 }

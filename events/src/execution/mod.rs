@@ -32,8 +32,12 @@ pub use request::{Answer, Bill, Redrive, Request, Usage, Wire};
 use crate::{Context, EventStream};
 
 /// What is registered of it.
-pub(crate) static CONTEXT: Context =
-    Context { name: "execution", streams: &[EventStream::of::<Execution>()], projections: &["execution"] };
+pub(crate) static CONTEXT: Context = Context {
+    name: "execution",
+    doc: "Runs of prompts.",
+    streams: &[EventStream::of::<Execution>()],
+    projections: &["execution"],
+};
 
 #[cfg(test)]
 mod tests;

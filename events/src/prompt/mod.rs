@@ -14,8 +14,12 @@ pub use rendering::{RENDERED_BYTES, Rendered};
 use crate::{Context, EventStream};
 
 /// What is registered of it.
-pub(crate) static CONTEXT: Context =
-    Context { name: "prompt", streams: &[EventStream::of::<Prompt>()], projections: &["prompt"] };
+pub(crate) static CONTEXT: Context = Context {
+    name: "prompt",
+    doc: "Expert prompts.",
+    streams: &[EventStream::of::<Prompt>()],
+    projections: &["prompt"],
+};
 
 #[cfg(test)]
 mod bombs;

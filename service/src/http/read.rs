@@ -34,6 +34,13 @@ impl<T: ToJSON + Serialize> Read<T> {
         // The same as `to_json_string`, without building a tree of values first.
         let body = serde_json::to_string(thing).unwrap_or_else(|_| thing.to_json_string());
         debug_assert_eq!(body, thing.to_json_string(), "serde and poem-openapi write it alike");
+        Self::of_json(body, position, if_none_match)
+    }
+}
+
+impl<T> Read<T> {
+    /// The same for what is written already.
+    pub fn of_json(body: String, position: i64, if_none_match: Option<&str>) -> Self {
         let hash = hex::encode(&Sha256::digest(body.as_bytes())[..16]);
         // Weak (RFC 9110, 8.8.1): the same thing may go out compressed.
         let etag = format!("W/\"{hash}\"");

@@ -1,0 +1,8 @@
+//! What each context answers.
+
+mod catalog;
+
+use crate::resource::Resource;
+
+/// All that is read and listed as its columns are.
+pub static RESOURCES: &[&Resource] = &[&catalog::SPECIALTIES, &catalog::SUB_SPECIALTIES];

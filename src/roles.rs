@@ -58,7 +58,7 @@ pub async fn start(
         health,
         secret: secret.clone(),
     };
-    let commands = command_api::api(parts, lifecycle);
+    let commands = command_api::api(parts, lifecycle)?;
     // The relay makes the stream, which all others look for.
     if !(connected && until(PATIENCE_WITH_NATS, async || relay.has_events().await).await) {
         tracing::warn!("NATS is not there yet: events stay in the log until it is");

@@ -7,7 +7,9 @@ mod answer;
 pub mod asyncapi;
 mod blocking;
 mod catalog;
+mod contexts;
 mod dispatch;
+mod entity;
 mod envelope;
 mod execution;
 mod identity;
@@ -27,7 +29,10 @@ use events::Store;
 use nats::Bus;
 use poem::{IntoResponse as _, Response, Route, endpoint::make_sync, get};
 use poem_openapi::OpenApiService;
-use service::{http::Probe, lifecycle::Lifecycle};
+use service::{
+    http::{Probe, Problem, merge},
+    lifecycle::Lifecycle,
+};
 use sqlx::PgPool;
 
 pub use process::{Args, PORT, run};
@@ -82,7 +87,8 @@ pub struct CommandApi {
 }
 
 /// Starts the role: its endpoints, the relay, the sealer and the timers, which `lifecycle` supervises.
-pub fn api(parts: Parts, lifecycle: &Lifecycle) -> CommandApi {
+/// An error is a fault of the program: a schema of its own that cannot be.
+pub fn api(parts: Parts, lifecycle: &Lifecycle) -> Result<CommandApi, Problem> {
     let Parts { store, bus, relay, relaying, timing, seal, sealing, health, secret } = parts;
     let sealed = seal::start(&store.through(seal), &bus, sealing, lifecycle);
     timers::start(store.through(relay.clone()), &timing, lifecycle);
@@ -94,12 +100,14 @@ pub fn api(parts: Parts, lifecycle: &Lifecycle) -> CommandApi {
         Prompts(Arc::clone(&dispatcher)),
         Executions(Arc::clone(&dispatcher)),
         DeadLetters(Arc::clone(&dispatcher)),
-        Ops(dispatcher),
+        Ops(Arc::clone(&dispatcher)),
     );
     let service = OpenApiService::new(contexts, "Daybook", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
-    let spec = service.spec();
+    let operations = contexts::operations();
+    let spec = merge(&[service.spec(), entity::document(&operations).to_string()]).map_err(Problem::internal)?;
     let routes = Route::new().at("/asyncapi.json", get(make_sync(asyncapi()))).nest("/", service);
-    CommandApi { spec, routes, probe: probe::of(health, bus, relaying, sealed) }
+    let routes = entity::routes(&dispatcher, operations, routes)?;
+    Ok(CommandApi { spec, routes, probe: probe::of(health, bus, relaying, sealed) })
 }
 
 fn asyncapi() -> impl Fn(poem::Request) -> Response {

@@ -57,7 +57,7 @@ pub async fn run(args: Args, lifecycle: Lifecycle) -> anyhow::Result<()> {
         secret: args.auth.jwt_secret.as_bytes().to_vec(),
     };
     let secret = parts.secret.clone();
-    let api = api(parts, &lifecycle);
+    let api = api(parts, &lifecycle)?;
     let chassis = Chassis {
         document: Some(http::merge(&[api.spec])?),
         secret: Some(secret),

@@ -8,9 +8,14 @@ pub fn derive(input: &DeriveInput) -> syn::Result<TokenStream> {
     let name = &input.ident;
     let variants = variants(input)?;
     for variant in &variants {
-        if !matches!(variant.fields, syn::Fields::Named(_)) {
-            // serde reads an adjacently tagged unit variant from null alone.
-            return Err(syn::Error::new_spanned(variant, "must be a struct variant: write {} where it has no fields"));
+        // serde reads an adjacently tagged unit variant from null alone, and writes a tuple as an array.
+        let is_object = match &variant.fields {
+            syn::Fields::Named(_) => true,
+            syn::Fields::Unnamed(fields) => fields.unnamed.len() == 1,
+            syn::Fields::Unit => false,
+        };
+        if !is_object {
+            return Err(syn::Error::new_spanned(variant, "must have named fields or one struct: write {} for none"));
         }
     }
     let kinds: Vec<String> = variants.iter().map(|variant| snake_case(&variant.ident.to_string())).collect();

@@ -91,3 +91,36 @@ pub trait Stream:
     /// The tenant that owns the thing `id`, as its first event says; `None` is the shared catalogue.
     fn scope(&self, id: Uuid) -> Option<Uuid>;
 }
+
+/// Implements `cqrs_es::Aggregate` for a state that decides at most one event for each command, by two functions of its own:
+/// `decide(&self, Command) -> Result<Option<Event>, Error>` and `evolve(&mut self, Event)`.
+///
+/// `aggregate!(Item: "item", Command, Event, Error);`
+#[macro_export]
+macro_rules! aggregate {
+    ($state:ty: $stream:literal, $command:ty, $event:ty, $error:ty) => {
+        impl ::cqrs_es::Aggregate for $state {
+            const TYPE: &'static str = $stream;
+            type Command = $command;
+            type Event = $event;
+            type Error = $error;
+            type Services = ();
+
+            async fn handle(
+                &mut self,
+                command: $command,
+                (): &(),
+                sink: &::cqrs_es::event_sink::EventSink<Self>,
+            ) -> Result<(), $error> {
+                if let Some(event) = self.decide(command)? {
+                    sink.write(event, self).await;
+                }
+                Ok(())
+            }
+
+            fn apply(&mut self, event: $event) {
+                self.evolve(event);
+            }
+        }
+    };
+}

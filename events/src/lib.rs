@@ -6,17 +6,24 @@
 pub mod catalog;
 pub mod execution;
 pub mod identity;
+pub mod item;
 pub mod model;
 pub mod ops;
 pub mod policy;
 pub mod prompt;
 
 /// Every context. One that is not named here is unused code, which the compiler tells.
-pub static CONTEXTS: Registry =
-    Registry(&[&catalog::CONTEXT, &execution::CONTEXT, &identity::CONTEXT, &ops::CONTEXT, &prompt::CONTEXT]);
+pub static CONTEXTS: Registry = Registry(&[
+    &catalog::CONTEXT,
+    &execution::CONTEXT,
+    &identity::CONTEXT,
+    &item::CONTEXT,
+    &ops::CONTEXT,
+    &prompt::CONTEXT,
+]);
 
 pub use event_store::{
-    Call, Claim, Class, Context, Error, EventKinds, EventStream, Fact, Fold, Key, Meta, Receipt, Recorded, Refusal,
-    Registry, Secret, Store, Stream, Timer, clock, execute, execute_on, fact, failpoint, fold, plant, read_model,
-    refusal, seal, store,
+    Call, Claim, Class, Context, Error, EventKinds, EventStream, Fact, Fold, Key, Meta, Patch, Receipt, Recorded,
+    Refusal, Registry, Secret, Store, Stream, Timer, aggregate, clock, execute, execute_on, fact, failpoint, fold,
+    plant, read_model, refusal, seal, store,
 };

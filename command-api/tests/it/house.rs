@@ -64,7 +64,8 @@ pub async fn house_sealed(database: Database, sealing: command_api::Sealing) -> 
             secret: SECRET.to_vec(),
         },
         &lifecycle,
-    );
+    )
+    .unwrap();
     let chassis = Chassis {
         document: Some(http::merge(&[api.spec]).unwrap()),
         secret: Some(SECRET.to_vec()),

@@ -19,7 +19,7 @@ use poem_openapi::{
 use serde_json::{Map, Value};
 use sha2::Sha256;
 
-use super::{Faults, Problem, json, schema};
+use super::{Faults, Problem, Schema, json, schema};
 
 /// The most bytes that a request body may have.
 pub const MAX_BODY: usize = 1024 * 1024;
@@ -83,12 +83,32 @@ impl<T: ParseFromJSON + Check + 'static> Body<T> {
         let mut faults = Faults::new();
         // A command whose fields are all optional may be sent without a body.
         let body = if bytes.is_empty() { Value::Object(Map::new()) } else { json::parse(&bytes, &mut faults)? };
-        let digest = request
-            .data::<Fingerprint>()
-            .ok_or_else(|| Problem::internal(std::io::Error::other("no fingerprint key in the request's data")))?
-            .of(&body);
+        let digest = fingerprint(request, &body)?;
         Ok(Self { value: check(body, faults)?, digest })
     }
+}
+
+/// The body of a command as it is, checked against `schema` and by `check`, with its fingerprint.
+pub async fn checked_json(
+    request: &Request,
+    raw: Raw,
+    schema: &Schema,
+    check: fn(&Value, &mut Faults),
+) -> Result<(Value, [u8; 32]), Problem> {
+    let bytes = bytes(request, raw).await?;
+    let mut faults = Faults::new();
+    let body = if bytes.is_empty() { Value::Object(Map::new()) } else { json::parse(&bytes, &mut faults)? };
+    let digest = fingerprint(request, &body)?;
+    schema.check(&body, &mut faults);
+    check(&body, &mut faults);
+    faults.into_result().map(|()| (body, digest))
+}
+
+fn fingerprint(request: &Request, body: &Value) -> Result<[u8; 32], Problem> {
+    let key = request.data::<Fingerprint>();
+    let key =
+        key.ok_or_else(|| Problem::internal(std::io::Error::other("no fingerprint key in the request's data")))?;
+    Ok(key.of(body))
 }
 
 /// Schema, then what only code can say, all faults together; then the value.

@@ -24,7 +24,7 @@ mod serve;
 mod trace;
 mod wire;
 
-pub use body::{Body, Check, Fingerprint, MAX_BODY};
+pub use body::{Body, Check, Fingerprint, MAX_BODY, checked_json};
 pub use caller::{Caller, TOKEN_SECONDS, Tokens};
 pub use conditional::{idempotency_key, if_match, min_position, prefer_wait};
 pub use docs::{docs, merge};
@@ -38,6 +38,7 @@ pub use paths::{Path, Paths};
 pub use pointer::child as pointer;
 pub use problem::{Problem, status_of};
 pub use read::{POSITION, Read};
+pub use schema::Schema;
 pub use serve::{BindError, bind, serve};
 pub use trace::Trace;
 pub use wire::MEDIA_TYPE;

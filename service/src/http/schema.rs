@@ -34,6 +34,27 @@ pub fn of<T: Type + 'static>() -> Result<Arc<Validator>, Problem> {
     Ok(validator)
 }
 
+/// A body's schema that is no Rust type here: JSON Schema 2020-12, compiled.
+#[derive(Debug, Clone)]
+pub struct Schema(Arc<Validator>);
+
+impl Schema {
+    /// Compiles it. The schema is our own, so one that does not compile is a fault of the program.
+    pub fn new(schema: &Value) -> Result<Self, Problem> {
+        jsonschema::options()
+            .with_draft(Draft::Draft202012)
+            .with_pattern_options(PatternOptions::regex())
+            .should_validate_formats(true)
+            .build(schema)
+            .map(|validator| Self(Arc::new(validator)))
+            .map_err(Problem::internal)
+    }
+
+    pub(super) fn check(&self, body: &Value, faults: &mut Faults) {
+        check(&self.0, body, faults);
+    }
+}
+
 /// Everything in `body` that the schema does not allow. Gives the names of top-level fields that it does not know.
 pub fn check(schema: &Validator, body: &Value, faults: &mut Faults) -> HashSet<String> {
     let mut unknown = HashSet::new();

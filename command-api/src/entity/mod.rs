@@ -1,0 +1,230 @@
+//! Plain commands on an aggregate, from one declaration: make one, change it, take it through a transition.
+//!
+//! A body's type is in `events`, where its JSON Schema is derived: the request is checked against it and the document publishes
+//! it. `null` in a change empties a field, what is left out stays (RFC 7396). What is not plain is a method of its own.
+
+mod document;
+mod endpoint;
+
+use std::{marker::PhantomData, sync::Arc};
+
+use events::{Call, Receipt, Stream, execute};
+use futures_util::future::BoxFuture;
+use poem::http::Method;
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use service::http::{Caller, Faults, Problem};
+use uuid::Uuid;
+
+pub use document::document;
+pub use endpoint::routes;
+
+use crate::dispatch::Dispatcher;
+
+/// Who may write an aggregate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// Who is of the tenant that it belongs to.
+    Tenant,
+    /// Admins of the system: it is shared by all.
+    System,
+}
+
+/// The body of a command that takes none.
+#[derive(Debug, serde::Deserialize, JsonSchema)]
+pub struct Nothing {}
+
+/// One command of the HTTP API.
+pub struct Operation {
+    method: Method,
+    /// The collection's path.
+    collection: &'static str,
+    /// What comes after it, as `/:id/archive`.
+    below: String,
+    tag: &'static str,
+    id: &'static str,
+    doc: &'static str,
+    /// The schema of the body, as JSON Schema 2020-12.
+    schema: Value,
+    check: fn(&Value, &mut Faults),
+    run: Run,
+}
+
+type Run = Box<dyn Fn(Arc<Dispatcher>, Command) -> BoxFuture<'static, Result<Receipt, Problem>> + Send + Sync>;
+
+/// A request that was read, before it is decided.
+struct Command {
+    caller: Caller,
+    /// The aggregate; for one that is made, a new id.
+    id: Uuid,
+    body: Value,
+    call: Call,
+}
+
+/// The commands of the aggregate `A`, one after the other.
+pub struct Entity<A> {
+    collection: &'static str,
+    tag: &'static str,
+    owner: Owner,
+    operations: Vec<Operation>,
+    aggregate: PhantomData<fn() -> A>,
+}
+
+impl<A: Stream> Entity<A>
+where
+    A::Command: 'static,
+{
+    /// No command yet, below `collection`; `tag` is the context as the document writes it.
+    pub fn new(collection: &'static str, tag: &'static str, owner: Owner) -> Self {
+        Self { collection, tag, owner, operations: Vec::new(), aggregate: PhantomData }
+    }
+
+    /// `POST {collection}`, which makes one, for the tenant that `command` is given: 201.
+    #[must_use]
+    pub fn create<B: DeserializeOwned + JsonSchema + 'static>(
+        self,
+        id: &'static str,
+        doc: &'static str,
+        command: fn(B, Uuid) -> A::Command,
+    ) -> Self {
+        let owner = self.owner;
+        let run = move |dispatcher: Arc<Dispatcher>, mut request: Command| -> BoxFuture<'static, _> {
+            Box::pin(async move {
+                dispatcher.known(request.caller.id).await?;
+                let tenant = match owner {
+                    Owner::Tenant => take_tenant(&mut request.body, &request.caller)?,
+                    Owner::System => {
+                        dispatcher.need_admin(request.caller.id).await?;
+                        request.caller.id
+                    }
+                };
+                let command = command(parse(request.body)?, tenant);
+                let call = Call { fresh: true, ..request.call };
+                Ok(execute::<A>(&dispatcher.store, request.id, command, call).await?)
+            })
+        };
+        let mut schema = schema::<B>();
+        if owner == Owner::Tenant {
+            schema["properties"]["tenant_id"] = serde_json::json!({
+                "type": ["string", "null"], "format": "uuid",
+                "description": "The tenant that it is to belong to; without it, the caller's own.",
+            });
+        }
+        self.with(Method::POST, String::new(), id, doc, schema, Box::new(run))
+    }
+
+    /// `PATCH {collection}/{id}`, which changes one: 200.
+    #[must_use]
+    pub fn change<B: DeserializeOwned + JsonSchema + 'static>(
+        self,
+        id: &'static str,
+        doc: &'static str,
+        command: fn(B) -> A::Command,
+    ) -> Self {
+        let mut schema = schema::<B>();
+        schema["minProperties"] = 1.into();
+        self.existing(Method::PATCH, "/:id".to_owned(), id, doc, schema, command)
+    }
+
+    /// `POST {collection}/{id}/{transition}`: 200.
+    #[must_use]
+    pub fn transition<B: DeserializeOwned + JsonSchema + 'static>(
+        self,
+        transition: &'static str,
+        id: &'static str,
+        doc: &'static str,
+        command: fn(B) -> A::Command,
+    ) -> Self {
+        self.existing(Method::POST, format!("/:id/{transition}"), id, doc, schema::<B>(), command)
+    }
+
+    /// What a schema cannot say of the body of the command before.
+    #[must_use]
+    pub fn checked(mut self, check: fn(&Value, &mut Faults)) -> Self {
+        if let Some(last) = self.operations.last_mut() {
+            last.check = check;
+        }
+        self
+    }
+
+    /// All of them.
+    pub fn operations(self) -> Vec<Operation> {
+        self.operations
+    }
+
+    fn existing<B: DeserializeOwned + 'static>(
+        self,
+        method: Method,
+        below: String,
+        id: &'static str,
+        doc: &'static str,
+        schema: Value,
+        command: fn(B) -> A::Command,
+    ) -> Self {
+        let owner = self.owner;
+        let run = move |dispatcher: Arc<Dispatcher>, request: Command| -> BoxFuture<'static, _> {
+            Box::pin(async move {
+                dispatcher.known(request.caller.id).await?;
+                if owner == Owner::System {
+                    dispatcher.need_admin(request.caller.id).await?;
+                }
+                // Before the version is compared: a stranger learns nothing of it.
+                let loaded = dispatcher.store.load::<A>(request.id).await?;
+                let scope = loaded.aggregate.scope(request.id);
+                if loaded.version == 0 || scope.is_some_and(|tenant| tenant != request.caller.id) {
+                    return Err(Problem::not_found());
+                }
+                let command = command(parse(request.body)?);
+                Ok(execute::<A>(&dispatcher.store, request.id, command, request.call).await?)
+            })
+        };
+        self.with(method, below, id, doc, schema, Box::new(run))
+    }
+
+    fn with(
+        mut self,
+        method: Method,
+        below: String,
+        id: &'static str,
+        doc: &'static str,
+        schema: Value,
+        run: Run,
+    ) -> Self {
+        let (collection, tag) = (self.collection, self.tag);
+        let check = |_: &Value, _: &mut Faults| ();
+        self.operations.push(Operation { method, collection, below, tag, id, doc, schema, check, run });
+        self
+    }
+}
+
+/// The body's schema, whole in itself; it takes no other fields.
+fn schema<B: JsonSchema>() -> Value {
+    let settings = schemars::generate::SchemaSettings::draft2020_12().with(|settings| {
+        settings.inline_subschemas = true;
+        settings.meta_schema = None;
+    });
+    let mut schema = settings.into_generator().into_root_schema_for::<B>().to_value();
+    schema["additionalProperties"] = false.into();
+    if !schema["properties"].is_object() {
+        schema["properties"] = Map::new().into();
+    }
+    schema
+}
+
+fn parse<B: DeserializeOwned>(body: Value) -> Result<B, Problem> {
+    // The schema has taken it: what the type does not take is between the two.
+    serde_json::from_value(body).map_err(|error| {
+        Problem::invalid(vec![events::refusal::Fault::new("", format!("does not have the documented form: {error}"))])
+    })
+}
+
+/// The tenant that a body names, which is taken out of it; else the caller's own. One that the caller is not of is not found.
+fn take_tenant(body: &mut Value, caller: &Caller) -> Result<Uuid, Problem> {
+    let named = body.as_object_mut().and_then(|fields| fields.shift_remove("tenant_id"));
+    let named = named.as_ref().and_then(Value::as_str).and_then(|tenant| tenant.parse::<Uuid>().ok());
+    match named {
+        Some(tenant) if tenant != caller.id => Err(Problem::not_found()),
+        _ => Ok(caller.id),
+    }
+}

@@ -111,8 +111,6 @@ impl Changed {
 pub enum Context {
     /// Who the users are.
     Identity,
-    /// Specialties and sub-specialties.
-    Catalog,
     /// Expert prompts.
     Prompt,
     /// Runs of prompts.

@@ -6,7 +6,6 @@
 mod answer;
 pub mod asyncapi;
 mod blocking;
-mod catalog;
 mod contexts;
 mod dispatch;
 mod entity;
@@ -41,7 +40,6 @@ pub use seal::Sealing;
 pub use timers::Timing;
 
 use crate::{
-    catalog::Catalog,
     dispatch::Dispatcher,
     execution::{DeadLetters, Executions},
     identity::Identity,
@@ -91,12 +89,11 @@ pub struct CommandApi {
 pub fn api(parts: Parts, lifecycle: &Lifecycle) -> Result<CommandApi, Problem> {
     let Parts { store, bus, relay, relaying, timing, seal, sealing, health, secret } = parts;
     let sealed = seal::start(&store.through(seal), &bus, sealing, lifecycle);
-    timers::start(store.through(relay.clone()), &timing, lifecycle);
+    let unknown_timers = timers::start(store.through(relay.clone()), &timing, lifecycle);
     let relaying = relay::start(&store.through(relay), &bus, &relaying, lifecycle);
     let dispatcher = Arc::new(Dispatcher::new(store, &secret, lifecycle));
     let contexts = (
         Identity(Arc::clone(&dispatcher)),
-        Catalog(Arc::clone(&dispatcher)),
         Prompts(Arc::clone(&dispatcher)),
         Executions(Arc::clone(&dispatcher)),
         DeadLetters(Arc::clone(&dispatcher)),
@@ -107,7 +104,7 @@ pub fn api(parts: Parts, lifecycle: &Lifecycle) -> Result<CommandApi, Problem> {
     let spec = merge(&[service.spec(), entity::document(&operations).to_string()]).map_err(Problem::internal)?;
     let routes = Route::new().at("/asyncapi.json", get(make_sync(asyncapi()))).nest("/", service);
     let routes = entity::routes(&dispatcher, operations, routes)?;
-    Ok(CommandApi { spec, routes, probe: probe::of(health, bus, relaying, sealed) })
+    Ok(CommandApi { spec, routes, probe: probe::of(health, bus, relaying, sealed, unknown_timers) })
 }
 
 fn asyncapi() -> impl Fn(poem::Request) -> Response {

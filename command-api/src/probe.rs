@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use nats::{Bus, relay::Status};
 use service::http::{Probe, Readiness};
 use sqlx::{Connection as _, PgPool};
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 
 use crate::seal;
 
@@ -13,11 +16,19 @@ use crate::seal;
 const PATIENCE: Duration = Duration::from_millis(900);
 
 /// Asks both servers at once, and the relay: a server that lives may still take nothing (its disk is full). And the sealer,
-/// which may have found that the log is not what it was.
-pub fn of(health: PgPool, bus: Bus, relay: watch::Receiver<Status>, sealer: watch::Receiver<seal::Status>) -> Probe {
+/// which may have found that the log is not what it was. And whether there are timers that
+/// this program does not know.
+pub fn of(
+    health: PgPool,
+    bus: Bus,
+    relay: watch::Receiver<Status>,
+    sealer: watch::Receiver<seal::Status>,
+    unknown_timers: watch::Receiver<Option<Instant>>,
+) -> Probe {
     Arc::new(move || {
         let (health, bus) = (health.clone(), bus.clone());
         let (relay, seal) = (relay.borrow().failing, sealer.borrow().failing);
+        let timers = unknown_timers.borrow().is_some_and(|until| Instant::now() < until);
         Box::pin(async move {
             let database = timeout(PATIENCE, ping(&health));
             let nats = timeout(PATIENCE, bus.healthy());
@@ -27,7 +38,7 @@ pub fn of(health: PgPool, bus: Bus, relay: watch::Receiver<Status>, sealer: watc
             }
             let nats = !matches!(nats, Ok(Ok(())));
             // Without NATS the relay fails, too: that says nothing more.
-            let parts = [("nats", nats), ("relay", relay && !nats), ("seal", seal)];
+            let parts = [("nats", nats), ("relay", relay && !nats), ("seal", seal), ("timers", timers)];
             let missing: Vec<_> = parts.iter().filter(|part| part.1).map(|part| part.0.to_owned()).collect();
             if missing.is_empty() { Readiness::Ready } else { Readiness::Degraded(missing) }
         })

@@ -206,7 +206,7 @@ impl Prompts {
             .run(call, async move |dispatcher: Arc<Dispatcher>, mut call| {
                 dispatcher.known(caller.id).await?;
                 let sub_specialty = dispatcher.store.load::<SubSpecialty>(revision.sub_specialty_id).await?;
-                let sub_specialty_exists = sub_specialty.aggregate.created;
+                let sub_specialty_exists = sub_specialty.aggregate.is_live();
                 let command = Command::Create { user_id: caller.id, sub_specialty_exists, revision };
                 call.fresh = true;
                 dispatcher.compile(clock::id(), command, call).await
@@ -246,7 +246,7 @@ impl Prompts {
                     return Err(Problem::refusal(&Error::NotFound));
                 }
                 let sub_specialty_exists = match changes.sub_specialty_id {
-                    Some(id) => dispatcher.store.load::<SubSpecialty>(id).await?.aggregate.created,
+                    Some(id) => dispatcher.store.load::<SubSpecialty>(id).await?.aggregate.is_live(),
                     None => true,
                 };
                 let command = Command::Revise { user_id: caller.id, sub_specialty_exists, changes };

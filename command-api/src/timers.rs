@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use clap::Args as Flags;
 use events::{
-    Error, Meta, Store, execute,
-    execution::{Command, Execution},
-    failpoint,
+    CONTEXTS, Store, failpoint,
+    registry::Failure,
     store::{Due, Lead, StoreError},
 };
 use futures_util::{StreamExt as _, stream};
 use service::{config::duration, lifecycle::Lifecycle};
-use tokio::time::{Instant, sleep};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 use tokio_util::sync::CancellationToken;
 
 /// How often it is looked, when nothing was due: a timer is late by so much at most.
@@ -42,10 +44,12 @@ impl Default for Timing {
     }
 }
 
-/// Starts looking after timers.
-pub fn start(store: Store, timing: &Timing, lifecycle: &Lifecycle) {
+/// Starts looking after timers. Returns until when there are known to be some that this program does not know.
+pub fn start(store: Store, timing: &Timing, lifecycle: &Lifecycle) -> watch::Receiver<Option<Instant>> {
     let timers = Timers::new(store, timing.lease_grace);
+    let unknown = timers.unknown.subscribe();
     lifecycle.spawn("timers", timers.run(lifecycle.soft()));
+    unknown
 }
 
 /// Who looks after timers.
@@ -57,13 +61,16 @@ pub struct Timers {
     looked: Option<Instant>,
     /// Until then leases are left alone.
     lenient_until: Instant,
+    /// Until then there has lately been a timer of which this program knows nothing.
+    unknown: watch::Sender<Option<Instant>>,
 }
 
 impl Timers {
     /// One that leaves leases alone for `grace`, at first and after each time when nobody could renew them.
     pub fn new(store: Store, grace: Duration) -> Self {
         let lead = Lead::new("timers", LEAD.0, LEAD.1);
-        Self { store, lead, grace, looked: None, lenient_until: Instant::now() }
+        let unknown = watch::Sender::new(None);
+        Self { store, lead, grace, looked: None, lenient_until: Instant::now(), unknown }
     }
 
     async fn run(mut self, soft: CancellationToken) -> Result<(), StoreError> {
@@ -105,32 +112,49 @@ impl Timers {
         let count = due.len();
         let store = &self.store;
         let mut done = stream::iter(due).map(|due| async move { act(store, due).await }).buffer_unordered(BESIDE);
+        let mut unknown = false;
         while let Some(done) = done.next().await {
-            done?;
+            unknown |= !done?;
+        }
+        if unknown {
+            // Longer than it is put off: until it is asked again.
+            let until = Instant::now() + Duration::from_secs_f64(2.0 * PUT_OFF_SECONDS);
+            self.unknown.send_replace(Some(until));
         }
         Ok(count)
     }
 }
 
-/// Tells a thing that its timer is due.
-async fn act(store: &Store, due: Due) -> Result<(), StoreError> {
+/// Tells an aggregate that its timer is due. Returns whether this program knows of such a timer.
+async fn act(store: &Store, due: Due) -> Result<bool, StoreError> {
     failpoint::reach("timer.due");
-    let Due { id, mark, holder, deadline, .. } = due;
-    let meta = Meta::clone(&due.meta);
-    let command = Command::Due { attempt: mark, held: holder.is_some(), deadline };
-    let why = match execute::<Execution>(store, id, command, meta).await {
-        Ok(_) => {
-            tracing::info!(execution = %id, attempt = mark, held = holder.is_some(), deadline, "a timer was due");
-            return Ok(());
+    let (id, stream, name) = (due.id, due.stream.as_str(), due.name.as_str());
+    let known = match CONTEXTS.stream(stream) {
+        Some(known) => known.due(store, &due).await,
+        None => Ok(false),
+    };
+    let (why, is_known) = match known {
+        Ok(true) => {
+            tracing::info!(stream, %id, name, mark = due.mark, deadline = due.deadline, "a timer was due");
+            return Ok(true);
         }
-        Err(Error::Store(error @ StoreError::Unavailable(_))) => return Err(error),
-        // It is another state by now; a timer that stands all the same must not stand in the way of others.
-        Err(Error::Refused(refusal)) => refusal.to_string(),
-        Err(error) => {
-            tracing::error!(execution = %id, %error, "nothing can be done about a timer; it is put off");
-            error.to_string()
+        Ok(false) => {
+            metrics::counter!("daybook_timers_unknown_total").increment(1);
+            tracing::error!(
+                stream, %id, name,
+                "this program knows no such timer, so nothing comes of it: run the version that set it; it is asked again later"
+            );
+            ("this program knows no such timer".to_owned(), false)
+        }
+        Err(Failure::Unavailable(error)) => return Err(error),
+        // It is in another state by now; a timer that stands all the same must not stand in the way of others.
+        Err(Failure::Refused(why)) => (why, true),
+        Err(Failure::Broken(why)) => {
+            tracing::error!(stream, %id, name, why, "nothing can be done about a timer; it is put off");
+            (why, true)
         }
     };
-    tracing::debug!(execution = %id, why, "a timer was due in vain");
-    store.put_off(&due, PUT_OFF_SECONDS).await
+    tracing::debug!(stream, %id, name, why, "a timer was due in vain");
+    store.put_off(&due, PUT_OFF_SECONDS).await?;
+    Ok(is_known)
 }

@@ -6,8 +6,8 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::{
-    Claim, Refusal, Stream, clock,
-    store::{Append, Key, Loaded, Meta, New, Refused, Replay, Secret, Store, StoreError, decide},
+    Refusal, Requirement, Stream, clock,
+    store::{Append, Effects, Key, Loaded, Meta, New, Refused, Replay, Secret, Store, StoreError, decide, effects},
 };
 
 /// How often a command is decided again when the thing has changed between load and append.
@@ -85,8 +85,20 @@ pub async fn execute<A: Stream>(
     command: A::Command,
     call: impl Into<Call>,
 ) -> Result<Receipt, Error<A::Error>> {
+    execute_requiring::<A>(store, id, command, call, &[]).await
+}
+
+/// As [`execute`], where the command needs something of other aggregates: they are looked at first, and what was seen is a
+/// condition of the append. The command is decided again when it does not hold any more.
+pub async fn execute_requiring<A: Stream>(
+    store: &Store,
+    id: Uuid,
+    command: A::Command,
+    call: impl Into<Call>,
+    requirements: &[Requirement<A::Error>],
+) -> Result<Receipt, Error<A::Error>> {
     let late = |_| Err(StoreError::Unavailable(None).into());
-    timeout(PATIENCE, attempt::<A>(store, id, command, call.into())).await.unwrap_or_else(late)
+    timeout(PATIENCE, attempt::<A>(store, id, command, call.into(), requirements)).await.unwrap_or_else(late)
 }
 
 /// As [`execute`], without a key, decided first on what the caller knows of the thing already: a state that its own last
@@ -101,7 +113,7 @@ pub async fn execute_on<A: Stream>(
     meta: Meta,
 ) -> Result<(Receipt, Loaded<A>), Error<A::Error>> {
     let late = |_| Err(StoreError::Unavailable(None).into());
-    timeout(PATIENCE, decided::<A>(store, id, Some(known), command, &meta.into())).await.unwrap_or_else(late)
+    timeout(PATIENCE, decided::<A>(store, id, Some(known), command, &meta.into(), &[])).await.unwrap_or_else(late)
 }
 
 async fn attempt<A: Stream>(
@@ -109,6 +121,7 @@ async fn attempt<A: Stream>(
     id: Uuid,
     command: A::Command,
     call: Call,
+    requirements: &[Requirement<A::Error>],
 ) -> Result<Receipt, Error<A::Error>> {
     if let Some(key) = &call.key
         && let Some(receipt) = replay(store, key).await?
@@ -116,7 +129,7 @@ async fn attempt<A: Stream>(
         return Ok(receipt);
     }
     let guess = if call.fresh { Some(Loaded::nothing()) } else { store.recent(id) };
-    let done = decided::<A>(store, id, guess, command, &call).await;
+    let done = decided::<A>(store, id, guess, command, &call, requirements).await;
     // What refuses it may be what its own first request, in another process, has done meanwhile.
     if let (Err(Error::Refused(_) | Error::Stale { .. }), Some(key)) = (&done, &call.key)
         && let Some(receipt) = replay(store, key).await?
@@ -138,7 +151,9 @@ async fn decided<A: Stream>(
     mut known: Option<Loaded<A>>,
     command: A::Command,
     call: &Call,
+    requirements: &[Requirement<A::Error>],
 ) -> Result<(Receipt, Loaded<A>), Error<A::Error>> {
+    let mut unmet = false;
     for _ in 0..TRIES {
         let guess = known.take();
         // Of what is new there is nothing to be read.
@@ -168,8 +183,14 @@ async fn decided<A: Stream>(
             let receipt = Receipt { id, version, position, replayed: false };
             return Ok((receipt, Loaded { aggregate, version, position, weight }));
         }
-        let claims: Vec<Claim> = events.iter().flat_map(|event| crate::Fact::claims(event, id)).collect();
-        let timer = events.iter().filter_map(crate::Fact::timer).reduce(crate::Timer::then);
+        let mut conditions = Vec::with_capacity(requirements.len());
+        for requirement in requirements {
+            match requirement.look(store, unmet).await? {
+                Ok(condition) => conditions.push(condition),
+                Err(refusal) => return Err(Error::Refused(refusal)),
+            }
+        }
+        let Effects { releases, claims, timers } = effects(&events, id);
         let events: Vec<New> = events.iter().map(|event| New::of(event, clock::id())).collect::<Result<_, _>>()?;
         let weight = weight + events.iter().map(|event| event.data.len()).sum::<usize>();
         let append = Append {
@@ -179,9 +200,11 @@ async fn decided<A: Stream>(
             scope: aggregate.scope(id),
             events,
             meta: call.meta.clone(),
+            releases,
             claims: claims.clone(),
+            conditions,
             secrets: call.secrets.clone(),
-            timer,
+            timers,
             key: call.key.clone(),
         };
         match store.append(append).await? {
@@ -190,8 +213,9 @@ async fn decided<A: Stream>(
                 return Ok((receipt, Loaded { aggregate, version: at.version, position: at.position, weight }));
             }
             Err(Refused::Version) => {}
+            Err(Refused::Condition) => unmet = true,
             Err(Refused::Claim) => {
-                if let Some(claim) = store.taken(&claims).await? {
+                if let Some(claim) = store.taken(A::TYPE, id, &claims).await? {
                     return Err(Error::Refused(A::Error::taken(claim)));
                 }
             }

@@ -3,26 +3,62 @@
 use cqrs_es::{Aggregate, DomainEvent};
 use uuid::Uuid;
 
-use crate::refusal::Refusal;
+use crate::{refusal::Refusal, store::Due};
 
-/// A value that only one thing may hold, such as an e-mail address.
+/// A value that only one aggregate may hold, such as an e-mail address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Claim {
     /// The kind of value, as `email`; values of different scopes do not meet.
     pub scope: String,
     /// The value in the form in which it is compared.
     pub value: String,
+    /// The slot of the aggregate that holds it. A slot holds one value: another claim in it frees the one before. None is held
+    /// for ever.
+    pub slot: Option<&'static str>,
 }
 
 impl Claim {
-    /// A claim on text that is compared without regard to case and to white space around it.
+    /// A claim for ever on text that is compared without regard to case and to white space around it.
     pub fn folded(scope: impl Into<String>, value: &str) -> Self {
-        Self { scope: scope.into(), value: value.trim().to_lowercase() }
+        Self::exact(scope, value.trim().to_lowercase())
+    }
+
+    /// A claim for ever on a value that is compared as it is.
+    pub fn exact(scope: impl Into<String>, value: impl Into<String>) -> Self {
+        Self { scope: scope.into(), value: value.into(), slot: None }
+    }
+
+    /// The same in a slot, until the slot holds another value or is released.
+    #[must_use]
+    pub fn in_slot(self, slot: &'static str) -> Self {
+        Self { slot: Some(slot), ..self }
     }
 }
 
-/// When a thing is to be looked at again: what an event says of it. There is at most one timer a thing, in the table `timer`,
-/// by the database's clock; it changes in the transaction that appends the event, so that it is a pure consequence of the log.
+/// What must be so of other aggregates when a command is appended. It is checked in the append's transaction.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Condition {
+    /// The aggregate is still at the version at which it was read.
+    Unchanged {
+        /// Its stream.
+        stream: &'static str,
+        /// The aggregate.
+        id: Uuid,
+        /// The version that was read.
+        version: i32,
+    },
+    /// Nothing holds a claim of this scope.
+    Unclaimed {
+        /// The scope.
+        scope: String,
+    },
+}
+
+/// The name of the timer of an aggregate that has one.
+pub const TIMER: &str = "main";
+
+/// When an aggregate is to be looked at again: what an event says of one of its timers, in the table `timer`, by the database's
+/// clock. It changes in the transaction that appends the event, so that it is a pure consequence of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Timer {
     /// After `after` milliseconds, and in any case at the thing's deadline.
@@ -72,15 +108,25 @@ pub trait Fact: DomainEvent + EventKinds {
         1
     }
 
-    /// What this event does to the thing's timer, if anything. Pure, as the claims.
+    /// What this event does to the aggregate's only timer, if anything. Pure, as the claims.
     fn timer(&self) -> Option<Timer> {
         None
     }
 
-    /// The claims that this event makes for the thing `id`. Pure, so that claims can be derived again from the log.
+    /// The same for an aggregate that has several, each by its name.
+    fn timers(&self) -> Vec<(&'static str, Timer)> {
+        self.timer().into_iter().map(|timer| (TIMER, timer)).collect()
+    }
+
+    /// The claims that this event makes for the aggregate `id`. Pure, so that claims can be derived again from the log.
     fn claims(&self, id: Uuid) -> Vec<Claim> {
         let _ = id;
         Vec::new()
+    }
+
+    /// The slots that hold nothing from this event on. Pure, as the claims.
+    fn releases(&self) -> &'static [&'static str] {
+        &[]
     }
 }
 
@@ -90,6 +136,12 @@ pub trait Stream:
 {
     /// The tenant that owns the thing `id`, as its first event says; `None` is the shared catalogue.
     fn scope(&self, id: Uuid) -> Option<Uuid>;
+
+    /// The command by which the aggregate hears that one of its timers is due. None: it has no such timer.
+    fn due(due: &Due) -> Option<Self::Command> {
+        let _ = due;
+        None
+    }
 }
 
 /// Implements `cqrs_es::Aggregate` for a state that decides at most one event for each command, by two functions of its own:

@@ -14,13 +14,15 @@ pub mod plant;
 pub mod read_model;
 pub mod refusal;
 pub mod registry;
+pub mod requirement;
 pub mod seal;
 pub mod store;
 
-pub use execute::{Call, Error, Receipt, execute, execute_on};
-pub use fact::{Claim, EventKinds, Fact, Stream, Timer};
+pub use execute::{Call, Error, Receipt, execute, execute_on, execute_requiring};
+pub use fact::{Claim, Condition, EventKinds, Fact, Stream, Timer};
 pub use fold::Fold;
 pub use patch::Patch;
 pub use refusal::{Class, Refusal};
 pub use registry::{Context, EventStream, Registry};
+pub use requirement::Requirement;
 pub use store::{Key, Meta, Recorded, Secret, Store};

@@ -32,7 +32,7 @@ impl Fault {
 }
 
 /// A context's refusal of a command: an error that its caller can do something about.
-pub trait Refusal: std::error::Error + Send + Sync + 'static {
+pub trait Refusal: std::error::Error + Clone + Send + Sync + 'static {
     /// Its class.
     fn class(&self) -> Class;
 

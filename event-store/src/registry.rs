@@ -1,11 +1,12 @@
 //! What a program says once of each of its contexts, so that everything that goes over all contexts goes over one list.
 
+use futures_util::future::BoxFuture;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use uuid::Uuid;
 
 use crate::{
-    Claim, EventKinds, Fact, Stream, Timer,
-    store::{StoreError, decode},
+    Claim, Error, EventKinds, Fact, Store, Stream, Timer, execute,
+    store::{Due, StoreError, decode},
 };
 
 /// A bounded context: one module of its name in each crate that has to do with it.
@@ -32,6 +33,21 @@ pub struct EventStream {
     pub schema: fn(&mut SchemaGenerator) -> Schema,
     effects: fn(i64, Uuid, &str, &str) -> Result<Effects, StoreError>,
     rewrite: fn(i64, &str, &str) -> Result<String, StoreError>,
+    due: for<'a> fn(&'a Store, &'a Due) -> BoxFuture<'a, Result<bool, Failure>>,
+}
+
+/// Why nothing came of a timer that was due: in words, or the log is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The log cannot be reached.
+    #[error(transparent)]
+    Unavailable(StoreError),
+    /// The aggregate is in another state by now.
+    #[error("{0}")]
+    Refused(String),
+    /// Nothing can be done about it.
+    #[error("{0}")]
+    Broken(String),
 }
 
 impl EventStream {
@@ -46,12 +62,18 @@ impl EventStream {
             schema: schema::<A::Event>,
             effects: effects::<A::Event>,
             rewrite: rewrite::<A::Event>,
+            due: due::<A>,
         }
     }
 
     /// What follows from the event at `position`.
     pub fn effects(&self, position: i64, id: Uuid, kind: &str, data: &str) -> Result<Effects, StoreError> {
         (self.effects)(position, id, kind, data)
+    }
+
+    /// Tells the aggregate that its timer is due. Whether its stream has such a timer.
+    pub async fn due(&self, store: &Store, due: &Due) -> Result<bool, Failure> {
+        (self.due)(store, due).await
     }
 
     /// The event read and written again, as `{"kind": …, "data": {…}}`: what this version of the program makes of it.
@@ -64,10 +86,12 @@ impl EventStream {
 /// event alone when a log is imported.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Effects {
+    /// The slots of its aggregate that it releases.
+    pub releases: &'static [&'static str],
     /// What it claims for its aggregate.
     pub claims: Vec<Claim>,
-    /// What it does to its aggregate's timer.
-    pub timer: Option<Timer>,
+    /// What it does to its aggregate's timers, by their names.
+    pub timers: Vec<(&'static str, Timer)>,
 }
 
 /// Why the effects of an event are not known.
@@ -108,13 +132,25 @@ impl Registry {
     }
 }
 
+fn due<'a, A: Stream>(store: &'a Store, due: &'a Due) -> BoxFuture<'a, Result<bool, Failure>> {
+    Box::pin(async move {
+        let Some(command) = A::due(due) else { return Ok(false) };
+        match execute::<A>(store, due.id, command, due.meta.clone()).await {
+            Ok(_) => Ok(true),
+            Err(Error::Store(error @ StoreError::Unavailable(_))) => Err(Failure::Unavailable(error)),
+            Err(Error::Refused(refusal)) => Err(Failure::Refused(refusal.to_string())),
+            Err(error) => Err(Failure::Broken(error.to_string())),
+        }
+    })
+}
+
 fn schema<E: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     E::json_schema(generator)
 }
 
 fn effects<E: Fact>(position: i64, id: Uuid, kind: &str, data: &str) -> Result<Effects, StoreError> {
     let event = decode::<E>(position, kind, data)?;
-    Ok(Effects { claims: event.claims(id), timer: event.timer() })
+    Ok(Effects { releases: event.releases(), claims: event.claims(id), timers: event.timers() })
 }
 
 fn rewrite<E: Fact>(position: i64, kind: &str, data: &str) -> Result<String, StoreError> {

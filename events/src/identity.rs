@@ -68,7 +68,8 @@ impl Fact for Event {
     fn claims(&self, _: Uuid) -> Vec<Claim> {
         match self {
             Self::UserRegistered { email, username, roles } => {
-                let mut claims = vec![email_claim(email), Claim::folded("username", username)];
+                let mut claims =
+                    vec![email_claim(email).in_slot("email"), Claim::folded("username", username).in_slot("username")];
                 // Only the bootstrap registers somebody who is an admin from the start.
                 if roles.iter().any(|role| role == ADMIN) {
                     claims.push(bootstrap_claim());

@@ -23,7 +23,7 @@ pub static CONTEXTS: Registry = Registry(&[
 ]);
 
 pub use event_store::{
-    Call, Claim, Class, Context, Error, EventKinds, EventStream, Fact, Fold, Key, Meta, Patch, Receipt, Recorded,
-    Refusal, Registry, Secret, Store, Stream, Timer, aggregate, clock, execute, execute_on, fact, failpoint, fold,
-    plant, read_model, refusal, seal, store,
+    Call, Claim, Class, Condition, Context, Error, EventKinds, EventStream, Fact, Fold, Key, Meta, Patch, Receipt,
+    Recorded, Refusal, Registry, Requirement, Secret, Store, Stream, Timer, aggregate, clock, execute, execute_on,
+    execute_requiring, fact, failpoint, fold, plant, read_model, refusal, registry, seal, store,
 };

@@ -96,9 +96,11 @@ fn append(id: Uuid, expected: i32) -> Append {
         scope: None,
         events: vec![New { event_id: clock::id(), kind: "done", schema: 1, data }],
         meta: Meta { actor: None, correlation_id: clock::id(), causation_id: None, traceparent: None },
+        releases: Vec::new(),
         claims: Vec::new(),
+        conditions: Vec::new(),
         secrets: Vec::new(),
-        timer: None,
+        timers: Vec::new(),
         key: None,
     }
 }

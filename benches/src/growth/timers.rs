@@ -87,9 +87,11 @@ fn append() -> Append {
         scope: None,
         events: vec![New { event_id: clock::id(), kind: "done", schema: 1, data: "{}".to_owned() }],
         meta: Meta { actor: None, correlation_id: clock::id(), causation_id: None, traceparent: None },
+        releases: Vec::new(),
         claims: Vec::new(),
+        conditions: Vec::new(),
         secrets: Vec::new(),
-        timer: Some(Timer::Set { after: Some(3_600_000), deadline: Some(3_600_000), holder: None, mark: 1 }),
+        timers: vec![(TIMER, Timer::Set { after: Some(3_600_000), deadline: Some(3_600_000), holder: None, mark: 1 })],
         key: None,
     }
 }

@@ -1,10 +1,11 @@
 //! What each context takes.
 
+mod catalog;
 mod item;
 
 use crate::entity::Operation;
 
 /// The plain commands of all contexts.
 pub fn operations() -> Vec<Operation> {
-    [item::operations()].into_iter().flatten().collect()
+    [catalog::operations(), item::operations()].into_iter().flatten().collect()
 }

@@ -8,7 +8,8 @@ mod endpoint;
 
 use std::{marker::PhantomData, sync::Arc};
 
-use events::{Call, Receipt, Stream, execute};
+use cqrs_es::Aggregate;
+use events::{Call, Receipt, Requirement, Stream, execute_requiring};
 use futures_util::future::BoxFuture;
 use poem::http::Method;
 use schemars::JsonSchema;
@@ -63,13 +64,17 @@ struct Command {
 }
 
 /// The commands of the aggregate `A`, one after the other.
-pub struct Entity<A> {
+pub struct Entity<A: Stream> {
     collection: &'static str,
     tag: &'static str,
     owner: Owner,
+    requirements: Requirements<A>,
     operations: Vec<Operation>,
     aggregate: PhantomData<fn() -> A>,
 }
+
+/// What a command on the aggregate of an id needs of others.
+type Requirements<A> = fn(&<A as Aggregate>::Command, Uuid) -> Vec<Requirement<<A as Aggregate>::Error>>;
 
 impl<A: Stream> Entity<A>
 where
@@ -77,7 +82,13 @@ where
 {
     /// No command yet, below `collection`; `tag` is the context as the document writes it.
     pub fn new(collection: &'static str, tag: &'static str, owner: Owner) -> Self {
-        Self { collection, tag, owner, operations: Vec::new(), aggregate: PhantomData }
+        Self { collection, tag, owner, requirements: |_, _| Vec::new(), operations: Vec::new(), aggregate: PhantomData }
+    }
+
+    /// What the commands that follow need of other aggregates.
+    #[must_use]
+    pub fn requiring(self, requirements: Requirements<A>) -> Self {
+        Self { requirements, ..self }
     }
 
     /// `POST {collection}`, which makes one, for the tenant that `command` is given: 201.
@@ -88,7 +99,7 @@ where
         doc: &'static str,
         command: fn(B, Uuid) -> A::Command,
     ) -> Self {
-        let owner = self.owner;
+        let (owner, requirements) = (self.owner, self.requirements);
         let run = move |dispatcher: Arc<Dispatcher>, mut request: Command| -> BoxFuture<'static, _> {
             Box::pin(async move {
                 dispatcher.known(request.caller.id).await?;
@@ -101,7 +112,8 @@ where
                 };
                 let command = command(parse(request.body)?, tenant);
                 let call = Call { fresh: true, ..request.call };
-                Ok(execute::<A>(&dispatcher.store, request.id, command, call).await?)
+                let needs = requirements(&command, request.id);
+                Ok(execute_requiring::<A>(&dispatcher.store, request.id, command, call, &needs).await?)
             })
         };
         let mut schema = schema::<B>();
@@ -162,7 +174,7 @@ where
         schema: Value,
         command: fn(B) -> A::Command,
     ) -> Self {
-        let owner = self.owner;
+        let (owner, requirements) = (self.owner, self.requirements);
         let run = move |dispatcher: Arc<Dispatcher>, request: Command| -> BoxFuture<'static, _> {
             Box::pin(async move {
                 dispatcher.known(request.caller.id).await?;
@@ -176,7 +188,8 @@ where
                     return Err(Problem::not_found());
                 }
                 let command = command(parse(request.body)?);
-                Ok(execute::<A>(&dispatcher.store, request.id, command, request.call).await?)
+                let needs = requirements(&command, request.id);
+                Ok(execute_requiring::<A>(&dispatcher.store, request.id, command, request.call, &needs).await?)
             })
         };
         self.with(method, below, id, doc, schema, Box::new(run))

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::{MAX_EVENT_BYTES, MAX_META_BYTES, Meta, StoreError};
-use crate::{Claim, Fact, Timer};
+use crate::{Claim, Condition, Fact, Timer};
 
 /// The events of one command on one thing, and what goes into the log with them.
 #[derive(Debug, Clone)]
@@ -20,12 +20,16 @@ pub struct Append {
     pub events: Vec<New>,
     /// Who and why: the same for all of them.
     pub meta: Meta,
-    /// Values that only this thing may hold from now on.
+    /// The slots that hold nothing from now on, but for what is claimed.
+    pub releases: Vec<&'static str>,
+    /// Values that only this aggregate may hold from now on; of a slot the last.
     pub claims: Vec<Claim>,
+    /// What must be so of others.
+    pub conditions: Vec<Condition>,
     /// What must not be in an event.
     pub secrets: Vec<Secret>,
-    /// What becomes of the thing's timer.
-    pub timer: Option<Timer>,
+    /// What becomes of the aggregate's timers, each named once.
+    pub timers: Vec<(&'static str, Timer)>,
     /// By which a repeated command is known.
     pub key: Option<Key>,
 }
@@ -36,6 +40,13 @@ impl Append {
         let refuse = |kind, why: String| Err(StoreError::Uncarriable { kind, why });
         if !is_token(self.stream) {
             return refuse(self.stream, "its stream is not a subject token".to_owned());
+        }
+        let twice = |at: usize, claim: &Claim| {
+            let same = |other: &&Claim| (&other.scope, &other.value) == (&claim.scope, &claim.value);
+            self.claims[..at].iter().find(same).is_some_and(|other| other.slot != claim.slot)
+        };
+        if self.claims.iter().enumerate().any(|(at, claim)| twice(at, claim)) {
+            return refuse(self.stream, "it claims one value in two slots".to_owned());
         }
         if self.events.is_empty() {
             return refuse(self.stream, "there is no event".to_owned());
@@ -57,6 +68,29 @@ impl Append {
         }
         Ok(())
     }
+}
+
+/// What the events of one command do beside the log, in one.
+pub(crate) fn effects<E: Fact>(events: &[E], id: Uuid) -> Effects {
+    let mut timers: Vec<(&'static str, Timer)> = Vec::new();
+    for (name, timer) in events.iter().flat_map(Fact::timers) {
+        match timers.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, before)) => *before = before.then(timer),
+            None => timers.push((name, timer)),
+        }
+    }
+    Effects {
+        releases: events.iter().flat_map(|event| event.releases().iter().copied()).collect(),
+        claims: events.iter().flat_map(|event| event.claims(id)).collect(),
+        timers,
+    }
+}
+
+/// Of one command, as [`Append`] has them.
+pub(crate) struct Effects {
+    pub(crate) releases: Vec<&'static str>,
+    pub(crate) claims: Vec<Claim>,
+    pub(crate) timers: Vec<(&'static str, Timer)>,
 }
 
 /// An event that is not in the log yet.
@@ -151,6 +185,8 @@ pub enum Refused {
     Claim,
     /// Its key was used already.
     Key,
+    /// One of its conditions does not hold.
+    Condition,
 }
 
 #[cfg(test)]

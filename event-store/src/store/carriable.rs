@@ -14,9 +14,11 @@ fn append(data: String, traceparent: Option<String>) -> Append {
         scope: None,
         events: vec![New { event_id: Uuid::nil(), kind: "done", schema: 1, data }],
         meta: Meta { actor: None, correlation_id: Uuid::nil(), causation_id: None, traceparent },
+        releases: Vec::new(),
         claims: Vec::new(),
+        conditions: Vec::new(),
         secrets: Vec::new(),
-        timer: None,
+        timers: Vec::new(),
         key: None,
     }
 }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     Meta, Store, StoreError,
-    append::{Append, New, Refused},
+    append::{Append, Effects, New, Refused, effects},
     read::Loaded,
 };
 use crate::{Stream, clock};
@@ -76,14 +76,16 @@ impl<A: Stream> EventStore<A> for Store {
             return Ok(Vec::new());
         }
         let id = context.id;
-        let claims: Vec<_> = events.iter().flat_map(|event| crate::Fact::claims(event, id)).collect();
+        let Effects { releases, claims, timers } = effects(&events, id);
         // By now the context's aggregate has applied the events, as cqrs-es's sink does on write.
         let append = Append {
             stream: A::TYPE,
             id,
             expected: context.loaded.version,
             scope: context.loaded.aggregate.scope(id),
+            releases,
             claims: claims.clone(),
+            conditions: Vec::new(),
             events: events
                 .iter()
                 .map(|event| New::of(event, clock::id()))
@@ -91,18 +93,18 @@ impl<A: Stream> EventStore<A> for Store {
                 .map_err(infrastructure)?,
             meta: Meta { actor: None, correlation_id: clock::id(), causation_id: None, traceparent: None },
             secrets: Vec::new(),
-            timer: events.iter().filter_map(crate::Fact::timer).reduce(crate::Timer::then),
+            timers,
             key: None,
         };
         match self.append(append).await.map_err(infrastructure)? {
             Ok(_) => {}
             Err(Refused::Claim) => {
-                return Err(match self.taken(&claims).await.map_err(infrastructure)? {
+                return Err(match self.taken(A::TYPE, id, &claims).await.map_err(infrastructure)? {
                     Some(claim) => AggregateError::UserError(<A::Error as crate::Refusal>::taken(claim)),
                     None => AggregateError::AggregateConflict,
                 });
             }
-            Err(Refused::Version | Refused::Key) => return Err(AggregateError::AggregateConflict),
+            Err(Refused::Version | Refused::Key | Refused::Condition) => return Err(AggregateError::AggregateConflict),
         }
         let first = usize::try_from(context.loaded.version).unwrap_or_default() + 1;
         Ok((first..)

@@ -5,7 +5,7 @@ use sqlx::{PgConnection, Row as _};
 use uuid::Uuid;
 
 use super::{append::Append, hash};
-use crate::Timer;
+use crate::{Condition, Timer};
 
 /// The longest time of a timer, in milliseconds: a century.
 pub(super) const MAX_TIMER_MS: i64 = 100 * 366 * 86_400_000;
@@ -34,11 +34,24 @@ pub(super) struct Lines<'a> {
     claim_command: Vec<i32>,
     claim_scope: Vec<&'a str>,
     claim_value: Vec<&'a str>,
+    claim_slot: Vec<Option<&'static str>>,
+    /// Of a slot only the last claim is held; the others have to be free all the same.
+    claim_held: Vec<bool>,
+    release_command: Vec<i32>,
+    release_slot: Vec<&'static str>,
+    unchanged_command: Vec<i32>,
+    unchanged_stream: Vec<&'static str>,
+    unchanged_id: Vec<Uuid>,
+    unchanged_version: Vec<i32>,
+    unclaimed_command: Vec<i32>,
+    unclaimed_scope: Vec<&'a str>,
     secret_command: Vec<i32>,
     secret_kind: Vec<&'static str>,
     secret_value: Vec<&'a [u8]>,
     /// The commands that stop a timer, and those that set one.
     stop_command: Vec<i32>,
+    stop_name: Vec<&'static str>,
+    timer_name: Vec<&'static str>,
     timer_command: Vec<i32>,
     timer_after: Vec<Option<i64>>,
     timer_deadline: Vec<Option<i64>>,
@@ -101,26 +114,53 @@ impl<'a> Lines<'a> {
             self.event_hash.push(digest.to_vec());
         }
         self.version.push(version);
-        for claim in &append.claims {
+        for (at, claim) in append.claims.iter().enumerate() {
+            let is_last = claim.slot.is_none() || append.claims[at + 1..].iter().all(|later| later.slot != claim.slot);
             self.claim_command.push(command);
             self.claim_scope.push(&claim.scope);
             self.claim_value.push(&claim.value);
+            self.claim_slot.push(claim.slot);
+            self.claim_held.push(is_last);
+        }
+        let claimed = append.claims.iter().filter_map(|claim| claim.slot);
+        for slot in append.releases.iter().copied().chain(claimed) {
+            self.release_command.push(command);
+            self.release_slot.push(slot);
+        }
+        for condition in &append.conditions {
+            match condition {
+                Condition::Unchanged { stream, id, version } => {
+                    self.unchanged_command.push(command);
+                    self.unchanged_stream.push(stream);
+                    self.unchanged_id.push(*id);
+                    self.unchanged_version.push(*version);
+                }
+                Condition::Unclaimed { scope } => {
+                    self.unclaimed_command.push(command);
+                    self.unclaimed_scope.push(scope);
+                }
+            }
         }
         for secret in &append.secrets {
             self.secret_command.push(command);
             self.secret_kind.push(secret.kind);
             self.secret_value.push(&secret.value);
         }
-        match append.timer {
-            None => {}
-            Some(Timer::Stop) => self.stop_command.push(command),
-            Some(Timer::Set { after, deadline, holder, mark }) => {
-                let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX).min(MAX_TIMER_MS);
-                self.timer_command.push(command);
-                self.timer_after.push(after.map(signed));
-                self.timer_deadline.push(deadline.map(signed));
-                self.timer_holder.push(holder);
-                self.timer_mark.push(i32::try_from(mark).unwrap_or(i32::MAX));
+        for (name, timer) in &append.timers {
+            match *timer {
+                Timer::Stop => {
+                    self.stop_command.push(command);
+                    self.stop_name.push(name);
+                }
+                Timer::Set { after, deadline, holder, mark } => {
+                    let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX).min(MAX_TIMER_MS);
+                    self.timer_command.push(command);
+                    self.timer_name.push(name);
+                    self.timer_after.push(after.map(signed));
+                    self.timer_deadline.push(deadline.map(signed));
+                    self.timer_holder.push(holder);
+                    self.timer_mark.push(i32::try_from(mark).unwrap_or(i32::MAX));
+                }
             }
         }
     }
@@ -130,7 +170,8 @@ impl<'a> Lines<'a> {
         let row = sqlx::query(
             "select refused, last, head from append(
                  $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
-                 $23, $24, $25, $26, $27, $28, $29, $30, $31)",
+                 $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42,
+                 $43)",
         )
         .bind(&self.stream)
         .bind(&self.id)
@@ -154,11 +195,23 @@ impl<'a> Lines<'a> {
         .bind(&self.claim_command)
         .bind(&self.claim_scope)
         .bind(&self.claim_value)
+        .bind(&self.claim_slot)
+        .bind(&self.claim_held)
+        .bind(&self.release_command)
+        .bind(&self.release_slot)
+        .bind(&self.unchanged_command)
+        .bind(&self.unchanged_stream)
+        .bind(&self.unchanged_id)
+        .bind(&self.unchanged_version)
+        .bind(&self.unclaimed_command)
+        .bind(&self.unclaimed_scope)
         .bind(&self.secret_command)
         .bind(&self.secret_kind)
         .bind(&self.secret_value)
         .bind(&self.stop_command)
+        .bind(&self.stop_name)
         .bind(&self.timer_command)
+        .bind(&self.timer_name)
         .bind(&self.timer_after)
         .bind(&self.timer_deadline)
         .bind(&self.timer_holder)

@@ -33,6 +33,7 @@ use sqlx::{PgPool, postgres::PgConnectOptions};
 use tokio::{sync::watch, task::JoinSet};
 
 pub use append::{Append, Appended, Key, New, Refused, Secret};
+pub(crate) use append::{Effects, effects};
 pub use connections::{Connections, Lent};
 pub use framework::Context;
 pub use framework::decide;

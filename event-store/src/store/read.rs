@@ -113,6 +113,13 @@ impl Store {
         Ok(events)
     }
 
+    /// Whether anything holds a claim of this scope.
+    pub(crate) async fn is_claimed(&self, scope: &str) -> Result<bool, StoreError> {
+        let row =
+            sqlx::query("select 1 from claim where scope = $1 limit 1").bind(scope).fetch_optional(&self.reads).await?;
+        Ok(row.is_some())
+    }
+
     /// Which thing holds a claim.
     pub async fn holder(&self, claim: &Claim) -> Result<Option<Uuid>, StoreError> {
         let row = sqlx::query("select id from claim where scope = $1 and value = $2")
@@ -123,10 +130,26 @@ impl Store {
         Ok(row.map(|row| row.try_get(0)).transpose()?)
     }
 
-    /// The first of `claims` that something holds.
-    pub(crate) async fn taken<'a>(&self, claims: &'a [Claim]) -> Result<Option<&'a Claim>, StoreError> {
+    /// The first of `claims` that something else than the aggregate's own slot holds.
+    pub(crate) async fn taken<'a>(
+        &self,
+        stream: &str,
+        id: Uuid,
+        claims: &'a [Claim],
+    ) -> Result<Option<&'a Claim>, StoreError> {
         for claim in claims {
-            if self.holder(claim).await?.is_some() {
+            let row = sqlx::query(
+                "select 1 from claim where scope = $1 and value = $2 and (stream, id, coalesce(slot, '')) <> ($3, $4, $5)",
+            )
+            .bind(&claim.scope)
+            .bind(&claim.value)
+            .bind(stream)
+            .bind(id)
+            // A claim for ever is not made twice, not even by its holder.
+            .bind(claim.slot.unwrap_or("-"))
+            .fetch_optional(&self.reads)
+            .await?;
+            if row.is_some() {
                 return Ok(Some(claim));
             }
         }

@@ -13,9 +13,11 @@ use super::{Meta, Store, StoreError};
 pub struct Due {
     /// The stream, as `execution`.
     pub stream: String,
-    /// The thing.
+    /// The aggregate.
     pub id: Uuid,
-    /// The thing's version when it was set.
+    /// The timer's name.
+    pub name: String,
+    /// The aggregate's version when it was set.
     pub version: i32,
     /// Who held it.
     pub holder: Option<Uuid>,
@@ -33,7 +35,7 @@ impl Store {
     pub async fn due(&self, limit: i64, lenient: bool) -> Result<Vec<Due>, StoreError> {
         let mut connection = self.pages.lend().await?;
         let rows = sqlx::query(
-            "select stream, id, version, holder, mark, is_past, first_meta::text, cause from timer_due($1, $2)",
+            "select stream, id, version, holder, mark, is_past, first_meta::text, cause, name from timer_due_named($1, $2)",
         )
         .bind(limit)
         .bind(lenient)
@@ -51,6 +53,7 @@ impl Store {
                 Ok(Due {
                     stream: row.try_get(0)?,
                     id: row.try_get(1)?,
+                    name: row.try_get(8)?,
                     version: row.try_get(2)?,
                     holder: row.try_get(3)?,
                     mark: u32::try_from(mark).unwrap_or_default(),
@@ -81,11 +84,13 @@ impl Store {
     /// Puts a timer off that nothing could be done about, unless it has been set anew since.
     pub async fn put_off(&self, due: &Due, seconds: f64) -> Result<(), StoreError> {
         sqlx::query(
-            "update timer set due_at = clock_timestamp() + make_interval(secs => $3) where id = $1 and version = $2",
+            "update timer set due_at = clock_timestamp() + make_interval(secs => $3) where stream = $4 and id = $1 and name = $5 and version = $2",
         )
         .bind(due.id)
         .bind(due.version)
         .bind(seconds)
+        .bind(&due.stream)
+        .bind(&due.name)
         .execute(&self.reads)
         .await?;
         Ok(())

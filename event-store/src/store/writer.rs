@@ -276,7 +276,8 @@ impl Lane {
                 0 => None,
                 1 => Some(Refused::Version),
                 2 => Some(Refused::Claim),
-                _ => Some(Refused::Key),
+                3 => Some(Refused::Key),
+                _ => Some(Refused::Condition),
             };
             let outcome = match refused {
                 None => Ok(Ok(Appended { version: job.append.version(), position: *last })),

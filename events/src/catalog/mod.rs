@@ -6,8 +6,8 @@ mod sub_specialty;
 #[cfg(test)]
 mod tests;
 
-pub use specialty::{Specialty, SpecialtyCommand, SpecialtyEvent};
-pub use sub_specialty::{SubSpecialty, SubSpecialtyCommand, SubSpecialtyEvent};
+pub use specialty::{NewSpecialty, Specialty, SpecialtyChanges, SpecialtyCommand, SpecialtyEvent};
+pub use sub_specialty::{NewSubSpecialty, SubSpecialty, SubSpecialtyChanges, SubSpecialtyCommand, SubSpecialtyEvent};
 
 use crate::{Context, EventStream};
 
@@ -30,8 +30,20 @@ pub enum Error {
     #[error("the name is taken")]
     #[refusal(Conflict, "name_taken", at("/name", "is taken"), taken)]
     NameTaken,
-    /// There is no such specialty.
+    /// There is no such specialty, or it is archived, for something new in it.
     #[error("there is no such specialty")]
     #[refusal(Invalid, "no_such_specialty", at("/specialty_id", "there is no such specialty"))]
     NoSuchSpecialty,
+    /// It does not exist.
+    #[error("there is no such thing in the catalogue")]
+    #[refusal(NotFound, "not_found")]
+    NotFound,
+    /// It is archived.
+    #[error("it is archived, which allows nothing any more")]
+    #[refusal(Conflict, "illegal_transition")]
+    Archived,
+    /// It has sub-specialties that are not archived.
+    #[error("it has sub-specialties that are not archived")]
+    #[refusal(Conflict, "has_live_children")]
+    HasLiveChildren,
 }

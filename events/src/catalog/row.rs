@@ -33,7 +33,14 @@ impl ReadModel for Specialty {
             (SpecialtyEvent::SpecialtyCreated { name, description, icon_url }, None) => {
                 Some(Self { name, description, icon_url, archived: false })
             }
-            (SpecialtyEvent::SpecialtyCreated { .. }, Some(_)) => None,
+            (SpecialtyEvent::SpecialtyChanged(changes), Some(mut row)) => {
+                changes.name.apply(&mut row.name);
+                changes.description.apply(&mut row.description);
+                changes.icon_url.apply(&mut row.icon_url);
+                Some(row)
+            }
+            (SpecialtyEvent::SpecialtyArchived {}, Some(row)) => Some(Self { archived: true, ..row }),
+            _ => None,
         }
     }
 }
@@ -63,7 +70,13 @@ impl ReadModel for SubSpecialty {
             (SubSpecialtyEvent::SubSpecialtyCreated { specialty_id, name, description }, None) => {
                 Some(Self { specialty_id, name, description, archived: false })
             }
-            (SubSpecialtyEvent::SubSpecialtyCreated { .. }, Some(_)) => None,
+            (SubSpecialtyEvent::SubSpecialtyChanged { changes, .. }, Some(mut row)) => {
+                changes.name.apply(&mut row.name);
+                changes.description.apply(&mut row.description);
+                Some(row)
+            }
+            (SubSpecialtyEvent::SubSpecialtyArchived {}, Some(row)) => Some(Self { archived: true, ..row }),
+            _ => None,
         }
     }
 }

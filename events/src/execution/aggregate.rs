@@ -11,7 +11,7 @@ use super::{
     event::{Event, FailureClass},
     request::{Redrive, Request},
 };
-use crate::Stream;
+use crate::{Stream, store::Due};
 
 /// How far an execution is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -243,5 +243,9 @@ impl Aggregate for Execution {
 impl Stream for Execution {
     fn scope(&self, _id: Uuid) -> Option<Uuid> {
         self.request.as_ref().map(|request| request.user_id)
+    }
+
+    fn due(due: &Due) -> Option<Command> {
+        Some(Command::Due { attempt: due.mark, held: due.holder.is_some(), deadline: due.deadline })
     }
 }

@@ -60,7 +60,7 @@ pub async fn find(store: &Store, filter: &Filter, most: i64) -> Result<Found, St
 
 /// Whether the dead letter `id` was redriven or discarded.
 pub async fn is_redriven(store: &Store, id: Uuid) -> Result<bool, StoreError> {
-    Ok(store.holder(&Claim { scope: REDRIVE.to_owned(), value: id.to_string() }).await?.is_some())
+    Ok(store.holder(&Claim::exact(REDRIVE, id.to_string())).await?.is_some())
 }
 
 /// Requests the execution that sends a dead letter again.

@@ -271,7 +271,7 @@ impl Fact for Event {
             Self::ExecutionDiscarded { .. } => Some(id),
             _ => None,
         };
-        dead.map(|dead| Claim { scope: REDRIVE.to_owned(), value: dead.to_string() }).into_iter().collect()
+        dead.map(|dead| Claim::exact(REDRIVE, dead.to_string())).into_iter().collect()
     }
 }
 

@@ -337,7 +337,7 @@ fn a_dead_letter_is_redriven_once_and_says_by_whom() {
     let again = fold(dead.clone()).redrive(id, redrive.clone()).unwrap();
     assert_eq!((again.retry_of, again.redrive.as_ref()), (Some(id), Some(&redrive)));
     let requested = Event::ExecutionRequested { request: Box::new(again) };
-    let claim = Claim { scope: "redrive".to_owned(), value: id.to_string() };
+    let claim = Claim::exact("redrive", id.to_string());
     assert_eq!(requested.claims(holder(1).token), std::slice::from_ref(&claim), "which no second one gets");
     assert_eq!(Error::taken(&claim), Error::Redriven);
     let Event::ExecutionRequested { request } = requested else { unreachable!() };

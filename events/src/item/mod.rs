@@ -81,7 +81,7 @@ pub enum Event {
 
 impl Fact for Event {
     fn claims(&self, _: Uuid) -> Vec<Claim> {
-        let name = |tenant: &Uuid, name: &str| vec![Claim::folded(format!("item:{tenant}"), name)];
+        let name = |tenant: &Uuid, name: &str| vec![Claim::folded(format!("item:{tenant}"), name).in_slot("name")];
         match self {
             Self::ItemCreated { tenant_id, name: taken, .. } => name(tenant_id, taken),
             Self::ItemChanged { tenant_id, changes } => {
@@ -89,6 +89,10 @@ impl Fact for Event {
             }
             Self::ItemArchived {} => Vec::new(),
         }
+    }
+
+    fn releases(&self) -> &'static [&'static str] {
+        if matches!(self, Self::ItemArchived {}) { &["name"] } else { &[] }
     }
 }
 

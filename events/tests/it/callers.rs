@@ -81,6 +81,7 @@ async fn call(store: Store, seed: u64, known: Arc<Mutex<Known>>) {
                 known.stored.extend(rows(&append, at));
                 known.acknowledged += 1;
             }
+            (Err(Refused::Condition), None) => panic!("there are no conditions"),
             (Err(Refused::Claim), None) => assert!(wanted_claim.is_some()),
             (Err(Refused::Key), None) => assert!(wanted_key.is_some()),
             (Err(Refused::Version), None) => assert!(append.id.as_u128() <= 5, "nobody else knows this thing"),

@@ -3,6 +3,7 @@
 
 mod arbitrary;
 mod callers;
+mod claims;
 mod connections;
 mod forms;
 mod framework;

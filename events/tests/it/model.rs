@@ -4,9 +4,9 @@
 use std::{collections::BTreeMap, sync::LazyLock};
 
 use events::{
-    Call, Error, Key, Refusal, Store, Stream,
-    catalog::{Specialty, SpecialtyCommand, SubSpecialty, SubSpecialtyCommand},
-    execute,
+    Call, Error, Key, Refusal, Requirement, Store, Stream,
+    catalog::{NewSpecialty, NewSubSpecialty, Specialty, SpecialtyCommand, SubSpecialty, SubSpecialtyCommand},
+    execute_requiring,
     identity::{self, User},
 };
 use proptest::{collection::vec, option, prelude::*};
@@ -23,7 +23,7 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
 enum Asked {
     Register { id: u8, email: u8, username: u8, first: bool },
     Specialty { id: u8, name: u8 },
-    SubSpecialty { id: u8, parent: u8, exists: bool, name: u8 },
+    SubSpecialty { id: u8, parent: u8, name: u8 },
 }
 
 /// And how: in which spelling, with which key, of which of two requests.
@@ -43,8 +43,7 @@ fn asked() -> impl Strategy<Value = (Asked, How)> {
             first
         }),
         (small(), small()).prop_map(|(id, name)| Asked::Specialty { id, name }),
-        (small(), small(), prop::bool::weighted(0.8), small())
-            .prop_map(|(id, parent, exists, name)| Asked::SubSpecialty { id, parent, exists, name }),
+        (small(), small(), small()).prop_map(|(id, parent, name)| Asked::SubSpecialty { id, parent, name }),
     ];
     let key = option::weighted(0.3, (0..3u8, prop::bool::weighted(0.8)));
     (what, (any::<bool>(), key).prop_map(|(upper, key)| How { upper, key }))
@@ -86,14 +85,16 @@ impl Model {
             Asked::Specialty { id: number, name } => {
                 (id(2, number), "specialty_created", "exists", vec![(("specialty", 0, name), "name_taken")])
             }
-            Asked::SubSpecialty { id: number, parent, name, .. } => {
+            Asked::SubSpecialty { id: number, parent, name } => {
                 (id(3, number), "sub_specialty_created", "exists", vec![(("sub", parent, name), "name_taken")])
             }
         };
         if self.things.contains_key(&id) {
             return Err(exists);
         }
-        if let Asked::SubSpecialty { exists: false, .. } = asked {
+        if let Asked::SubSpecialty { parent, .. } = asked
+            && !self.things.contains_key(&self::id(2, *parent))
+        {
             return Err("no_such_specialty");
         }
         if let Some((_, taken)) = claims.iter().find(|(claim, _)| self.held.contains_key(claim)) {
@@ -110,13 +111,19 @@ impl Model {
     }
 }
 
-async fn send<A: Stream>(store: &Store, id: Uuid, command: A::Command, how: &How) -> Result<(Uuid, i64, bool), String> {
+async fn send<A: Stream>(
+    store: &Store,
+    id: Uuid,
+    command: A::Command,
+    how: &How,
+    needs: &[Requirement<A::Error>],
+) -> Result<(Uuid, i64, bool), String> {
     let key = how.key.map(|(key, request)| Key {
         caller: Uuid::nil(),
         key: format!("POST /\n{key}"),
         request: [u8::from(request); 32],
     });
-    match execute::<A>(store, id, command, Call { key, ..Call::from(meta()) }).await {
+    match execute_requiring::<A>(store, id, command, Call { key, ..Call::from(meta()) }, needs).await {
         Ok(receipt) => Ok((receipt.id, receipt.position, receipt.replayed)),
         Err(Error::Refused(refusal)) => Err(refusal.code().to_owned()),
         Err(Error::KeyReused) => Err("key_reused".to_owned()),
@@ -129,18 +136,19 @@ async fn ask(store: &Store, asked: &Asked, how: &How) -> Result<(Uuid, i64, bool
         Asked::Register { id: number, email, username, first } => {
             let (email, username) = (name(email, how.upper), name(username, !how.upper));
             let command = identity::Command::Register { email, username, first };
-            send::<User>(store, id(1, number), command, how).await
+            send::<User>(store, id(1, number), command, how, &[]).await
         }
         Asked::Specialty { id: number, name: named } => {
             let (name, description) = (name(named, how.upper), String::new());
-            let command = SpecialtyCommand::Create { name, description, icon_url: None };
-            send::<Specialty>(store, id(2, number), command, how).await
+            let command = SpecialtyCommand::Create(NewSpecialty { name, description, icon_url: None });
+            send::<Specialty>(store, id(2, number), command, how, &[]).await
         }
-        Asked::SubSpecialty { id: number, parent, exists, name: named } => {
+        Asked::SubSpecialty { id: number, parent, name: named } => {
             let (name, description) = (name(named, how.upper), String::new());
             let specialty_id = id(2, parent);
-            let command = SubSpecialtyCommand::Create { specialty_id, specialty_exists: exists, name, description };
-            send::<SubSpecialty>(store, id(3, number), command, how).await
+            let command = SubSpecialtyCommand::Create(NewSubSpecialty { specialty_id, name, description });
+            let needs = SubSpecialty::requirements(&command, id(3, number));
+            send::<SubSpecialty>(store, id(3, number), command, how, &needs).await
         }
     }
 }
@@ -170,7 +178,7 @@ proptest! {
                 prop_assert_eq!(user.registered, model.things.contains_key(&id(1, number)));
                 prop_assert_eq!(user.is_admin(), model.held.get(&("bootstrap", 0, 0)) == Some(&id(1, number)));
                 let specialty = store.load::<Specialty>(id(2, number)).await.unwrap().aggregate;
-                prop_assert_eq!(specialty.created, model.things.contains_key(&id(2, number)));
+                prop_assert_eq!(specialty.is_live(), model.things.contains_key(&id(2, number)));
             }
             Ok(())
         })?;

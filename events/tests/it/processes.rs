@@ -47,7 +47,9 @@ async fn call(store: Store, writer: String, caller: u64) {
         };
         let contested = (append.expected > 0).then_some(thing);
         if dice.roll(3) == 0 {
-            append.claims = vec![claim(dice.roll(8))];
+            // Those in a slot are given back when the thing claims another.
+            let value = claim(dice.roll(8));
+            append.claims = vec![if dice.roll(2) == 0 { value.in_slot("name") } else { value }];
         }
         let name = if dice.roll(3) == 0 { format!("k{}", dice.roll(8)) } else { format!("{writer}{caller}.{turn}") };
         append.key = Some(key(&name, 1));

@@ -86,7 +86,7 @@ async fn a_secret_stands_or_falls_with_its_event() {
     let (kept, refused) = (clock::id(), clock::id());
     let with = |id: Uuid, value: u8| Append {
         secrets: vec![Secret { kind: "password", value: vec![value] }],
-        timer: None,
+        timers: Vec::new(),
         claims: vec![claim("one")],
         ..append(id, 0, 1)
     };

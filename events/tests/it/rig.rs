@@ -36,16 +36,18 @@ pub fn append(id: Uuid, expected: i32, count: usize) -> Append {
         scope: id.as_u128().is_multiple_of(2).then_some(id),
         events: (0..count).map(event).collect(),
         meta: meta(),
+        releases: Vec::new(),
         claims: Vec::new(),
+        conditions: Vec::new(),
         secrets: Vec::new(),
-        timer: None,
+        timers: Vec::new(),
         key: None,
     }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "reads better where it is called")]
 pub fn claim(value: impl ToString) -> Claim {
-    Claim { scope: "test".to_owned(), value: value.to_string() }
+    Claim::exact("test", value.to_string())
 }
 
 /// A key of one caller, for a request that is `request` over and over.

@@ -5,7 +5,7 @@ use std::{future::Future, str::FromStr as _, time::Duration};
 use async_nats::jetstream::{self, consumer::pull};
 use events::{
     Meta, Recorded, Store,
-    catalog::{Specialty, SpecialtyCommand},
+    catalog::{NewSpecialty, Specialty, SpecialtyCommand},
     clock,
     execute::Call,
     store,
@@ -159,7 +159,8 @@ impl World {
 /// One event in the log, whatever it takes while the server is away.
 pub async fn append(store: &Store, bytes: usize) -> i64 {
     let id = clock::id();
-    let command = SpecialtyCommand::Create { name: id.to_string(), description: "d".repeat(bytes), icon_url: None };
+    let command =
+        SpecialtyCommand::Create(NewSpecialty { name: id.to_string(), description: "d".repeat(bytes), icon_url: None });
     let traceparent = Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned());
     let meta =
         Meta { actor: Some(clock::id()), correlation_id: clock::id(), causation_id: Some(clock::id()), traceparent };

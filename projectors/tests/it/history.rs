@@ -114,9 +114,20 @@ pub async fn append(store: &Store, stream: &'static str, event: &Recorded, kind:
 
 /// Appends events to the thing `id`, which has so many.
 pub async fn append_all(store: &Store, stream: &'static str, id: Uuid, expected: i32, events: Vec<New>) {
-    let (claims, secrets) = (Vec::new(), Vec::new());
-    let (scope, meta) = (None, meta());
-    let append = Append { stream, id, expected, scope, events, meta, claims, secrets, timer: None, key: None };
+    let append = Append {
+        stream,
+        id,
+        expected,
+        scope: None,
+        events,
+        meta: meta(),
+        releases: Vec::new(),
+        claims: Vec::new(),
+        conditions: Vec::new(),
+        secrets: Vec::new(),
+        timers: Vec::new(),
+        key: None,
+    };
     store.append(append).await.unwrap().unwrap();
 }
 

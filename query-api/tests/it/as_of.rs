@@ -81,9 +81,11 @@ async fn happen(world: &World, stream: &'static str, id: Uuid, owner: Uuid, vers
         scope: Some(owner),
         events: vec![New { event_id: clock::id(), kind, schema: 1, data: data.to_string() }],
         meta: Meta { actor: Some(owner), correlation_id: id, causation_id: None, traceparent: None },
+        releases: Vec::new(),
         claims: Vec::new(),
+        conditions: Vec::new(),
         secrets: Vec::new(),
-        timer: None,
+        timers: Vec::new(),
         key: None,
     };
     world.store.append(append).await.unwrap().unwrap();

@@ -30,9 +30,11 @@ pub async fn happened(world: &World, id: u128, user: Uuid, kinds: &[&'static str
         scope: Some(user),
         events: kinds.iter().map(new).collect(),
         meta: Meta { actor: Some(user), correlation_id: id, causation_id: None, traceparent: None },
+        releases: Vec::new(),
         claims: Vec::new(),
+        conditions: Vec::new(),
         secrets: Vec::new(),
-        timer: None,
+        timers: Vec::new(),
         key: None,
     };
     world.store.append(append).await.unwrap().unwrap();

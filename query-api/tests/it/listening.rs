@@ -136,9 +136,11 @@ pub async fn happen(
         scope,
         events: vec![New { event_id: clock::id(), kind, schema: 1, data }],
         meta: Meta { actor: None, correlation_id: id, causation_id: None, traceparent: None },
+        releases: Vec::new(),
         claims: Vec::new(),
+        conditions: Vec::new(),
         secrets: Vec::new(),
-        timer: None,
+        timers: Vec::new(),
         key: None,
     };
     store.append(append).await.unwrap().unwrap().position

@@ -90,9 +90,11 @@ impl World {
             scope: Some(id),
             events: (0..count).map(event).collect(),
             meta: Meta { actor: Some(id), correlation_id: clock::id(), causation_id: None, traceparent: None },
+            releases: Vec::new(),
             claims: Vec::new(),
+            conditions: Vec::new(),
             secrets: Vec::new(),
-            timer: None,
+            timers: Vec::new(),
             key: None,
         };
         self.store.append(append).await.unwrap().unwrap();

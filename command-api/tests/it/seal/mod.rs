@@ -131,9 +131,11 @@ async fn write(store: &Store, count: usize) {
         scope: None,
         events: (0..count).map(event).collect(),
         meta: Meta { actor: None, correlation_id: clock::id(), causation_id: None, traceparent: None },
+        releases: Vec::new(),
         claims: Vec::new(),
+        conditions: Vec::new(),
         secrets: Vec::new(),
-        timer: None,
+        timers: Vec::new(),
         key: None,
     };
     store.append(append).await.unwrap().unwrap();

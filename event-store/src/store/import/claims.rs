@@ -1,51 +1,82 @@
-//! The claims of a log that comes in.
+//! The claims of a log that comes in: folded in log order, as its appends have made them, and written once.
 
-use sqlx::Row as _;
+use std::collections::HashMap;
+
+use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{Import, ImportError, Row};
-use crate::Claim;
+use super::{ImportError, Row};
+use crate::{Claim, registry::Effects};
 
-impl Import {
-    /// Takes in what events claim. Nothing else may hold it.
-    pub(super) async fn claim(&mut self, all: &[(Claim, &Row)]) -> Result<(), ImportError> {
-        if all.is_empty() {
-            return Ok(());
+/// What is held, as of the events so far: by scope and value, and by slot.
+#[derive(Debug, Default)]
+pub(super) struct Claims {
+    held: HashMap<(String, String), Holder>,
+    slots: HashMap<(String, Uuid, &'static str), (String, String)>,
+}
+
+#[derive(Debug)]
+struct Holder {
+    stream: String,
+    id: Uuid,
+    position: i64,
+    slot: Option<&'static str>,
+}
+
+impl Claims {
+    /// What an event releases and claims. Nothing else may hold it.
+    pub(super) fn turn(&mut self, row: &Row, effects: &Effects) -> Result<(), ImportError> {
+        let taken = effects.claims.iter().find_map(|claim| self.taken(row, claim));
+        if let Some((scope, holder)) = taken {
+            // What is claimed may be personal: it is not shown.
+            let why = format!("it claims a value of {scope} that the event at position {holder} holds");
+            return Err(ImportError::At { position: row.position, why });
         }
-        let scopes: Vec<&str> = all.iter().map(|(claim, _)| claim.scope.as_str()).collect();
-        let values: Vec<&str> = all.iter().map(|(claim, _)| claim.value.as_str()).collect();
-        let streams: Vec<&str> = all.iter().map(|(_, row)| row.stream.as_str()).collect();
-        let ids: Vec<Uuid> = all.iter().map(|(_, row)| row.id).collect();
-        let positions: Vec<i64> = all.iter().map(|(_, row)| row.position).collect();
-        let inserted = sqlx::query(
-            "insert into claim (scope, value, stream, id, position)
-             select * from unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::bigint[]) on conflict do nothing",
-        )
-        .bind(&scopes)
-        .bind(&values)
-        .bind(&streams)
-        .bind(&ids)
-        .bind(&positions)
-        .execute(&mut self.connection)
-        .await?
-        .rows_affected();
-        self.done.claims += inserted;
-        if inserted == all.len() as u64 {
-            return Ok(());
+        for slot in effects.releases {
+            self.release(row, slot);
         }
-        // What is claimed may be personal: it is not shown.
-        let taken = sqlx::query(
-            "select k.position, k.scope, c.position from unnest($1::text[], $2::text[], $3::bigint[]) as k (scope, value, position)
-             join claim c on c.scope = k.scope and c.value = k.value
-             where c.position <> k.position order by k.position limit 1",
-        )
-        .bind(&scopes)
-        .bind(&values)
-        .bind(&positions)
-        .fetch_one(&mut self.connection)
-        .await?;
-        let (scope, holder): (String, i64) = (taken.try_get(1)?, taken.try_get(2)?);
-        let why = format!("it claims a value of {scope} that the event at position {holder} holds");
-        Err(ImportError::At { position: taken.try_get(0)?, why })
+        for claim in &effects.claims {
+            let key = (claim.scope.clone(), claim.value.clone());
+            if let Some(slot) = claim.slot {
+                self.release(row, slot);
+                self.slots.insert((row.stream.clone(), row.id, slot), key.clone());
+            }
+            let holder = Holder { stream: row.stream.clone(), id: row.id, position: row.position, slot: claim.slot };
+            self.held.insert(key, holder);
+        }
+        Ok(())
+    }
+
+    fn taken<'a>(&self, row: &Row, claim: &'a Claim) -> Option<(&'a str, i64)> {
+        let holder = self.held.get(&(claim.scope.clone(), claim.value.clone()))?;
+        let is_own_slot =
+            claim.slot.is_some() && holder.slot == claim.slot && holder.id == row.id && holder.stream == row.stream;
+        (!is_own_slot).then_some((&claim.scope, holder.position))
+    }
+
+    fn release(&mut self, row: &Row, slot: &'static str) {
+        if let Some(key) = self.slots.remove(&(row.stream.clone(), row.id, slot)) {
+            self.held.remove(&key);
+        }
+    }
+
+    /// Writes them in the transaction of the import. Returns how many there are.
+    pub(super) async fn insert(&self, connection: &mut PgConnection) -> Result<u64, sqlx::Error> {
+        let all: Vec<_> = self.held.iter().collect();
+        for some in all.chunks(10_000) {
+            sqlx::query(
+                "insert into claim (scope, value, stream, id, position, slot)
+                 select * from unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::bigint[], $6::text[])",
+            )
+            .bind(some.iter().map(|((scope, _), _)| scope.as_str()).collect::<Vec<_>>())
+            .bind(some.iter().map(|((_, value), _)| value.as_str()).collect::<Vec<_>>())
+            .bind(some.iter().map(|(_, holder)| holder.stream.as_str()).collect::<Vec<_>>())
+            .bind(some.iter().map(|(_, holder)| holder.id).collect::<Vec<_>>())
+            .bind(some.iter().map(|(_, holder)| holder.position).collect::<Vec<_>>())
+            .bind(some.iter().map(|(_, holder)| holder.slot).collect::<Vec<_>>())
+            .execute(&mut *connection)
+            .await?;
+        }
+        Ok(all.len() as u64)
     }
 }

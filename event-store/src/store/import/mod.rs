@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use sqlx::{Connection as _, Executor as _, PgConnection, PgPool, Row as _, postgres::PgConnectOptions};
 use uuid::Uuid;
 
-use self::timers::Timers;
+use self::{claims::Claims, timers::Timers};
 use super::{KeptSecret, Row};
 use crate::{
     Registry,
@@ -85,6 +85,7 @@ pub struct Imported {
 pub struct Import {
     connection: PgConnection,
     registry: Registry,
+    claims: Claims,
     timers: Timers,
     done: Imported,
 }
@@ -124,7 +125,13 @@ impl Import {
         if let Some(what) = content(&mut connection).await? {
             return Err(ImportError::NotEmpty(what));
         }
-        Ok(Self { connection, registry, timers: Timers::default(), done: Imported { epoch, ..Imported::default() } })
+        Ok(Self {
+            connection,
+            registry,
+            claims: Claims::default(),
+            timers: Timers::default(),
+            done: Imported { epoch, ..Imported::default() },
+        })
     }
 
     /// Takes in what follows.
@@ -132,16 +139,16 @@ impl Import {
         if !batch.rows.is_empty() {
             self.follow(&batch.rows).await?;
             self.insert(&batch.rows).await?;
-            let mut claims = Vec::new();
             for row in &batch.rows {
                 let effects = self
                     .registry
                     .effects(row.position, &row.stream, row.id, &row.kind, &row.data)
                     .map_err(|unknown| ImportError::At { position: row.position, why: unknown.to_string() })?;
-                claims.extend(effects.claims.into_iter().map(|claim| (claim, row)));
-                self.timers.turn(row, effects.timer);
+                self.claims.turn(row, &effects)?;
+                for (name, timer) in effects.timers {
+                    self.timers.turn(row, name, timer);
+                }
             }
-            self.claim(&claims).await?;
         }
         table::adopt(&mut self.connection, &batch.heads, &batch.kept).await?;
         self.done.heads += batch.heads.len() as u64;
@@ -263,6 +270,7 @@ impl Import {
             let key = table::adopt_keys(connection, keys, self.done.sealed).await?;
             self.done.key = key.map(|key| key.id());
         }
+        self.done.claims = self.claims.insert(connection).await?;
         self.timers.insert(connection).await?;
         let head = self.done.events.to_string();
         sqlx::query("select pg_notify('log', $1)").bind(head).execute(&mut *connection).await?;

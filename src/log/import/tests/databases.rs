@@ -120,9 +120,11 @@ async fn nobody_appends_meanwhile_and_a_key_that_has_signed_nothing_signs_from_t
         scope: None,
         events: vec![New { event_id: clock::id(), kind: "user_registered", schema: 1, data: "{}".to_owned() }],
         meta: Meta { actor: None, correlation_id: clock::id(), causation_id: None, traceparent: None },
+        releases: Vec::new(),
         claims: Vec::new(),
+        conditions: Vec::new(),
         secrets: Vec::new(),
-        timer: None,
+        timers: Vec::new(),
         key: None,
     };
     let appended = store.append(append).await.unwrap().unwrap();

@@ -3,9 +3,12 @@
 mod aggregate;
 mod filters;
 mod growth;
+mod meter;
 mod rendering;
 pub mod row;
 mod schema_cost;
+mod schema_work;
+mod shape;
 mod template;
 
 pub use aggregate::{Changes, Command, Error, Event, Prompt, Revision};
@@ -15,6 +18,8 @@ pub use rendering::{RENDERED_BYTES, Rendered};
 mod bombs;
 #[cfg(test)]
 mod renders;
+#[cfg(test)]
+mod shapes;
 #[cfg(test)]
 mod template_tests;
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod passwords;
 mod probe;
 mod process;
 mod prompt;
+mod prompts;
 mod relay;
 pub mod seal;
 pub mod timers;

@@ -90,7 +90,7 @@ impl Catalog {
     #[oai(path = "/api/v1/specialties", method = "get", operation_id = "specialties")]
     async fn specialties(
         &self,
-        _caller: Caller,
+        caller: Caller,
         /// How many at most.
         #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
         limit: Query<Option<i64>>,
@@ -101,7 +101,7 @@ impl Catalog {
         #[oai(name = "If-None-Match")] if_none_match: Header<Option<String>>,
     ) -> Result<Read<Page<Specialty>>, Problem> {
         let (limit, below) = (http::limit(limit.0)?, http::place::<Uuid>(cursor.as_deref())?);
-        let floor = self.0.reach(PROJECTION, min_position.0).await?;
+        let floor = self.0.reach(&caller, PROJECTION, min_position.0).await?;
         let page = self.0.page(
             PROJECTION,
             floor,
@@ -133,13 +133,13 @@ impl Catalog {
     #[oai(path = "/api/v1/specialties/:id", method = "get", operation_id = "specialty")]
     async fn specialty(
         &self,
-        _caller: Caller,
+        caller: Caller,
         id: Path<Uuid>,
         /// Waits until the read model has reached this position.
         min_position: Query<Option<i64>>,
         #[oai(name = "If-None-Match")] if_none_match: Header<Option<String>>,
     ) -> Result<Read<Specialty>, Problem> {
-        let floor = self.0.reach(PROJECTION, min_position.0).await?;
+        let floor = self.0.reach(&caller, PROJECTION, min_position.0).await?;
         let row = sqlx::query_as!(
             Specialty,
             r#"select (select c.position from checkpoint c where c.name = 'catalog') as "at!",
@@ -158,7 +158,7 @@ impl Catalog {
     #[oai(path = "/api/v1/sub-specialties", method = "get", operation_id = "sub_specialties")]
     async fn sub_specialties(
         &self,
-        _caller: Caller,
+        caller: Caller,
         /// Only those of this specialty.
         specialty_id: Query<Option<Uuid>>,
         /// How many at most.
@@ -171,7 +171,7 @@ impl Catalog {
         #[oai(name = "If-None-Match")] if_none_match: Header<Option<String>>,
     ) -> Result<Read<Page<SubSpecialty>>, Problem> {
         let (limit, below) = (http::limit(limit.0)?, http::place::<Uuid>(cursor.as_deref())?);
-        let floor = self.0.reach(PROJECTION, min_position.0).await?;
+        let floor = self.0.reach(&caller, PROJECTION, min_position.0).await?;
         let page = self.0.page(
             PROJECTION,
             floor,
@@ -203,13 +203,13 @@ impl Catalog {
     #[oai(path = "/api/v1/sub-specialties/:id", method = "get", operation_id = "sub_specialty")]
     async fn sub_specialty(
         &self,
-        _caller: Caller,
+        caller: Caller,
         id: Path<Uuid>,
         /// Waits until the read model has reached this position.
         min_position: Query<Option<i64>>,
         #[oai(name = "If-None-Match")] if_none_match: Header<Option<String>>,
     ) -> Result<Read<SubSpecialty>, Problem> {
-        let floor = self.0.reach(PROJECTION, min_position.0).await?;
+        let floor = self.0.reach(&caller, PROJECTION, min_position.0).await?;
         let row = sqlx::query_as!(
             SubSpecialty,
             r#"select (select c.position from checkpoint c where c.name = 'catalog') as "at!",

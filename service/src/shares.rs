@@ -9,10 +9,13 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use tokio::sync::oneshot;
 use uuid::Uuid;
+
+use crate::http::Problem;
 
 /// How many places there are.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +37,19 @@ pub enum Full {
     Own,
     /// All are taken.
     All,
+}
+
+impl Full {
+    /// 429 for who has too many of `what` at a time, 503 where all together have; with the time after which to come again.
+    pub fn problem(self, what: &str, retry_after: Duration) -> Problem {
+        match self {
+            Self::Own => {
+                Problem::over_share(format!("you have as many {what} as one caller may at a time"), retry_after)
+            }
+            Self::All => Problem::down(format!("this process has as many {what} as it can serve, try again"))
+                .retry_after(retry_after),
+        }
+    }
 }
 
 /// Places; clones are the same.
@@ -70,6 +86,13 @@ pub struct Share {
     shares: Shares,
 }
 
+impl Share {
+    /// Whose it is.
+    pub fn caller(&self) -> Uuid {
+        self.caller
+    }
+}
+
 impl Shares {
     /// So many.
     pub fn new(limits: Limits) -> Self {
@@ -84,12 +107,11 @@ impl Shares {
     /// A place for `caller`, at once or not at all.
     pub fn try_take(&self, caller: Uuid) -> Result<Share, Full> {
         let mut state = self.state();
-        let held = state.callers.get(&caller).map_or(0, |held| held.taken);
-        if held >= self.0.limits.each {
-            return Err(Full::Own);
-        }
         if state.taken >= self.0.limits.places {
             return Err(Full::All);
+        }
+        if state.callers.get(&caller).is_some_and(|held| held.taken >= self.0.limits.each) {
+            return Err(Full::Own);
         }
         state.take(caller);
         Ok(Share { caller, shares: self.clone() })

@@ -58,12 +58,7 @@ impl Reading {
     }
 
     /// Waits for `?min_position=`, if it is given. Returns the position below which nothing is to be answered from.
-    pub async fn reach(
-        &self,
-        caller: &Caller,
-        projection: &str,
-        min_position: Option<i64>,
-    ) -> Result<i64, Problem> {
+    pub async fn reach(&self, caller: &Caller, projection: &str, min_position: Option<i64>) -> Result<i64, Problem> {
         let Some(position) = http::min_position(min_position)? else { return Ok(0) };
         self.waiters.reached(caller.id, projection, position).await?;
         Ok(position)

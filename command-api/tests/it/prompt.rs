@@ -18,6 +18,9 @@ async fn prompts_and_what_is_wrong_with_them() {
         ("no such place", user.prompt(Uuid::nil(), |_| {}).await),
         ("unknown variable", set("content", json!("Explain\n{{ subject }}.")).await),
         ("no template", set("content", json!("{% if %}")).await),
+        ("deep", set("content", json!(format!("Explain\n{{{{ {}1 }}}}", "-".repeat(1000)))).await),
+        ("long", set("content", json!(format!("{{{{ topic{} }}}}", "|e".repeat(1000)))).await),
+        ("elifs", set("content", json!(format!("{{% if 1 %}}{}{{% endif %}}", "{% elif 1 %}".repeat(5000)))).await),
         ("no schema", set("variables", json!({ "type": "array" })).await),
         ("remote schema", set("variables", json!({ "type": "object", "$ref": "http://127.0.0.1:9/" })).await),
         ("100 levels", set("variables", nested(json!({ "type": "object" }), 100)).await),
@@ -47,6 +50,12 @@ async fn prompts_and_what_is_wrong_with_them() {
         /content line 2: `subject` is not a variable of the schema
     no template: 422 invalid_prompt: the prompt is not valid
         /content line 1: syntax error: unexpected end of block
+    deep: 422 invalid_prompt: the prompt is not valid
+        /content line 2: an expression of more than 200 operators, filters and brackets in a row or in one another
+    long: 422 invalid_prompt: the prompt is not valid
+        /content line 1: an expression of more than 200 operators, filters and brackets in a row or in one another
+    elifs: 422 invalid_prompt: the prompt is not valid
+        /content line 1: more than 100 statements in one another, or `elif`s of one `if`
     no schema: 422 invalid_prompt: the prompt is not valid
         /variables/type is not "object"
     remote schema: 422 invalid_prompt: the prompt is not valid

@@ -97,7 +97,8 @@ fn bombs() -> Vec<(String, Value)> {
     ] {
         bombs.push((content.to_owned(), many.clone()));
     }
-    let written = format!("{{% for x in range(9999) %}}{{% if x in [{}] %}}{{% endif %}}{{% endfor %}}", "-1,".repeat(40_000));
+    let written =
+        format!("{{% for x in range(9999) %}}{{% if x in [{}] %}}{{% endif %}}{{% endfor %}}", "-1,".repeat(40_000));
     bombs.push((written, text(1)));
     bombs
 }

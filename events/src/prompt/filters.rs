@@ -75,19 +75,8 @@ pub(super) const APART: [&str; 15] = [
 ];
 
 /// Those that go over their arguments for each item that they are given.
-const EACH: [&str; 11] = [
-    "groupby",
-    "join",
-    "map",
-    "max",
-    "min",
-    "reject",
-    "rejectattr",
-    "select",
-    "selectattr",
-    "sort",
-    "sum",
-];
+const EACH: [&str; 11] =
+    ["groupby", "join", "map", "max", "min", "reject", "rejectattr", "select", "selectattr", "sort", "sum"];
 
 /// Those that compare what they are given, item with item, without regard to case.
 const ORDER: [&str; 6] = ["dictsort", "groupby", "max", "min", "sort", "unique"];

@@ -64,7 +64,10 @@ pub(super) fn measure(content: &str) -> Result<Growth, Unmeasured> {
         }
     }
     if measure.wrapped > WRAPPED {
-        return Err(Unmeasured::Deep(Deep { line: 1, what: format!("more than {WRAPPED} slices that are given a name") }));
+        return Err(Unmeasured::Deep(Deep {
+            line: 1,
+            what: format!("more than {WRAPPED} slices that are given a name"),
+        }));
     }
     Ok(Growth {
         factor: measure.bound.saturating_mul(measure.widest),

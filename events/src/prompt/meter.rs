@@ -104,11 +104,7 @@ mod tests {
         assert!(meter.pay(PURSE - 10).is_ok());
         assert!(meter.pay(11).is_err() && meter.pay(10).is_ok() && meter.pay(1).is_err());
         assert!(meter.weigh(&Value::from("x"), 1).is_err(), "there is nothing to pay with");
-        let late = Meter(Arc::new(Counts {
-            left: AtomicU64::new(PURSE),
-            written: AtomicU64::new(0),
-            until: worked(),
-        }));
+        let late = Meter(Arc::new(Counts { left: AtomicU64::new(PURSE), written: AtomicU64::new(0), until: worked() }));
         assert!(late.pay(0).is_err() && late.writes().is_err());
     }
 }

@@ -148,11 +148,10 @@ impl<'a> Walk<'a> {
                     self.apply(rule, item, &At { outer: Some(at), name: index.to_string() })
                 })
             }
-            ("items" | "additionalItems" | "unevaluatedItems" | "contains", _, Value::Array(items)) => {
-                items.iter().enumerate().try_for_each(|(index, item)| {
-                    self.apply(rule, item, &At { outer: Some(at), name: index.to_string() })
-                })
-            }
+            ("items" | "additionalItems" | "unevaluatedItems" | "contains", _, Value::Array(items)) => items
+                .iter()
+                .enumerate()
+                .try_for_each(|(index, item)| self.apply(rule, item, &At { outer: Some(at), name: index.to_string() })),
             _ => Ok(()),
         }
     }

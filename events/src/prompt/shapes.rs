@@ -144,7 +144,7 @@ fn whatever_is_chained_or_nested_a_thousand_times_is_refused_on_its_line() {
             assert_too_deep(each);
         }
         for each in STATEMENTS.into_iter().take(15) {
-            assert_too_deep(wrapped("a", each, times.min(4_000)));
+            assert_too_deep(wrapped("a", each, times.min(3_000)));
         }
     }
 }

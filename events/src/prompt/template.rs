@@ -217,10 +217,7 @@ fn compile(schema: &Value) -> Result<Validator, String> {
         .map_err(|error| format!("is not a valid JSON Schema: {} at `{}`", error.masked(), error.instance_path()))
 }
 
-fn compile_within(
-    schema: &Value,
-    pattern_bytes: usize,
-) -> Result<Validator, jsonschema::ValidationError<'static>> {
+fn compile_within(schema: &Value, pattern_bytes: usize) -> Result<Validator, jsonschema::ValidationError<'static>> {
     let patterns = PatternOptions::regex().size_limit(pattern_bytes);
     jsonschema::options().offline().with_pattern_options(patterns).build(schema)
 }

@@ -185,7 +185,8 @@ fn patterns_are_bounded_by_the_text_that_they_go_over() {
     if check("{{ a }}", &large).is_empty() {
         assert!(render("{{ a }}", &large, &json!({"a": "x".repeat(380_000)})).is_err());
     }
-    let faults = check("{{ a }}", &with((0..400).map(|n| json!({"pattern": format!("[a-z]{{{}}}", 700 + n)})).collect()));
+    let faults =
+        check("{{ a }}", &with((0..400).map(|n| json!({"pattern": format!("[a-z]{{{}}}", 700 + n)})).collect()));
     assert!(faults.len() == 1 && faults[0].detail.contains("too many patterns"), "{faults:?}");
     // Names are texts, too.
     let names = json!({"type": "object", "patternProperties": {"^(a|b)*$": {"type": "integer"}, "^[a-z]+$": true}});

@@ -199,7 +199,7 @@ impl Executions {
     /// with the execution, as `GET /executions/{id}` answers it. The pieces since the beginning, or the last `attempt`,
     /// are then the `result`, character for character, whenever the client came. `dropped`: it has not taken events in
     /// time, or its token has expired. `Last-Event-ID` resumes; after the outcome it is 204. At most 1,000 streams at a time in a process, by default,
-    /// then 503 with `Retry-After`; a quarter of them of one caller, then 429.
+    /// then 503 with `Retry-After`; half of them of one caller, then 429.
     #[oai(path = "/api/v1/executions/:id/stream", method = "get", operation_id = "execution_stream")]
     async fn stream(
         &self,

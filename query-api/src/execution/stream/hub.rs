@@ -27,8 +27,8 @@ use uuid::Uuid;
 const KEPT: usize = 64;
 /// How long a subscription may take to be handed to the connection. Without it, a stream has its text in the end.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// So many callers with as many streams as one may have take all places.
-const CALLERS: usize = 4;
+/// The share of one caller: the one half.
+const CALLERS: usize = 2;
 /// When to come again where too many are streamed.
 const LATER: Duration = Duration::from_secs(5);
 

@@ -172,8 +172,11 @@ fn cost(name: &str, arguments: &[Value], meter: &Meter) -> Result<u64, Error> {
         None => given.len().unwrap_or(0),
     };
     let items = u64::try_from(items).unwrap_or(u64::MAX);
-    if ORDER.contains(&name) {
+    // Then it is what is in the items that is put in order: no more than all that there is.
+    let mapped = name == "map" && others.first().and_then(Value::as_str).is_some_and(|name| ORDER.contains(&name));
+    if ORDER.contains(&name) || mapped {
         // So often each is compared, and made lower-case for it.
+        let items = if mapped { cost / VALUE } else { items };
         let times = 4 * u64::from(items.max(1).ilog2() + 1);
         (cost, more) = (cost.saturating_mul(times), more.saturating_mul(times));
     }
@@ -193,6 +196,8 @@ mod tests {
         assert_eq!(list, 1001 * VALUE);
         assert_eq!(cost("select", &[items.clone(), "in".into(), items.clone()]), list + 1000 * (2 + list));
         assert_eq!(cost("sort", std::slice::from_ref(&items)), list * 40);
+        let lists = Value::from(vec![items.clone(), items.clone()]);
+        assert!(cost("map", &[lists.clone(), "sort".into()]) > 40 * cost("list", &[lists]));
         assert_eq!(cost("upper", &["abc".into()]), 3);
     }
 }

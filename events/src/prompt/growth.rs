@@ -71,7 +71,8 @@ pub(super) fn measure(content: &str) -> Result<Growth, Unmeasured> {
     }
     Ok(Growth {
         factor: measure.bound.saturating_mul(measure.widest),
-        heavy: measure.heavy > OFTEN,
+        // An item of what is no list but a view of one, or a range, is found by going through it.
+        heavy: measure.heavy > OFTEN || (measure.indexed && (measure.views || measure.ranged)),
         apart: measure.apart,
         ranged: measure.ranged,
         written: measure.written,
@@ -91,6 +92,10 @@ struct Measure<'a> {
     written: u64,
     /// Slices of lists that are bound to a name: each may be a view of the one before.
     wrapped: usize,
+    /// Items are taken by their place in loops.
+    indexed: bool,
+    /// There are slices, or sums of what may be lists.
+    views: bool,
     /// Slices in the expression that is being measured.
     slices: usize,
     /// How many loops we are in.
@@ -140,10 +145,10 @@ impl<'a> Measure<'a> {
                     Some(bounds) => bounds.iter().map(value_of).try_for_each(|bound| self.passing(bound))?,
                     None => drop(self.binding(&each.iter)?),
                 }
+                self.loops += 1;
                 if let Some(filter) = &each.filter_expr {
                     self.passing(filter)?;
                 }
-                self.loops += 1;
                 self.body(&each.body)?;
                 self.loops -= 1;
                 self.body(&each.else_body)
@@ -196,10 +201,14 @@ impl<'a> Measure<'a> {
             }
             Expr::Const(_) => 1,
             Expr::GetAttr(get) => self.expression(&get.expr)?,
-            Expr::GetItem(get) => self.most([&get.expr, &get.subscript_expr])?,
+            Expr::GetItem(get) => {
+                self.indexed |= self.loops > 0;
+                self.most([&get.expr, &get.subscript_expr])?
+            }
             Expr::Slice(slice) => {
                 self.goes_over();
                 self.slices += 1;
+                self.views = true;
                 let bounds = [&slice.start, &slice.stop, &slice.step].into_iter().flatten();
                 self.most(std::iter::once(&slice.expr).chain(bounds))?
             }
@@ -210,6 +219,7 @@ impl<'a> Measure<'a> {
                     self.most([&binary.left, &binary.right])?
                 }
                 BinOpKind::Add | BinOpKind::Concat => {
+                    self.views |= matches!(binary.op, BinOpKind::Add);
                     self.goes_over();
                     self.sum([&binary.left, &binary.right])?
                 }
@@ -397,6 +407,9 @@ mod tests {
             ("{% for i in range(n) %}{% if i in range(n) %}{% endif %}{% endfor %}", true, true),
             ("{% for i in items %}{% if i in ['a', 'b'] %}{% endif %}{% endfor %}", false, false),
             ("{% for i in items %}{% if i in ['a', b] %}{% endif %}{% endfor %}", false, true),
+            ("{% for i in items if i in a %}{% endfor %}", false, true),
+            ("{% for i in items %}{{ i['k'] }}{% endfor %}", false, false),
+            ("{% set r = range(n) %}{% for i in items %}{{ r[i] }}{% endfor %}", true, true),
         ] {
             let growth = measure(content).expect("it can be measured");
             assert_eq!((growth.ranged, growth.heavy), (ranged, heavy), "{content}");

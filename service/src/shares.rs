@@ -327,7 +327,8 @@ mod tests {
                 prop_assert_eq!(shares.state().taken, held.len());
                 // Nobody waits for what is free and theirs.
                 if held.len() < limits.places && !waiting.is_empty() {
-                    let blocked = shares.state().callers.values().all(|held| held.waiting.is_empty() || held.taken == limits.each || held.waiting.iter().all(|w| w.is_closed()));
+                    let gone = |held: &Held| held.waiting.iter().all(oneshot::Sender::is_closed);
+                    let blocked = shares.state().callers.values().all(|held| held.taken == limits.each || gone(held));
                     prop_assert!(blocked);
                 }
             }

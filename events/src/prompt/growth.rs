@@ -72,7 +72,7 @@ pub(super) fn measure(content: &str) -> Result<Growth, Unmeasured> {
     Ok(Growth {
         factor: measure.bound.saturating_mul(measure.widest),
         // An item of what is no list but a view of one, or a range, is found by going through it.
-        heavy: measure.heavy > OFTEN || (measure.indexed && (measure.views || measure.ranged)),
+        heavy: measure.heavy > OFTEN || (measure.indexed > 0 && (measure.views > 0 || measure.ranged)),
         apart: measure.apart,
         ranged: measure.ranged,
         written: measure.written,
@@ -92,10 +92,10 @@ struct Measure<'a> {
     written: u64,
     /// Slices of lists that are bound to a name: each may be a view of the one before.
     wrapped: usize,
-    /// Items are taken by their place in loops.
-    indexed: bool,
-    /// There are slices, or sums of what may be lists.
-    views: bool,
+    /// How often items are taken by their place in loops.
+    indexed: usize,
+    /// How many slices there are, and sums of what may be lists.
+    views: usize,
     /// Slices in the expression that is being measured.
     slices: usize,
     /// How many loops we are in.
@@ -202,13 +202,13 @@ impl<'a> Measure<'a> {
             Expr::Const(_) => 1,
             Expr::GetAttr(get) => self.expression(&get.expr)?,
             Expr::GetItem(get) => {
-                self.indexed |= self.loops > 0;
+                self.indexed += self.loops;
                 self.most([&get.expr, &get.subscript_expr])?
             }
             Expr::Slice(slice) => {
                 self.goes_over();
                 self.slices += 1;
-                self.views = true;
+                self.views += 1;
                 let bounds = [&slice.start, &slice.stop, &slice.step].into_iter().flatten();
                 self.most(std::iter::once(&slice.expr).chain(bounds))?
             }
@@ -219,7 +219,7 @@ impl<'a> Measure<'a> {
                     self.most([&binary.left, &binary.right])?
                 }
                 BinOpKind::Add | BinOpKind::Concat => {
-                    self.views |= matches!(binary.op, BinOpKind::Add);
+                    self.views += usize::from(matches!(binary.op, BinOpKind::Add));
                     self.goes_over();
                     self.sum([&binary.left, &binary.right])?
                 }

@@ -124,7 +124,7 @@ fn tried(content: String) -> Vec<String> {
     thread::Builder::new().stack_size(STACK).spawn(work).unwrap().join().unwrap()
 }
 
-fn assert_too_deep(content: String) {
+fn assert_too_deep(content: &str) {
     let shown: String = content.chars().take(80).collect();
     let faults = tried(format!("first\n{content}"));
     assert_eq!(faults.len(), 1, "{shown}: {faults:?}");
@@ -136,15 +136,15 @@ fn assert_too_deep(content: String) {
 fn whatever_is_chained_or_nested_a_thousand_times_is_refused_on_its_line() {
     for times in [LIMITS.links + 1, 1000, 6_000] {
         for each in EXPRESSIONS {
-            assert_too_deep(format!("{{{{ {} }}}}", wrapped("a", each, times)));
-            assert_too_deep(format!("{{% if {} %}}{{% endif %}}", wrapped("a", each, times)));
-            assert_too_deep(format!("{{% set x = {} %}}", wrapped("a", each, times)));
+            assert_too_deep(&format!("{{{{ {} }}}}", wrapped("a", each, times)));
+            assert_too_deep(&format!("{{% if {} %}}{{% endif %}}", wrapped("a", each, times)));
+            assert_too_deep(&format!("{{% set x = {} %}}", wrapped("a", each, times)));
         }
         for each in others(times) {
-            assert_too_deep(each);
+            assert_too_deep(&each);
         }
         for each in STATEMENTS.into_iter().take(15) {
-            assert_too_deep(wrapped("a", each, times.min(3_000)));
+            assert_too_deep(&wrapped("a", each, times.min(3_000)));
         }
     }
 }

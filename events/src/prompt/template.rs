@@ -123,9 +123,9 @@ fn only_names(content: &str) -> bool {
     !content.contains("{%") && content.split("{{").skip(1).all(inside)
 }
 
-/// No pattern, which can be dear to compile, and no long list of anything.
+/// No pattern, which can be dear to compile, no reference, which can make it deep, and no long list of anything.
 fn is_plain_schema(schema: &str) -> bool {
-    schema.len() <= LIGHT_BYTES && !schema.contains(r#""pattern"#)
+    schema.len() <= LIGHT_BYTES && !schema.contains(r#""pattern"#) && !schema.contains(r#""$ref""#)
 }
 
 /// Renders `content` with `variables`, once they fit `schema`.

@@ -57,7 +57,8 @@ fn what_only_names_a_few_short_variables_is_light() {
         assert!(!is_light("{{ a }}", &schema(), &variables), "{variables}");
     }
     let pattern = json!({"properties": {"a": {"pattern": "(a{9}){9}"}}});
-    for schema in [pattern, json!({"enum": [long]}), json!({"enum": vec![0; 300]})] {
+    let reference = json!({"properties": {"a": {"$ref": "#/$defs/x"}}, "$defs": {"x": {}}});
+    for schema in [pattern, reference, json!({"enum": [long]}), json!({"enum": vec![0; 300]})] {
         assert!(!is_light("{{ a }}", &schema, &short), "{schema}");
     }
 }

@@ -16,6 +16,7 @@ use events::{
 use service::{
     http::{Problem, Tokens},
     lifecycle::Lifecycle,
+    shares::Limits,
 };
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
@@ -26,6 +27,7 @@ use crate::{
     blocking::Blocking,
     keys::{Attempt, Keys},
     passwords::Passwords,
+    prompts::Prompts,
 };
 
 /// How long a command waits for another with its key.
@@ -47,6 +49,8 @@ pub struct Dispatcher {
     pub rendering: Blocking,
     /// Compiles templates.
     pub compiling: Blocking,
+    /// Reads prompts.
+    pub prompts: Prompts,
     tasks: TaskTracker,
     keys: Keys,
     known: RwLock<HashSet<Uuid>>,
@@ -60,8 +64,15 @@ impl Dispatcher {
             store,
             tokens: Tokens::new(secret),
             passwords: Passwords::default(),
-            rendering: Blocking::new(cores, 1_024),
-            compiling: Blocking::new(2, 256),
+            // No caller has all of the threads.
+            rendering: Blocking::new(Limits {
+                places: cores.max(2),
+                each: (cores / 2).max(1),
+                queue: 1_024,
+                queue_each: 128,
+            }),
+            compiling: Blocking::new(Limits { places: 2, each: 1, queue: 256, queue_each: 32 }),
+            prompts: Prompts::default(),
             tasks: lifecycle.tracker(),
             keys: Keys::default(),
             known: RwLock::default(),

@@ -18,6 +18,7 @@ mod passwords;
 mod probe;
 mod process;
 mod prompt;
+mod prompts;
 mod relay;
 pub mod seal;
 pub mod timers;

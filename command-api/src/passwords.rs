@@ -7,7 +7,8 @@ use argon2::{
         phc::{Output, ParamsString, PasswordHash, Salt},
     },
 };
-use service::http::Problem;
+use service::{http::Problem, shares::Limits};
+use uuid::Uuid;
 
 use crate::blocking::Blocking;
 
@@ -15,6 +16,8 @@ use crate::blocking::Blocking;
 const COST: (u32, u32, u32) = (19_456, 2, 1);
 /// At about 30 ms each, two at a time, the last one waits two seconds.
 const QUEUE: usize = 128;
+/// Who asks is not known before the password is.
+const ANYBODY: Uuid = Uuid::nil();
 /// Of the same cost as a real one, and of nobody's password.
 const NOBODY: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
@@ -24,7 +27,7 @@ pub struct Passwords(Blocking);
 
 impl Default for Passwords {
     fn default() -> Self {
-        Self(Blocking::new(2, QUEUE))
+        Self(Blocking::new(Limits { places: 2, each: 2, queue: QUEUE, queue_each: QUEUE }))
     }
 }
 
@@ -72,7 +75,7 @@ fn output(argon2: &Argon2<'_>, password: &str, salt: &Salt, length: usize) -> Re
 impl Passwords {
     /// The hash of a new password, with a salt of its own.
     pub async fn hash(&self, password: String) -> Result<String, Problem> {
-        self.0.run(move || hash(&password)).await?.map_err(|error| Problem::internal(Unhashable(error)))
+        self.0.run(ANYBODY, move || hash(&password)).await?.map_err(|error| Problem::internal(Unhashable(error)))
     }
 
     /// Whether `password` is the one that `stored` is the hash of. Without a hash it never is, and it takes as long.
@@ -81,7 +84,7 @@ impl Passwords {
             let Some(stored) = stored else { return verify(&password, NOBODY).map(|_| false) };
             verify(&password, std::str::from_utf8(&stored).map_err(|_| HashError::EncodingInvalid)?)
         };
-        self.0.run(verify).await?.map_err(|error| Problem::internal(Unhashable(error)))
+        self.0.run(ANYBODY, verify).await?.map_err(|error| Problem::internal(Unhashable(error)))
     }
 }
 

@@ -209,7 +209,7 @@ impl Prompts {
                 let sub_specialty_exists = sub_specialty.aggregate.is_live();
                 let command = Command::Create { user_id: caller.id, sub_specialty_exists, revision };
                 call.fresh = true;
-                dispatcher.compile(clock::id(), command, call).await
+                dispatcher.compile(clock::id(), caller.id, command, call).await
             })
             .await?;
         Ok(Created::within(PATH, receipt))
@@ -241,8 +241,8 @@ impl Prompts {
             .run(call, async move |dispatcher: Arc<Dispatcher>, call| {
                 dispatcher.known(caller.id).await?;
                 // Before the version is compared: a stranger learns nothing of it.
-                let prompt = dispatcher.store.load::<Prompt>(id).await?.aggregate;
-                if !prompt.is_visible_to(caller.id, false) {
+                let kept = dispatcher.prompts.load(&dispatcher.store, caller.id, id).await?;
+                if !kept.prompt.is_visible_to(caller.id, false) {
                     return Err(Problem::refusal(&Error::NotFound));
                 }
                 let sub_specialty_exists = match changes.sub_specialty_id {
@@ -250,7 +250,7 @@ impl Prompts {
                     None => true,
                 };
                 let command = Command::Revise { user_id: caller.id, sub_specialty_exists, changes };
-                dispatcher.compile(id, command, call).await
+                dispatcher.compile(id, caller.id, command, call).await
             })
             .await?;
         Ok(Changed::within(PATH, receipt))
@@ -262,12 +262,13 @@ impl Dispatcher {
     async fn compile(
         self: &Arc<Self>,
         id: Uuid,
+        caller: Uuid,
         command: Command,
         call: events::Call,
     ) -> Result<events::Receipt, Problem> {
         let dispatcher = Arc::clone(self);
         let runtime = Handle::current();
         let execute = move || runtime.block_on(execute::<Prompt>(&dispatcher.store, id, command, call));
-        Ok(self.compiling.run(execute).await??)
+        Ok(self.compiling.run(caller, execute).await??)
     }
 }

@@ -69,12 +69,12 @@ impl Identity {
             let row = as_of::row(&self.0, caller.id, position).await?;
             return one(row.map(|row| User::of(row, position)), 0, if_none_match.as_deref());
         }
-        let floor = self.0.reach(PROJECTION, min_position.0).await?;
+        let floor = self.0.reach(&caller, PROJECTION, min_position.0).await?;
         let mut row = self.user(caller.id).await?;
         if row.is_none() {
             // Whoever has a token has registered: the read model is only not there yet.
             let head = self.0.store.head().await?;
-            self.0.waiters.reached(PROJECTION, head).await?;
+            self.0.waiters.reached(caller.id, PROJECTION, head).await?;
             row = self.user(caller.id).await?;
         }
         one(row, floor, if_none_match.as_deref())

@@ -92,7 +92,7 @@ pub fn api(parts: Parts, lifecycle: &Lifecycle) -> QueryApi {
     let tail = Tail::new(store.clone(), lifecycle.soft());
     lifecycle.spawn("tail of the log", tail.clone().run());
     let probe = probe::of(pool.clone(), bus.clone());
-    let reading = Reading { pool, store, waiters, tail };
+    let reading = Reading { pool, store, waiters, heavy: reading::heavy(), tail };
     let contexts = (
         Identity(reading.clone()),
         Prompts(reading.clone()),

@@ -187,7 +187,9 @@ impl Prompts {
         let (limit, below) = (http::limit(limit.0)?, http::place::<Uuid>(cursor.as_deref())?);
         let below = below.unwrap_or(Uuid::max());
         let containing = q.0.filter(|text| !text.is_empty()).map(|text| containing(&text));
-        let floor = self.0.reach(PROJECTION, min_position.0).await?;
+        let floor = self.0.reach(&caller, PROJECTION, min_position.0).await?;
+        // A page of templates can weigh many megabytes.
+        let _turn = self.0.turn(&caller).await?;
         let page = self.0.page(
             PROJECTION,
             floor,
@@ -240,10 +242,12 @@ impl Prompts {
     ) -> Result<Read<Prompt>, Problem> {
         if let Some(as_of) = &as_of.0 {
             let position = as_of::position(&self.0, as_of).await?;
+            // All of its versions are gone through.
+            let _turn = self.0.turn(&caller).await?;
             let row = self.past(id.0, position, &caller).await?;
             return one(row, 0, if_none_match.as_deref());
         }
-        let floor = self.0.reach(PROJECTION, min_position.0).await?;
+        let floor = self.0.reach(&caller, PROJECTION, min_position.0).await?;
         let row = prompt!("id = $1 and ($3 or user_id = $2 or is_public)", id.0, caller.id, caller.is_admin());
         one(row.fetch_optional(&self.0.pool).await?, floor, if_none_match.as_deref())
     }
@@ -266,7 +270,8 @@ impl Prompts {
         #[oai(name = "If-None-Match")] if_none_match: Header<Option<String>>,
     ) -> Result<Read<Page<PromptVersion>>, Problem> {
         let (limit, below) = (http::limit(limit.0)?, http::place::<i32>(cursor.as_deref())?);
-        let floor = self.0.reach(PROJECTION, min_position.0).await?;
+        let floor = self.0.reach(&caller, PROJECTION, min_position.0).await?;
+        let _turn = self.0.turn(&caller).await?;
         let visible = sqlx::query_scalar!(
             "select id from prompt where id = $1 and ($3 or user_id = $2 or is_public)",
             id.0,

@@ -1,10 +1,16 @@
 //! What every query works with.
 
+use std::time::Duration;
+
 use events::Store;
 use poem_openapi::types::{ParseFromJSON, ToJSON, Type};
 use serde::Serialize;
-use service::http::{self, Page, Problem, Read};
+use service::{
+    http::{self, Caller, Page, Problem, Read},
+    shares::{Full, Limits, Share, Shares},
+};
 use sqlx::PgPool;
+use tokio::time::timeout;
 
 use crate::{
     events::Tail,
@@ -20,6 +26,8 @@ pub struct Reading {
     pub store: Store,
     /// For what is not there yet.
     pub waiters: Waiters,
+    /// For what takes much memory, or much of the log, to answer.
+    pub heavy: Shares,
     /// For what happens from now on.
     pub tail: Tail,
 }
@@ -30,11 +38,29 @@ pub trait Placed {
     fn at(&self) -> i64;
 }
 
+/// How many heavy queries are answered at a time: never all of them one caller's.
+const HEAVY: Limits = Limits { places: 8, each: 4, queue: 1_024, queue_each: 128 };
+/// How long such a query waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// When to come again then.
+const LATER: Duration = Duration::from_secs(2);
+
+/// The places for heavy queries.
+pub fn heavy() -> Shares {
+    Shares::new(HEAVY)
+}
+
 impl Reading {
+    /// The turn of `caller` for a heavy query, taken until it is dropped: 429 or 503 where too many wait.
+    pub async fn turn(&self, caller: &Caller) -> Result<Share, Problem> {
+        let turn = timeout(PATIENCE, self.heavy.take(caller.id)).await.unwrap_or(Err(Full::All));
+        turn.map_err(|full| full.problem("queries of this kind", LATER))
+    }
+
     /// Waits for `?min_position=`, if it is given. Returns the position below which nothing is to be answered from.
-    pub async fn reach(&self, projection: &str, min_position: Option<i64>) -> Result<i64, Problem> {
+    pub async fn reach(&self, caller: &Caller, projection: &str, min_position: Option<i64>) -> Result<i64, Problem> {
         let Some(position) = http::min_position(min_position)? else { return Ok(0) };
-        self.waiters.reached(projection, position).await?;
+        self.waiters.reached(caller.id, projection, position).await?;
         Ok(position)
     }
 

@@ -12,10 +12,13 @@ use events::{
 };
 use futures_util::{FutureExt, Stream, StreamExt, future};
 use nats::Bus;
-use service::http::Problem;
+use service::{
+    http::Problem,
+    shares::{Share, Shares},
+};
 use sqlx::PgPool;
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
+    sync::{Notify, watch},
     time::{Instant, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -32,6 +35,10 @@ const EVERY: Duration = Duration::from_millis(250);
 pub const PATIENCE: Duration = Duration::from_secs(5);
 /// The most who wait at a time in one process.
 const MOST: usize = 10_000;
+/// The most requests of one caller that wait.
+const EACH: usize = 1_000;
+/// When to come again where too many wait.
+const LATER: Duration = Duration::from_secs(1);
 
 /// The waiting room; clones are the same.
 #[derive(Clone)]
@@ -42,7 +49,7 @@ struct Room {
     soft: CancellationToken,
     positions: BTreeMap<&'static str, watch::Sender<i64>>,
     executions: Awaited,
-    places: Arc<Semaphore>,
+    places: Shares,
     /// Somebody waits who has not looked.
     asked: Notify,
     /// Somebody waits who has looked, or will: there is nothing to be done but to be there.
@@ -53,7 +60,7 @@ struct Room {
 pub struct Watch {
     end: watch::Receiver<End>,
     soft: CancellationToken,
-    _place: OwnedSemaphorePermit,
+    _place: Share,
 }
 
 impl Watch {
@@ -86,20 +93,20 @@ impl Waiters {
             soft,
             positions: names.map(|name| (name, watch::Sender::new(0))).collect(),
             executions: Awaited::default(),
-            places: Arc::new(Semaphore::new(MOST)),
+            places: Shares::of(MOST, EACH),
             asked: Notify::new(),
             arrived: Notify::new(),
         }))
     }
 
-    /// Waits until `projection`, or the seal of the log, has reached `position`: 503 if that takes too long.
-    pub async fn reached(&self, projection: &str, position: i64) -> Result<(), Problem> {
+    /// Waits until `projection`, or the seal of the log, has reached `position`, for `caller`: 503 if that takes too long.
+    pub async fn reached(&self, caller: Uuid, projection: &str, position: i64) -> Result<(), Problem> {
         let late = || if projection == log::SEAL { log::late(position) } else { late(position) };
         let mut told = self.0.positions.get(projection).map(watch::Sender::subscribe).ok_or_else(late)?;
         if *told.borrow() >= position {
             return Ok(());
         }
-        let _place = self.place()?;
+        let _place = self.place(caller)?;
         self.0.asked.notify_one();
         let reached = async { told.wait_for(|told| *told >= position).await.is_ok() };
         tokio::select! {
@@ -108,17 +115,17 @@ impl Waiters {
         }
     }
 
-    /// A place to wait for the execution `id`.
-    pub fn watch(&self, id: Uuid) -> Result<Watch, Problem> {
-        let place = self.place()?;
+    /// A place for `caller` to wait for the execution `id`.
+    pub fn watch(&self, id: Uuid, caller: Uuid) -> Result<Watch, Problem> {
+        let place = self.place(caller)?;
         let end = self.0.executions.watch(id);
         self.0.arrived.notify_one();
         Ok(Watch { end, soft: self.0.soft.clone(), _place: place })
     }
 
-    fn place(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        let place = Arc::clone(&self.0.places).try_acquire_owned();
-        place.map_err(|_| Problem::down("too many are waiting, try again"))
+    /// A place for `caller` to wait: 429 where too many of its requests do, 503 where too many do altogether.
+    pub fn place(&self, caller: Uuid) -> Result<Share, Problem> {
+        self.0.places.try_take(caller).map_err(|full| full.problem("requests waiting", LATER))
     }
 
     /// Serves the room until the process stops.

@@ -7,5 +7,6 @@ pub mod embedded;
 pub mod http;
 pub mod lifecycle;
 pub mod process;
+pub mod shares;
 pub mod telemetry;
 pub mod testkit;

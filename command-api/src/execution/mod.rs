@@ -139,15 +139,16 @@ impl Executions {
             .0
             .run(call, async move |dispatcher: Arc<Dispatcher>, call| {
                 dispatcher.known(caller.id).await?;
-                let prompt = dispatcher.store.load::<Prompt>(prompt_id).await?.aggregate;
+                let kept = dispatcher.prompts.load(&dispatcher.store, caller.id, prompt_id).await?;
+                let prompt = &kept.prompt;
                 let runnable = prompt.is_runnable_by(caller.id, false, version)
                     || prompt.is_runnable_by(caller.id, true, version) && dispatcher.user(caller.id).await?.is_admin();
                 if !runnable {
                     return Err(Problem::refusal(&prompt::Error::NotFound));
                 }
                 let at_once = prompt.renders_at_once(version, &variables);
-                let render = move || request(&prompt, caller.id, prompt_id, version, variables, deadline_seconds);
-                let request = if at_once { render() } else { dispatcher.rendering.run(render).await? };
+                let render = move || request(&kept.prompt, caller.id, prompt_id, version, variables, deadline_seconds);
+                let request = if at_once { render() } else { dispatcher.rendering.run(caller.id, render).await? };
                 let request = request.map_err(|error| Problem::refusal(&error))?;
                 dispatcher.request(request, call).await
             })

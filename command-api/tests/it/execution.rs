@@ -39,6 +39,10 @@ async fn executions_and_what_is_wrong_with_them() {
         body["content"] = json!("{% for a in range(100000) %}{% for b in range(100000) %}x{% endfor %}{% endfor %}");
     };
     let endless = user.prompt(sub_specialty, endless).await.id();
+    let starving = |body: &mut Value| {
+        body["content"] = json!("{{ range(20000)|select('in', range(20000,40000)|list)|list|length }}");
+    };
+    let starving = user.prompt(sub_specialty, starving).await.id();
     let path = |id: Uuid| format!("/execute-prompt/{id}");
     let good = json!({ "variables": { "topic": "tea" } });
     let deep = (0..40).fold(json!("tea"), |inner, _| json!([inner]));
@@ -61,6 +65,7 @@ async fn executions_and_what_is_wrong_with_them() {
         ("NUL", user.post(&path(private), json!({ "variables": { "topic": "a\0b" } })).await),
         ("too much", user.post(&path(private), json!({ "variables": { "topic": "x".repeat(200_000) } })).await),
         ("endless", user.post(&path(endless), good.clone()).await),
+        ("starving", user.post(&path(starving), good.clone()).await),
         ("unknown field", user.post(&path(private), json!({ "variables": { "topic": "tea" }, "model": "x" })).await),
     ];
     insta::assert_snapshot!(table(rows), @r#"
@@ -87,6 +92,8 @@ async fn executions_and_what_is_wrong_with_them() {
         /variables variables and rendered messages weigh 400021 bytes, of at most 393216
     endless: 422 invalid_variables: the variables do not fit the prompt
         /variables line 1: the template takes more than 50000 steps
+    starving: 422 invalid_variables: the variables do not fit the prompt
+        /variables line 1: the template's filters and tests go over too much
     unknown field: 422 invalid_request: the request has faults, see errors
         /model is not a field of this
     "#);

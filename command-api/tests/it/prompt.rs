@@ -1,5 +1,6 @@
 //! Writing prompts.
 
+use futures_util::future::join_all;
 use poem::http::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -18,6 +19,9 @@ async fn prompts_and_what_is_wrong_with_them() {
         ("no such place", user.prompt(Uuid::nil(), |_| {}).await),
         ("unknown variable", set("content", json!("Explain\n{{ subject }}.")).await),
         ("no template", set("content", json!("{% if %}")).await),
+        ("deep", set("content", json!(format!("Explain\n{{{{ {}1 }}}}", "-".repeat(1000)))).await),
+        ("long", set("content", json!(format!("{{{{ topic{} }}}}", "|e".repeat(1000)))).await),
+        ("elifs", set("content", json!(format!("{{% if 1 %}}{}{{% endif %}}", "{% elif 1 %}".repeat(5000)))).await),
         ("no schema", set("variables", json!({ "type": "array" })).await),
         ("remote schema", set("variables", json!({ "type": "object", "$ref": "http://127.0.0.1:9/" })).await),
         ("100 levels", set("variables", nested(json!({ "type": "object" }), 100)).await),
@@ -47,6 +51,12 @@ async fn prompts_and_what_is_wrong_with_them() {
         /content line 2: `subject` is not a variable of the schema
     no template: 422 invalid_prompt: the prompt is not valid
         /content line 1: syntax error: unexpected end of block
+    deep: 422 invalid_prompt: the prompt is not valid
+        /content line 2: an expression of more than 200 operators, filters and brackets in a row or in one another
+    long: 422 invalid_prompt: the prompt is not valid
+        /content line 1: an expression of more than 200 operators, filters and brackets in a row or in one another
+    elifs: 422 invalid_prompt: the prompt is not valid
+        /content line 1: more than 100 statements in one another, or `elif`s of one `if`
     no schema: 422 invalid_prompt: the prompt is not valid
         /variables/type is not "object"
     remote schema: 422 invalid_prompt: the prompt is not valid
@@ -155,4 +165,30 @@ async fn a_template_with_everything_wrong_stalls_nobody() {
     let (wrong, fine) = tokio::join!(wrong, user.prompt(sub_specialty, |_| {}));
     assert_eq!((wrong.status.as_u16(), fine.status.as_u16()), (422, 201));
     assert_eq!(wrong.body["errors"].as_array().map(Vec::len), Some(50), "the first of them are named");
+}
+
+/// All versions of a prompt are read when it is run: whoever runs a large one too often at once waits, and then hears so; another
+/// does neither.
+#[tokio::test]
+async fn whoever_runs_a_large_prompt_often_at_once_keeps_nobody_else_waiting() {
+    let house = house().await;
+    let (_, sub_specialty) = house.furnished().await;
+    let (greedy, other) = (house.user("greedy").await, house.user("other").await);
+    let large = greedy.prompt(sub_specialty, |body| body["content"] = json!("x".repeat(130_000))).await.id();
+    for version in 1..4 {
+        let path = format!("/expert-prompts/{large}");
+        let told = greedy.patch(&path, json!({ "content": format!("{version}{}", "x".repeat(130_000)) })).await;
+        assert_eq!(told.status, 200, "{}", told.body);
+    }
+    let small = other.prompt(sub_specialty, |_| {}).await.id();
+    let run = json!({ "variables": { "topic": "tea" } });
+    let path = format!("/execute-prompt/{large}");
+    let many = join_all((0..200).map(|_| greedy.post(&path, run.clone())));
+    let path = format!("/execute-prompt/{small}");
+    let (many, one) = tokio::join!(biased; many, other.post(&path, run.clone()));
+    assert_eq!(one.status, 202, "{}", one.body);
+    let refused: Vec<_> = many.iter().filter(|told| told.status == 429).collect();
+    assert!(!refused.is_empty() && refused.iter().all(|told| told.body["code"] == "too_many_at_once"));
+    assert!(refused.iter().all(|told| told.header("retry-after") == Some("2")));
+    assert!(many.iter().any(|told| told.status == 202));
 }

@@ -17,7 +17,7 @@ pub struct Loaded<A> {
     /// The position of the last of them; 0 likewise.
     pub position: i64,
     /// What the data of its events weighs, in bytes.
-    pub(crate) weight: usize,
+    pub weight: usize,
 }
 
 impl<A: Default> Loaded<A> {

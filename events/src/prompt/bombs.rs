@@ -65,10 +65,46 @@ fn bombs() -> Vec<(String, Value)> {
         "{% for i in range(100000) %}{% if a|list|sort|unique|reverse|first == 'z' %}x{% endif %}{% endfor %}",
         "{{ range(100000)|list|map('string')|join('xxxxxxxxxxxxxxxx')|length }}",
         "{{ [range(100000)|list, range(100000)|list]|string|length }}",
+        "{{ range(20000)|select('in', range(20000,40000)|list)|list|length }}",
+        "{{ range(20000)|reject('in', range(20000,40000)|list)|list|length }}",
+        "{{ range(20000)|map('string')|map(attribute='a')|select('in', range(20000,40000)|list)|list|length }}",
+        "{{ [range(99999)|list]|selectattr('a', 'eq', range(99999)|list)|list|length }}",
+        "{{ range(100000)|select('eq', a)|list|length }}",
+        "{% set r = range(100000)|list %}{% for i in range(100000) %}{% if -1 in r %}x{% endif %}{% endfor %}",
+        "{% set r = range(100000)|list %}{% for i in r %}{% if r == r %}x{% endif %}{% endfor %}",
+        "{% set r = range(100000) %}{% for i in range(100000) %}{% if r[99999:]|first == i %}{% endif %}{% endfor %}",
+        "{% set r = range(100000)|list %}{% for i in r %}{% if loop.changed(r) %}x{% endif %}{% endfor %}",
+        "{% set r = range(100000)|list %}{% for i in r %}{% if i is in(r) %}{% endif %}{{ (r ~ '')|length }}{% endfor %}",
+        "{% set r = range(100000)|list %}{% for i in range(100000) if -1 in r %}{% endfor %}",
+        "{% set r = range(100000) %}{% for i in range(100000) %}{% if r[99999] == 1 %}x{% endif %}{% endfor %}",
+        "{% set r = (range(100000)|list)[1:] %}{% for i in r %}{% if r[i] == 1 %}x{% endif %}{% endfor %}",
+        "{% set r = range(100000)|list + [a] %}{% for i in range(9999) %}{% if r[99999] == 1 %}x{% endif %}{% endfor %}",
+        "{{ [range(100000)|list, range(100000)|list, range(100000)|list]|map('sort')|list|length }}",
+        "{% for i in range(100000) %}{% if range(100000)|sort|first == i %}x{% endif %}{% endfor %}",
+        "{% for i in range(100000) %}{% if range(100000)|map('string')|unique|list|length %}x{% endif %}{% endfor %}",
+        "{% for i in range(100000) %}{% if range(100000)|map('string')|groupby(0)|length %}x{% endif %}{% endfor %}",
+        "{% for i in range(100000) %}{% if range(100000)|sum + range(100000)|max %}x{% endif %}{% endfor %}",
+        "{% for i in range(100000) %}{{ range(100000)|tojson|length }}{% endfor %}",
+        "{% for i in range(100000) %}{% if a is upper and a is startingwith(b) %}x{% endif %}{% endfor %}",
+        "{% for i in range(100000) %}{% if dict(a=range(100000)|list) == dict(a=range(100000)|list) %}{% endif %}{% endfor %}",
+        "{% for i in range(100000) %}{% if range(100000)|list + range(100000)|list == a %}{% endif %}{% endfor %}",
     ] {
         bombs.push((content.to_owned(), text(1)));
         bombs.push((content.to_owned(), text(250_000)));
     }
+    // Values are short in JSON and long in work.
+    let many = json!({"a": vec![1; 60_000], "b": vec![2; 60_000], "n": 1});
+    for content in [
+        "{% for x in a %}{% if x in b %}{% endif %}{% endfor %}",
+        "{{ a|select('in', b)|list|length }}",
+        "{% for x in a %}{% if a == b or a + b == b + a %}{% endif %}{% endfor %}",
+        "{% for x in a %}{% if x in [1, 2, b] %}{% endif %}{% endfor %}",
+    ] {
+        bombs.push((content.to_owned(), many.clone()));
+    }
+    let written =
+        format!("{{% for x in range(9999) %}}{{% if x in [{}] %}}{{% endif %}}{{% endfor %}}", "-1,".repeat(40_000));
+    bombs.push((written, text(1)));
     bombs
 }
 
@@ -85,8 +121,9 @@ fn explode_as_a_process() {
     };
     // What is made once is there.
     assert_eq!(render("{{ a|upper }}", &schema(), &json!({"a": "x"})).as_deref(), Ok("X"));
+    let bombs = bombs();
     let before = peak();
-    for (content, variables) in bombs() {
+    for (content, variables) in bombs {
         let begin = worked();
         let written = check(&content, &schema()).len();
         // Also what was written before a rule was there must do no harm.

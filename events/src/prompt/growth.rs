@@ -16,7 +16,10 @@ use minijinja::{
     value::{Value, ValueKind},
 };
 
-use super::filters;
+use super::{
+    filters,
+    shape::{self, Deep},
+};
 
 /// What a template can make of what it is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +30,10 @@ pub(super) struct Growth {
     pub(super) heavy: bool,
     /// Texts can be taken apart into values, each of which takes 24 bytes.
     pub(super) apart: bool,
+    /// Ranges are more than gone through by a loop: a number as short as that can stand for a list as long as a range may be.
+    pub(super) ranged: bool,
+    /// How many values are written out in lists.
+    pub(super) written: u64,
 }
 
 impl Growth {
@@ -37,14 +44,16 @@ impl Growth {
     }
 }
 
-/// A template that does not parse, or has what is not available: on which line, and why.
+/// A template that is too deep, does not parse, or has what is not available: on which line, and why.
 #[derive(Debug)]
 pub(super) enum Unmeasured {
+    Deep(Deep),
     Syntax(minijinja::Error),
     Unavailable { line: usize, what: String },
 }
 
 pub(super) fn measure(content: &str) -> Result<Growth, Unmeasured> {
+    shape::check(content, shape::LIMITS).map_err(Unmeasured::Deep)?;
     let template = parse(content, "prompt", <_>::default()).map_err(Unmeasured::Syntax)?;
     let mut measure = Measure { bound: 1, widest: 1, ..Measure::default() };
     measure.statement(&template)?;
@@ -54,10 +63,19 @@ pub(super) fn measure(content: &str) -> Result<Growth, Unmeasured> {
             return unavailable(*span, "a `set` that makes something longer with each turn of a loop");
         }
     }
+    if measure.wrapped > WRAPPED {
+        return Err(Unmeasured::Deep(Deep {
+            line: 1,
+            what: format!("more than {WRAPPED} slices that are given a name"),
+        }));
+    }
     Ok(Growth {
         factor: measure.bound.saturating_mul(measure.widest),
-        heavy: measure.heavy > OFTEN,
+        // An item of what is no list but a view of one, or a range, is found by going through it.
+        heavy: measure.heavy > OFTEN || (measure.indexed > 0 && (measure.views > 0 || measure.ranged)),
         apart: measure.apart,
+        ranged: measure.ranged,
+        written: measure.written,
     })
 }
 
@@ -70,6 +88,16 @@ struct Measure<'a> {
     /// Expressions that go over all of their operands: those in loops count many times.
     heavy: usize,
     apart: bool,
+    ranged: bool,
+    written: u64,
+    /// Slices of lists that are bound to a name: each may be a view of the one before.
+    wrapped: usize,
+    /// How often items are taken by their place in loops.
+    indexed: usize,
+    /// How many slices there are, and sums of what may be lists.
+    views: usize,
+    /// Slices in the expression that is being measured.
+    slices: usize,
     /// How many loops we are in.
     loops: usize,
     /// Names that are set in loops.
@@ -82,6 +110,10 @@ struct Measure<'a> {
 
 /// How often an expression may stand in a template that goes over all of its operands.
 const OFTEN: usize = 100;
+/// How many slices may be bound to names. A slice of a list is a view of it, and a view of a view is deeper by one.
+const WRAPPED: usize = 200;
+/// The most values in a list that is written out where one is looked for, for it to count as short.
+const SHORT: usize = 32;
 
 type Factor = Result<u64, Unmeasured>;
 
@@ -108,11 +140,15 @@ impl<'a> Measure<'a> {
                 if each.recursive {
                     return unavailable(each.span(), "a recursive loop");
                 }
-                self.binding(&each.iter)?;
+                // A loop that goes through a range takes a step for each number.
+                match range_of(&each.iter) {
+                    Some(bounds) => bounds.iter().map(value_of).try_for_each(|bound| self.passing(bound))?,
+                    None => drop(self.binding(&each.iter)?),
+                }
+                self.loops += 1;
                 if let Some(filter) = &each.filter_expr {
                     self.passing(filter)?;
                 }
-                self.loops += 1;
                 self.body(&each.body)?;
                 self.loops -= 1;
                 self.body(&each.else_body)
@@ -123,7 +159,8 @@ impl<'a> Measure<'a> {
             }
             Stmt::Set(set) => {
                 self.read.clear();
-                let grows = self.binding(&set.expr)? > 1;
+                let wrapped = self.wrapped;
+                let grows = self.binding(&set.expr)? > 1 || self.wrapped > wrapped;
                 if self.loops > 0 {
                     if grows {
                         self.grown.push((set.span(), self.read.clone()));
@@ -144,7 +181,9 @@ impl<'a> Measure<'a> {
     }
 
     fn binding(&mut self, expression: &Expr<'a>) -> Factor {
+        self.slices = 0;
         let factor = self.expression(expression)?;
+        self.wrapped += self.slices;
         self.bound = self.bound.saturating_mul(factor);
         Ok(factor)
     }
@@ -162,9 +201,14 @@ impl<'a> Measure<'a> {
             }
             Expr::Const(_) => 1,
             Expr::GetAttr(get) => self.expression(&get.expr)?,
-            Expr::GetItem(get) => self.most([&get.expr, &get.subscript_expr])?,
+            Expr::GetItem(get) => {
+                self.indexed += self.loops;
+                self.most([&get.expr, &get.subscript_expr])?
+            }
             Expr::Slice(slice) => {
                 self.goes_over();
+                self.slices += 1;
+                self.views += 1;
                 let bounds = [&slice.start, &slice.stop, &slice.step].into_iter().flatten();
                 self.most(std::iter::once(&slice.expr).chain(bounds))?
             }
@@ -175,6 +219,7 @@ impl<'a> Measure<'a> {
                     self.most([&binary.left, &binary.right])?
                 }
                 BinOpKind::Add | BinOpKind::Concat => {
+                    self.views += usize::from(matches!(binary.op, BinOpKind::Add));
                     self.goes_over();
                     self.sum([&binary.left, &binary.right])?
                 }
@@ -211,6 +256,10 @@ impl<'a> Measure<'a> {
             }
             Expr::Call(call) => {
                 self.apart = true;
+                match &call.expr {
+                    Expr::Var(var) if var.id == "range" => self.ranged = true,
+                    _ => self.goes_over(),
+                }
                 let arguments = self.list(call.args.iter().map(value_of))?;
                 arguments.saturating_mul(self.expression(&call.expr)?)
             }
@@ -240,7 +289,9 @@ impl<'a> Measure<'a> {
     where
         'a: 'b,
     {
-        Ok(self.sum(items.into_iter().filter(|item| !matches!(item, Expr::Const(_))))?.saturating_add(1))
+        let items = items.into_iter().inspect(|_| self.written += 1);
+        let items: Vec<_> = items.filter(|item| !matches!(item, Expr::Const(_))).collect();
+        Ok(self.sum(items)?.saturating_add(1))
     }
 
     /// An expression goes over all of its operands: how often, nobody knows in a loop.
@@ -256,8 +307,26 @@ fn goes_over(op: BinOpKind, left: &Expr<'_>, right: &Expr<'_>) -> bool {
         BinOpKind::Eq | BinOpKind::Ne | BinOpKind::Lt | BinOpKind::Lte | BinOpKind::Gt | BinOpKind::Gte => {
             !written(left) && !written(right)
         }
-        BinOpKind::In => !written(right),
+        BinOpKind::In => !written(right) && !is_short_list(right),
         _ => false,
+    }
+}
+
+/// Whether it is a list of a few values, all written out.
+fn is_short_list(expression: &Expr<'_>) -> bool {
+    let items = match expression {
+        Expr::List(list) => &list.items,
+        Expr::Tuple(tuple) => &tuple.items,
+        _ => return false,
+    };
+    items.len() <= SHORT && items.iter().all(|item| matches!(item, Expr::Const(_)))
+}
+
+/// The arguments of a call of `range`.
+fn range_of<'a, 'b>(expression: &'a Expr<'b>) -> Option<&'a [CallArg<'b>]> {
+    match expression {
+        Expr::Call(call) if matches!(&call.expr, Expr::Var(var) if var.id == "range") => Some(&call.args),
+        _ => None,
     }
 }
 
@@ -323,5 +392,36 @@ fn filter_factor(name: &str, arguments: &[CallArg<'_>]) -> Result<u64, String> {
         "groupby" => Ok(2),
         name if filters::NAMES.contains(&name) => Ok(1),
         name => Err(format!("the filter `{name}`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_that_only_a_loop_goes_through_is_no_list() {
+        for (content, ranged, heavy) in [
+            ("{% for i in range(n) %}{{ i }}{% endfor %}", false, false),
+            ("{% for i in range(n)|list %}{{ i }}{% endfor %}", true, false),
+            ("{% for i in range(n) %}{% if i in range(n) %}{% endif %}{% endfor %}", true, true),
+            ("{% for i in items %}{% if i in ['a', 'b'] %}{% endif %}{% endfor %}", false, false),
+            ("{% for i in items %}{% if i in ['a', b] %}{% endif %}{% endfor %}", false, true),
+            ("{% for i in items if i in a %}{% endfor %}", false, true),
+            ("{% for i in items %}{{ i['k'] }}{% endfor %}", false, false),
+            ("{% set r = range(n) %}{% for i in items %}{{ r[i] }}{% endfor %}", true, true),
+        ] {
+            let growth = measure(content).expect("it can be measured");
+            assert_eq!((growth.ranged, growth.heavy), (ranged, heavy), "{content}");
+        }
+    }
+
+    #[test]
+    fn views_of_views_are_bounded() {
+        let sliced = |times: usize| format!("{{% set t = a %}}{}{{{{ t }}}}", "{% set t = t[1:] %}".repeat(times));
+        assert!(measure(&sliced(WRAPPED)).is_ok());
+        assert!(matches!(measure(&sliced(WRAPPED + 1)), Err(Unmeasured::Deep(_))));
+        let carried = "{% set t = a %}{% for i in range(9) %}{% set t = t[1:] %}{% endfor %}{{ t }}";
+        assert!(matches!(measure(carried), Err(Unmeasured::Unavailable { .. })));
     }
 }

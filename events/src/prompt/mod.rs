@@ -3,9 +3,12 @@
 mod aggregate;
 mod filters;
 mod growth;
+mod meter;
 mod rendering;
 pub mod row;
 mod schema_cost;
+mod schema_work;
+mod shape;
 mod template;
 
 pub use aggregate::{Changes, Command, Error, Event, Prompt, Revision};
@@ -25,6 +28,8 @@ pub(crate) static CONTEXT: Context = Context {
 mod bombs;
 #[cfg(test)]
 mod renders;
+#[cfg(test)]
+mod shapes;
 #[cfg(test)]
 mod template_tests;
 #[cfg(test)]

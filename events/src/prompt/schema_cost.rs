@@ -6,9 +6,10 @@ use serde_json::Value;
 
 /// How many checks a schema comes to with all its references followed, at most; or why nobody can say.
 ///
-/// References lead to a place in the same schema (`#/…`), and never in a circle.
+/// References lead to a place in the same schema (`#/…`), never in a circle, and not through one another without end: whoever
+/// follows them needs a frame for each.
 pub(super) fn checks(schema: &Value) -> Result<u64, String> {
-    Expansion { root: schema, known: HashMap::new(), open: Vec::new() }.of(schema)
+    Expansion { root: schema, known: HashMap::new(), open: Vec::new(), depth: 0 }.of(schema)
 }
 
 /// How many values there are in a document.
@@ -20,14 +21,22 @@ pub(super) fn values(document: &Value) -> u64 {
     }
 }
 
+/// How deep a schema may be with its references followed.
+const DEPTH: usize = 128;
+
 struct Expansion<'a> {
     root: &'a Value,
+    depth: usize,
     known: HashMap<&'a str, u64>,
     open: Vec<&'a str>,
 }
 
 impl<'a> Expansion<'a> {
     fn of(&mut self, node: &'a Value) -> Result<u64, String> {
+        self.depth += 1;
+        if self.depth > DEPTH {
+            return Err(format!("is more than {DEPTH} levels deep with its references followed"));
+        }
         let mut sum: u64 = 1;
         match node {
             Value::Array(items) => {
@@ -50,6 +59,7 @@ impl<'a> Expansion<'a> {
             }
             _ => {}
         }
+        self.depth -= 1;
         Ok(sum)
     }
 
@@ -58,6 +68,10 @@ impl<'a> Expansion<'a> {
             return Ok(*known);
         }
         let refuse = |why: &str| Err(format!("the reference `{to}` {why}"));
+        // One spelling each: what is written otherwise would be looked for here in another place than it is found in.
+        if to.contains('%') {
+            return refuse("has a `%`: write names as they are");
+        }
         let Some(target) = to.strip_prefix('#').and_then(|pointer| self.root.pointer(pointer)) else {
             return refuse("leads nowhere in the schema");
         };

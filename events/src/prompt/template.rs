@@ -1,7 +1,7 @@
 //! A prompt's template and the schema of its variables: checked when they are written, used when the prompt is run.
 //!
-//! Templates are Jinja (minijinja, strict about undefined names, bounded in steps, in output and, by [`growth`], in what
-//! they take meanwhile); schemas are JSON Schema (no remote references, patterns by an engine that cannot backtrack).
+//! Templates are Jinja (minijinja, strict about undefined names, bounded in depth by [`shape`], in steps, in output, by
+//! [`growth`] in what they take meanwhile, and by [`super::meter`] in what their filters go over); schemas are JSON Schema (no remote references, patterns by an engine that cannot backtrack).
 
 use std::io;
 
@@ -12,8 +12,9 @@ use serde_json::{Map, Value};
 use super::{
     filters,
     growth::{self, Growth, Unmeasured},
+    meter::{Meter, VALUE},
     rendering::RENDERED_BYTES,
-    schema_cost,
+    schema_cost, schema_work, shape,
 };
 use crate::refusal::Fault;
 
@@ -31,6 +32,12 @@ const WORK: u64 = 2_000_000_000;
 const GROWN_BYTES: u64 = 64 * 1024 * 1024;
 /// How many checks a schema may come to, on all values of a prompt's variables.
 const CHECKS: u64 = 5_000_000;
+/// The most that one compiled pattern may take, in bytes.
+const PATTERN_BYTES: usize = 1 << 20;
+/// The sizes that patterns are told apart by.
+const PATTERN_SIZES: [usize; 5] = [1 << 12, 1 << 14, 1 << 16, 1 << 18, PATTERN_BYTES];
+/// The most that all patterns of a schema may take: some hundred milliseconds to compile.
+const PATTERNS_BYTES: usize = 8 << 20;
 /// The most that a light template, its schema or one of its variables weighs, in bytes.
 const LIGHT_BYTES: usize = 4 * 1024;
 /// The most variables of a light one.
@@ -67,7 +74,7 @@ pub(super) fn check(content: &str, schema: &Value) -> Vec<Fault> {
 }
 
 fn compile_faults(content: &str, declared: Option<&[String]>) -> Vec<Fault> {
-    let environment = environment(FUEL);
+    let environment = environment(FUEL, filters::RANGE);
     let template = match environment.template_from_str(content) {
         Ok(template) => template,
         Err(error) => return vec![Fault::new("/content", describe(&error, FUEL))],
@@ -87,6 +94,7 @@ fn compile_faults(content: &str, declared: Option<&[String]>) -> Vec<Fault> {
 
 fn refuse(unmeasured: &Unmeasured) -> String {
     match unmeasured {
+        Unmeasured::Deep(deep) => format!("line {}: {}", deep.line, deep.what),
         Unmeasured::Syntax(error) => describe(error, FUEL),
         Unmeasured::Unavailable { line, what } => format!("line {line}: {what} is not available in a prompt"),
     }
@@ -102,6 +110,7 @@ pub(super) fn is_light(content: &str, schema: &Value, variables: &Value) -> bool
     let are_few = |variables: &Map<String, Value>| variables.len() <= LIGHT_VALUES && variables.values().all(is_short);
     content.len() <= LIGHT_BYTES
         && only_names(content)
+        && shape::check(content, shape::LIGHT).is_ok()
         && variables.as_object().is_some_and(are_few)
         && schema_cost::checks(schema).is_ok_and(|checks| checks <= LIGHT_CHECKS)
         && is_plain_schema(&schema.to_string())
@@ -114,9 +123,9 @@ fn only_names(content: &str) -> bool {
     !content.contains("{%") && content.split("{{").skip(1).all(inside)
 }
 
-/// No pattern, which can be dear to compile, and no long list of anything.
+/// No pattern, which can be dear to compile, no reference, which can make it deep, and no long list of anything.
 fn is_plain_schema(schema: &str) -> bool {
-    schema.len() <= LIGHT_BYTES && !schema.contains(r#""pattern"#)
+    schema.len() <= LIGHT_BYTES && !schema.contains(r#""pattern"#) && !schema.contains(r#""$ref""#)
 }
 
 /// Renders `content` with `variables`, once they fit `schema`.
@@ -132,6 +141,8 @@ pub(super) fn render(content: &str, schema: &Value, variables: &Value) -> Result
     if checks.saturating_mul(schema_cost::values(variables)) > CHECKS {
         return Err(vec![Fault::new("/variables", "are too many values for so large a schema")]);
     }
+    let patterns = patterns(schema).map_err(|detail| vec![Fault::new("/variables", detail)])?;
+    schema_work::check(schema, variables, &patterns).map_err(|fault| vec![fault])?;
     let validator = compile(schema).map_err(|detail| vec![Fault::new("/variables", detail)])?;
     let faults: Vec<Fault> = validator.iter_errors(variables).take(FAULTS).flat_map(|e| fault(&e)).collect();
     if !faults.is_empty() {
@@ -143,9 +154,9 @@ pub(super) fn render(content: &str, schema: &Value, variables: &Value) -> Result
     if growth.bytes(weight) > GROWN_BYTES {
         return Err(wrong(format!("weigh, with the template, {weight} bytes: it could make too much of them")));
     }
-    let fuel = fuel(growth, weight);
+    let (fuel, range) = steps(growth, weight, schema_cost::values(variables));
     let failed = |error: &minijinja::Error| wrong(describe(error, fuel));
-    let environment = environment(fuel);
+    let environment = environment(fuel, range);
     let template = environment.template_from_str(content).map_err(|e| failed(&e))?;
     let mut output = Bounded(Vec::new());
     template
@@ -154,18 +165,24 @@ pub(super) fn render(content: &str, schema: &Value, variables: &Value) -> Result
     Ok(String::from_utf8_lossy(&output.0).into_owned())
 }
 
-/// Fewer steps where one can go over all that there is.
-fn fuel(growth: Growth, weight: usize) -> u64 {
-    let step = u64::try_from(weight).unwrap_or(u64::MAX).saturating_mul(growth.factor);
-    if growth.heavy { (WORK / step.max(1)).min(FUEL) } else { FUEL }
+/// How many steps it may take, and how long a range may be: fewer, and shorter, where one step can go over all that there is.
+fn steps(growth: Growth, weight: usize, values: u64) -> (u64, u64) {
+    if !growth.heavy {
+        return (FUEL, filters::RANGE);
+    }
+    let range = if growth.ranged { filters::SHORT_RANGE } else { 0 };
+    let values = values.saturating_add(growth.written).saturating_add(range);
+    let weight = u64::try_from(weight).unwrap_or(u64::MAX);
+    let step = weight.saturating_add(values.saturating_mul(VALUE)).saturating_mul(growth.factor);
+    ((WORK / step.max(1)).min(FUEL), if growth.ranged { range } else { filters::RANGE })
 }
 
-fn environment(fuel: u64) -> Environment<'static> {
+fn environment(fuel: u64, range: u64) -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_fuel(Some(fuel));
     environment.set_recursion_limit(64);
-    filters::install(&mut environment);
+    filters::install(&mut environment, &Meter::new(), range);
     // A namespace is how a loop could grow a text without end.
     environment.remove_global("namespace");
     environment.remove_global("debug");
@@ -189,17 +206,41 @@ fn check_schema(schema: &Value) -> Result<Vec<String>, Fault> {
     if schema_cost::checks(schema).map_err(at)? > CHECKS / 100 {
         return Err(at("comes to too many checks".to_owned()));
     }
+    patterns(schema).map_err(at)?;
     compile(schema).map_err(at)?;
     let properties = object.get("properties").and_then(Value::as_object);
     Ok(properties.map(|properties| properties.keys().cloned().collect()).unwrap_or_default())
 }
 
 fn compile(schema: &Value) -> Result<Validator, String> {
-    jsonschema::options()
-        .offline()
-        .with_pattern_options(PatternOptions::regex().size_limit(1 << 20))
-        .build(schema)
+    compile_within(schema, PATTERN_BYTES)
         .map_err(|error| format!("is not a valid JSON Schema: {} at `{}`", error.masked(), error.instance_path()))
+}
+
+fn compile_within(schema: &Value, pattern_bytes: usize) -> Result<Validator, jsonschema::ValidationError<'static>> {
+    let patterns = PatternOptions::regex().size_limit(pattern_bytes);
+    jsonschema::options().offline().with_pattern_options(patterns).build(schema)
+}
+
+/// How much memory each pattern of `schema` takes, roughly, which is also how much work a letter can be to it: by its text. Or
+/// that all of them together take too much. What is no pattern is none here; the schema as a whole is refused for it.
+fn patterns(schema: &Value) -> Result<schema_work::Patterns<'_>, String> {
+    let mut patterns = schema_work::Patterns::new();
+    let mut all = 0;
+    for pattern in schema_work::patterns(schema) {
+        if patterns.contains_key(pattern) {
+            continue;
+        }
+        let alone = serde_json::json!({ "pattern": pattern });
+        let bytes = PATTERN_SIZES.into_iter().find(|bytes| compile_within(&alone, *bytes).is_ok());
+        let bytes = bytes.unwrap_or(PATTERN_BYTES);
+        all += bytes;
+        if all > PATTERNS_BYTES {
+            return Err(format!("has too many patterns, or too large ones, by `{pattern}`"));
+        }
+        patterns.insert(pattern, u64::try_from(bytes).unwrap_or(u64::MAX));
+    }
+    Ok(patterns)
 }
 
 /// A validation error as faults that name the field itself, without its value.
@@ -226,8 +267,9 @@ fn escape(name: &str) -> String {
 fn describe(error: &minijinja::Error, fuel: u64) -> String {
     let line = error.line().map(|line| format!("line {line}: ")).unwrap_or_default();
     match error.kind() {
+        ErrorKind::OutOfFuel if error.detail() == Some("time") => format!("{line}the template takes too long"),
         ErrorKind::OutOfFuel if error.detail().is_some() => {
-            format!("{line}the template's filters go over too much text")
+            format!("{line}the template's filters and tests go over too much")
         }
         ErrorKind::OutOfFuel => format!("{line}the template takes more than {fuel} steps"),
         ErrorKind::WriteFailure => format!("the rendered prompt weighs more than {RENDERED_BYTES} bytes"),

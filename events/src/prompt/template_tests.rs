@@ -57,7 +57,8 @@ fn what_only_names_a_few_short_variables_is_light() {
         assert!(!is_light("{{ a }}", &schema(), &variables), "{variables}");
     }
     let pattern = json!({"properties": {"a": {"pattern": "(a{9}){9}"}}});
-    for schema in [pattern, json!({"enum": [long]}), json!({"enum": vec![0; 300]})] {
+    let reference = json!({"properties": {"a": {"$ref": "#/$defs/x"}}, "$defs": {"x": {}}});
+    for schema in [pattern, reference, json!({"enum": [long]}), json!({"enum": vec![0; 300]})] {
         assert!(!is_light("{{ a }}", &schema, &short), "{schema}");
     }
 }
@@ -162,6 +163,40 @@ fn patterns_cannot_backtrack_and_deep_variables_are_refused() {
     let deep = (0..100).fold(json!(1), |inner, _| json!([inner]));
     assert!(render("x", &schema, &json!({"b": deep})).unwrap_err()[0].detail.contains("nested"));
     assert!(render("x", &schema, &json!({"b": "b".repeat(400_000)})).unwrap_err()[0].detail.contains("weigh"));
+}
+
+#[test]
+fn patterns_are_bounded_by_the_text_that_they_go_over() {
+    let with = |rules: Vec<Value>| {
+        let patterned = json!({"type": "string", "allOf": rules});
+        json!({"type": "object", "properties": {"a": patterned, "b": {"items": {"$ref": "#/properties/a"}}}})
+    };
+    let many = |pattern: &str| (0..800).map(|n| json!({"pattern": format!("{pattern}{n}")})).collect::<Vec<_>>();
+    let begin = Instant::now();
+    // Each of 800 patterns goes over all of it.
+    let dear = with(many("(x+x+)+y"));
+    assert_eq!(check("{{ a }}", &dear), []);
+    let refused = render("{{ a }}", &dear, &json!({"a": "x".repeat(380_000)})).unwrap_err();
+    assert_eq!((refused.len(), refused[0].pointer.as_str()), (1, "/variables/a"), "{refused:?}");
+    let refused = render("{{ a }}", &dear, &json!({"b": ["x", "x".repeat(380_000)]})).unwrap_err();
+    assert_eq!(refused[0].pointer, "/variables/b/1");
+    assert_eq!(render("{{ a }}", &dear, &json!({"a": "x".repeat(10)})).unwrap_err()[0].pointer, "/variables/a");
+    // What is large when it is compiled is so for each letter, and all of it together is bounded.
+    let large = with(vec![json!({"pattern": r"^(\w{30}|\d{20}){9}$"}); 1]);
+    if check("{{ a }}", &large).is_empty() {
+        assert!(render("{{ a }}", &large, &json!({"a": "x".repeat(380_000)})).is_err());
+    }
+    let faults =
+        check("{{ a }}", &with((0..400).map(|n| json!({"pattern": format!("[a-z]{{{}}}", 700 + n)})).collect()));
+    assert!(faults.len() == 1 && faults[0].detail.contains("too many patterns"), "{faults:?}");
+    // Names are texts, too.
+    let names = json!({"type": "object", "patternProperties": {"^(a|b)*$": {"type": "integer"}, "^[a-z]+$": true}});
+    assert!(render("x", &names, &json!({"abba": 1})).is_ok());
+    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+    // A long text by a few patterns is what they are for.
+    let honest = with(vec![json!({"pattern": r"^[\s\S]*$"}), json!({"pattern": "x$"}), json!({"maxLength": 400_000})]);
+    let long = "x".repeat(190_000);
+    assert_eq!(render("{{ a|length }}", &honest, &json!({ "a": long })).as_deref(), Ok("190000"));
 }
 
 /// Pieces of templates, most of which fit together.

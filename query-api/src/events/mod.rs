@@ -7,7 +7,6 @@ mod answer;
 mod event;
 mod filter;
 mod page;
-mod places;
 mod room;
 #[cfg(test)]
 mod seam;
@@ -74,10 +73,11 @@ impl Events {
         let (limit, place) = (http::limit(limit.0)?, http::place::<i64>(cursor.as_deref())?);
         let (live, tail) = (sse::wanted(accept.as_deref()), &self.0.tail);
         let last = if live { last_event_id_of(last_event_id.as_deref())? } else { None };
-        if let Some(position) = http::min_position(min_position.0)?
-            && !tail.reached(position, PATIENCE).await
-        {
-            return Err(waiters::late(position));
+        if let Some(position) = http::min_position(min_position.0)? {
+            let _place = self.0.waiters.place(caller.id)?;
+            if !tail.reached(position, PATIENCE).await {
+                return Err(waiters::late(position));
+            }
         }
         let (parameter, after) = match (last, place, after.0) {
             (Some(last), ..) => (LAST_EVENT_ID, last),
@@ -90,7 +90,7 @@ impl Events {
             return Ok(Answer::live(subscriber.messages()));
         }
         tail.knows(parameter, after).await?;
-        let (page, head) = page::page(tail, &filter, after, limit).await?;
+        let (page, head) = page::page(tail, caller.id, &filter, after, limit).await?;
         Ok(Answer::List(Read::new(&page, head, if_none_match.as_deref())))
     }
 }

@@ -2,6 +2,7 @@
 
 use events::Recorded;
 use service::http::{Page, Problem, cursor};
+use uuid::Uuid;
 
 use super::{Event, filter::Filter, tail::Tail};
 
@@ -9,10 +10,16 @@ use super::{Event, filter::Filter, tail::Tail};
 const LOOKS: usize = 8;
 
 /// At most `limit` events after the position `after` that `filter` wants, oldest first, and how far the log goes.
-pub async fn page(tail: &Tail, filter: &Filter, after: i64, limit: usize) -> Result<(Page<Event>, i64), Problem> {
+pub async fn page(
+    tail: &Tail,
+    caller: Uuid,
+    filter: &Filter,
+    after: i64,
+    limit: usize,
+) -> Result<(Page<Event>, i64), Problem> {
     let (mut found, mut reached, mut head) = (Vec::new(), after, 0);
     for _ in 0..LOOKS {
-        let scanned = tail.scan(filter, reached).await?;
+        let scanned = tail.scan(caller, filter, reached).await?;
         (reached, head) = (scanned.reached, scanned.head);
         found.extend(scanned.headings.iter().filter(|heading| filter.wants(*heading)).map(|heading| heading.position));
         if found.len() > limit || reached >= head {
@@ -21,7 +28,7 @@ pub async fn page(tail: &Tail, filter: &Filter, after: i64, limit: usize) -> Res
     }
     let more = found.len() > limit;
     found.truncate(limit);
-    let events = tail.at(&found).await?;
+    let events = tail.at(caller, &found).await?;
     let last = events.last().map(|event: &Recorded| event.position);
     let next = match last {
         // They weigh too much to be read at once, or there are more.

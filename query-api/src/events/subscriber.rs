@@ -9,11 +9,11 @@ use events::{
     store::{Scanned, StoreError},
 };
 use futures_util::{Stream, stream};
+use service::shares::Share;
 use tokio::time::{Instant, sleep_until};
 
 use super::{
     event::Told,
-    places::Taken,
     room::{Cell, Look},
     tail::Tail,
 };
@@ -38,11 +38,11 @@ pub struct Subscriber {
     last: &'static [&'static str],
     over: bool,
     expires_at: DateTime<Utc>,
-    _place: Taken,
+    place: Share,
 }
 
 impl Subscriber {
-    pub(super) fn new(tail: Tail, cell: Arc<Cell>, place: Taken, after: i64, expires_at: DateTime<Utc>) -> Self {
+    pub(super) fn new(tail: Tail, cell: Arc<Cell>, place: Share, after: i64, expires_at: DateTime<Utc>) -> Self {
         Self {
             tail,
             cell,
@@ -53,7 +53,7 @@ impl Subscriber {
             last: &[],
             over: false,
             expires_at,
-            _place: place,
+            place,
         }
     }
 
@@ -120,7 +120,7 @@ impl Subscriber {
             match self.look() {
                 Look::Events(events) => self.queue = events.into(),
                 Look::Elsewhere => {
-                    let Ok(scanned) = self.tail.scan(&self.cell.filter, self.cursor).await else {
+                    let Ok(scanned) = self.tail.scan(self.place.caller(), &self.cell.filter, self.cursor).await else {
                         return Next::Last(sse::retry());
                     };
                     if scanned.reached == self.cursor && scanned.headings.is_empty() {
@@ -184,7 +184,7 @@ impl Subscriber {
             bytes <= ARMFUL_BYTES || bytes == *weight
         });
         let positions: Vec<_> = few.map(|(position, _)| *position).collect();
-        let events = self.tail.at(&positions).await?;
+        let events = self.tail.at(self.place.caller(), &positions).await?;
         if events.is_empty() {
             return Err(StoreError::Unavailable(None));
         }

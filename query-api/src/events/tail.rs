@@ -13,14 +13,18 @@ use events::{
     Recorded, Store,
     store::{Identity, READ_BYTES, Scanned, StoreError, Wake},
 };
-use service::http::{Caller, Problem};
+use service::{
+    http::{Caller, Problem},
+    shares::{Limits, Share, Shares},
+};
 use tokio::{
-    sync::{Notify, Semaphore, watch},
+    sync::{Notify, watch},
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-use super::{event::Told, filter::Filter, places::Places, room::Room, subscriber::Subscriber};
+use super::{event::Told, filter::Filter, room::Room, subscriber::Subscriber};
 
 /// How often the log is read when nothing wakes the tail.
 const POLL: Duration = Duration::from_millis(250);
@@ -32,8 +36,15 @@ const WEIGHT: usize = 8 << 20;
 const BEFORE: i64 = 256;
 /// How far this process's database may be behind the one that gave a client its position.
 const LAG: Duration = Duration::from_secs(1);
-/// The most who read the table at a time for themselves, of all who are behind.
-const TURNS: usize = 4;
+/// The most streams in one process.
+const MOST: usize = 10_000;
+/// The most of one caller.
+const EACH: usize = 1000;
+/// When it makes sense for a caller with too many to come again.
+const LATER: Duration = Duration::from_secs(5);
+/// The most who read the table at a time for themselves, of all who are behind: in turn, and never all of them one caller's.
+/// Who has a place for a stream may wait; so may some that read pages.
+const TURNS: Limits = Limits { places: 4, each: 2, queue: 2 * MOST, queue_each: 2 * EACH };
 /// The most headings of one look into the table.
 const HEADINGS: usize = 4096;
 
@@ -48,8 +59,8 @@ struct Shared {
     /// How far it has come.
     told: watch::Sender<i64>,
     arrived: Notify,
-    places: Places,
-    turns: Semaphore,
+    places: Shares,
+    turns: Shares,
 }
 
 /// Where the tail is.
@@ -81,8 +92,8 @@ impl Tail {
             room: Mutex::new(Room::new(WEIGHT)),
             told: watch::Sender::new(0),
             arrived: Notify::new(),
-            places: Places::new(),
-            turns: Semaphore::new(TURNS),
+            places: Shares::of(MOST, EACH),
+            turns: Shares::new(TURNS),
         }))
     }
 
@@ -91,7 +102,7 @@ impl Tail {
     /// Whatever is asked of the log for it ([`Self::knows`], [`Self::scan`]) is asked after this: when the log turns out to be
     /// another one in between, the subscriber ends. Asked before, it would wait in the new log for a position of the old.
     pub fn subscribe(&self, filter: Filter, after: i64, caller: &Caller) -> Result<Subscriber, Problem> {
-        let place = self.0.places.take(caller.id)?;
+        let place = self.0.places.try_take(caller.id).map_err(|full| full.problem("event streams", LATER))?;
         let cell = self.room().join(filter);
         self.0.arrived.notify_one();
         Ok(Subscriber::new(self.clone(), cell, place, after, caller.expires_at))
@@ -123,18 +134,22 @@ impl Tail {
     }
 
     /// The next of the events that `filter` may want, as headings.
-    pub async fn scan(&self, filter: &Filter, after: i64) -> Result<Scanned, StoreError> {
-        let _turn = self.0.turns.acquire().await;
+    pub async fn scan(&self, caller: Uuid, filter: &Filter, after: i64) -> Result<Scanned, StoreError> {
+        let _turn = self.turn_of(caller).await?;
         self.0.store.scan(filter.among(), after, HEADINGS).await
     }
 
     /// The first of the events at these positions: at least one, unless the database that is read has gone back.
-    pub async fn at(&self, positions: &[i64]) -> Result<Vec<Recorded>, StoreError> {
-        let _turn = self.0.turns.acquire().await;
+    pub async fn at(&self, caller: Uuid, positions: &[i64]) -> Result<Vec<Recorded>, StoreError> {
+        let _turn = self.turn_of(caller).await?;
         let mut events = self.0.store.at(positions).await?;
         let whole = events.iter().zip(positions).take_while(|(event, position)| event.position == **position).count();
         events.truncate(whole);
         Ok(events)
+    }
+
+    async fn turn_of(&self, caller: Uuid) -> Result<Share, StoreError> {
+        self.0.turns.take(caller).await.map_err(|_| StoreError::Unavailable(None))
     }
 
     /// What ends when the process begins to stop.

@@ -21,7 +21,7 @@ pub async fn stream(
     let filter = Filter::of_execution(id);
     let mut live = reading.tail.subscribe(filter, after, caller)?.until(Event::OUTCOMES);
     // All of it, and not from there on: whose it is, and whether it has ended, is in what the client has, too.
-    let history = reading.tail.scan(&filter, 0).await?;
+    let history = reading.tail.scan(caller.id, &filter, 0).await?;
     let first = history.headings.first().ok_or_else(Problem::not_found)?;
     // The tenant of an execution is its owner.
     if !caller.is_admin() && first.scope != Some(caller.id) {

@@ -80,7 +80,7 @@ impl Executions {
     ) -> Result<Read<Page<Execution>>, Problem> {
         let (limit, below) = (http::limit(limit.0)?, http::place::<Uuid>(cursor.as_deref())?);
         let (below, status) = (below.unwrap_or(Uuid::max()), status.0.map(Status::name));
-        let floor = self.reading.reach(PROJECTION, min_position.0).await?;
+        let floor = self.reading.reach(&caller, PROJECTION, min_position.0).await?;
         let page = self.reading.page(
             PROJECTION,
             floor,
@@ -149,7 +149,7 @@ impl Executions {
             return Ok(Response::new(one(row, 0, if_none_match.as_deref())?));
         }
         let wait = http::prefer_wait(prefer.as_deref());
-        let floor = self.reading.reach(PROJECTION, min_position.0).await?;
+        let floor = self.reading.reach(&caller, PROJECTION, min_position.0).await?;
         let row = match wait {
             Some(wait) => self.when_ended(id.0, &caller, wait).await?,
             None => self.find(id.0, &caller).await?,
@@ -179,7 +179,7 @@ impl Executions {
         min_position: Query<Option<i64>>,
         #[oai(name = "If-None-Match")] if_none_match: Header<Option<String>>,
     ) -> Result<Answer, Problem> {
-        self.reading.reach(PROJECTION, min_position.0).await?;
+        self.reading.reach(&caller, PROJECTION, min_position.0).await?;
         if sse::wanted(accept.as_deref()) {
             return live::stream(&self.reading, id.0, &caller, last_event_id.as_deref()).await;
         }
@@ -198,8 +198,8 @@ impl Executions {
     /// begins, and with it the text: discard the pieces so far. At the end `succeeded`, `failed`, `timed_out` or `cancelled`
     /// with the execution, as `GET /executions/{id}` answers it. The pieces since the beginning, or the last `attempt`,
     /// are then the `result`, character for character, whenever the client came. `dropped`: it has not taken events in
-    /// time, or its token has expired. `Last-Event-ID` resumes; after the outcome it is 204. At most 1,000 streams at a time in a process, by default;
-    /// then 503 with `Retry-After`.
+    /// time, or its token has expired. `Last-Event-ID` resumes; after the outcome it is 204. At most 1,000 streams at a time in a process, by default,
+    /// then 503 with `Retry-After`; half of them of one caller, then 429.
     #[oai(path = "/api/v1/executions/:id/stream", method = "get", operation_id = "execution_stream")]
     async fn stream(
         &self,
@@ -222,7 +222,7 @@ impl Executions {
         min_position: Query<Option<i64>>,
         #[oai(name = "If-None-Match")] if_none_match: Header<Option<String>>,
     ) -> Result<Read<Page<Attempt>>, Problem> {
-        self.reading.reach(PROJECTION, min_position.0).await?;
+        self.reading.reach(&caller, PROJECTION, min_position.0).await?;
         let (items, position) = attempts::of(&self.reading, id.0, &caller).await?;
         Ok(Read::new(&Page { items, next_cursor: None }, position, if_none_match.as_deref()))
     }
@@ -253,7 +253,7 @@ impl Executions {
     /// The execution when it has ended, or as it is when the time is over.
     async fn when_ended(&self, id: Uuid, caller: &Caller, wait: Duration) -> Result<Option<Execution>, Problem> {
         // First a place in the room, then the look: what happens between the two is not missed.
-        let mut watch = self.reading.waiters.watch(id)?;
+        let mut watch = self.reading.waiters.watch(id, caller.id)?;
         let row = self.find(id, caller).await?;
         if row.as_ref().is_some_and(|row| row.finished_at.is_some()) {
             return Ok(row);

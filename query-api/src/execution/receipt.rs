@@ -92,7 +92,7 @@ pub async fn of(
     if !caller.is_admin() && last.scope != Some(caller.id) {
         return Err(Problem::not_found());
     }
-    let head = covering(reading, last.position).await?;
+    let head = covering(reading, caller.id, last.position).await?;
     let size = head.head.size;
     let mut wanted = Wanted::root(size);
     for event in &events {
@@ -107,11 +107,11 @@ pub async fn of(
 }
 
 /// The last head, once it covers `position`: for a while it is waited for.
-async fn covering(reading: &Reading, position: i64) -> Result<SignedHead, Problem> {
+async fn covering(reading: &Reading, caller: Uuid, position: i64) -> Result<SignedHead, Problem> {
     let covers = |head: &SignedHead| head.head.size >= position;
     if let Some(head) = table::last(&reading.store).await?.filter(covers) {
         return Ok(head);
     }
-    reading.waiters.reached(log::SEAL, position).await?;
+    reading.waiters.reached(caller, log::SEAL, position).await?;
     table::last(&reading.store).await?.filter(covers).ok_or_else(|| log::late(position))
 }

@@ -99,14 +99,14 @@ pub(super) async fn stream(
     let resumed = last_event_id.map(str::trim).filter(|id| !id.is_empty()).map(Resumed::parse).transpose()?;
     let Executions { reading, streams, .. } = executions;
     // Places in the waiting room and on the bus first, then the look: what happens between the two is not missed.
-    let watch = reading.waiters.watch(id)?;
+    let watch = reading.waiters.watch(id, caller.id)?;
     let row = executions.find(id, caller).await?;
     let owner = match &row {
         Some(row) => row.user_id,
         None => requested(executions, id, caller).await?,
     };
     let about = About { scope: owner, stream: history::STREAM, id };
-    let tap = streams.hub.tap(about).await?;
+    let tap = streams.hub.tap(about, caller.id).await?;
     // What ended since it was looked for is found by the reader.
     let ended = row.filter(|row| row.finished_at.is_some());
     let mut first = None;

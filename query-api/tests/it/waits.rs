@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, StreamExt as _};
 use nats::{Bus, server::User};
 use service::{embedded::Durability, testkit};
 use uuid::Uuid;
@@ -192,6 +192,34 @@ async fn nobody_is_kept_waiting_by_a_process_that_stops() {
     assert_eq!((ended.status, &ended.body["status"]), (200, &"queued".into()));
     assert_eq!(reached.status, 503);
     assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+}
+
+/// A thousand requests of one caller wait, for executions and for positions: one more of the same is too many, one of another
+/// is not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_has_a_thousand_requests_waiting_keeps_nobody_else_from_it() {
+    let world = World::new().await;
+    let (greedy, other) = (Person::new(1, false), Person::new(2, false));
+    world.project("execution", 141, &queued(5, greedy.id)).await;
+    let mut waiting = futures_util::stream::FuturesUnordered::new();
+    for _ in 0..1_000 {
+        let mut waits = Box::pin(world.get(&greedy, "/api/v1/specialties?min_position=1000"));
+        assert!((&mut waits).now_or_never().is_none());
+        waiting.push(waits);
+    }
+    for path in
+        [path(5), "/api/v1/executions?min_position=1000".to_owned(), "/api/v1/events?min_position=1000".to_owned()]
+    {
+        let refused = world.get_with(&greedy, &path, &[("prefer", "wait=60")]).await;
+        assert_eq!((refused.status, &refused.body["code"]), (429, &"too_many_at_once".into()), "{path}");
+        assert_eq!(refused.body["detail"], "you have as many requests waiting as one caller may at a time");
+    }
+    let theirs = world.get(&other, "/api/v1/specialties?min_position=1000");
+    let answer = meanwhile(theirs, world.project("catalog", 1_000, "")).await;
+    assert_eq!(answer.status, 200);
+    while let Some(answer) = waiting.next().await {
+        assert_eq!(answer.status, 200);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

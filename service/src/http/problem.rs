@@ -135,6 +135,11 @@ impl Problem {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", "too many requests").retry_after(retry_after)
     }
 
+    /// 429 for a caller who has all that one caller may have at a time: others are served.
+    pub fn over_share(detail: impl Into<Cow<'static, str>>, retry_after: Duration) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_at_once", detail).retry_after(retry_after)
+    }
+
     /// 500. The source is for the log alone.
     pub fn internal(source: impl Error + Send + Sync + 'static) -> Self {
         Self::broken().with_source(source)

@@ -12,9 +12,12 @@ use nats::{
     Bus,
     live::{About, Chunk},
 };
-use service::http::Problem;
+use service::{
+    http::Problem,
+    shares::{Share, Shares},
+};
 use tokio::{
-    sync::{Mutex, OwnedSemaphorePermit, Semaphore, broadcast},
+    sync::{Mutex, broadcast},
     task::AbortHandle,
     time::timeout,
 };
@@ -24,6 +27,8 @@ use uuid::Uuid;
 const KEPT: usize = 64;
 /// How long a subscription may take to be handed to the connection. Without it, a stream has its text in the end.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// The share of one caller: the one half.
+const CALLERS: usize = 2;
 /// When to come again where too many are streamed.
 const LATER: Duration = Duration::from_secs(5);
 
@@ -31,7 +36,7 @@ const LATER: Duration = Duration::from_secs(5);
 pub(super) struct Hub {
     bus: Bus,
     watched: Mutex<HashMap<Uuid, Weak<Source>>>,
-    places: Arc<Semaphore>,
+    places: Shares,
 }
 
 /// One subscription, as long as somebody has it.
@@ -52,7 +57,7 @@ impl Drop for Source {
 pub(super) struct Tap {
     told: broadcast::Receiver<Arc<Chunk>>,
     _source: Arc<Source>,
-    _place: OwnedSemaphorePermit,
+    _place: Share,
 }
 
 /// What a tap gives.
@@ -66,13 +71,12 @@ pub(super) enum Told {
 
 impl Hub {
     pub(super) fn new(bus: Bus, most: usize) -> Self {
-        Self { bus, watched: Mutex::default(), places: Arc::new(Semaphore::new(most)) }
+        Self { bus, watched: Mutex::default(), places: Shares::of(most, most.div_ceil(CALLERS)) }
     }
 
-    /// A place at what is told from now on: 503 where there are too many.
-    pub(super) async fn tap(&self, about: About) -> Result<Tap, Problem> {
-        let place = Arc::clone(&self.places).try_acquire_owned();
-        let place = place.map_err(|_| Problem::down("too many texts are streamed, try again").retry_after(LATER))?;
+    /// A place at what is told from now on: 429 where `caller` has too many, 503 where all together have.
+    pub(super) async fn tap(&self, about: About, caller: Uuid) -> Result<Tap, Problem> {
+        let place = self.places.try_take(caller).map_err(|full| full.problem("text streams", LATER))?;
         let mut watched = self.watched.lock().await;
         if let Some(source) = watched.get(&about.id).and_then(Weak::upgrade) {
             return Ok(Tap { told: source.told.subscribe(), _source: source, _place: place });

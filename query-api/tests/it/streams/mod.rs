@@ -162,6 +162,22 @@ async fn who_says_to_have_what_there_is_not_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_has_its_share_of_streams_keeps_nobody_else_out() {
+    let server = Server::start().await;
+    let streaming = Streaming { most: 4, ..Streaming::default() };
+    let world = World::with(server.bus(User::Query).await, testkit::database().await, streaming).await;
+    let (greedy, other) = (Person::new(1, false), Person::new(2, false));
+    running(&world, 5, &greedy, 1, 141).await;
+    running(&world, 6, &other, 2, 143).await;
+    let (_one, _two) = (Listening::to(&world, &greedy, 5, None).await, Listening::to(&world, &greedy, 5, None).await);
+    let refused = world.get(&greedy, &path(5)).await;
+    assert_eq!((refused.status, refused.retry_after.as_deref()), (429, Some("5")));
+    assert_eq!(refused.body["code"], "too_many_at_once");
+    assert_eq!(refused.body["detail"], "you have as many text streams as one caller may at a time");
+    let _theirs = Listening::to(&world, &other, 6, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_does_not_read_is_dropped_and_has_kept_little() {
     let server = Server::start().await;
     let streaming = Streaming { most: 1, patience: Duration::from_millis(100) };

@@ -69,7 +69,7 @@ pub(super) fn cancel() -> Command {
 }
 
 pub(super) fn resolve(resolution: Resolution) -> Command {
-    Command::Resolve { by: ADA, resolution, reason: None, cost: None }
+    Command::Resolve { by: ADA, resolution, reason: None, cost: None, is_admin: false }
 }
 
 pub(super) fn discard() -> Command {
@@ -186,7 +186,7 @@ fn every_command_in_every_state() {
 fn what_a_call_has_cost_is_told_once() {
     let hold = Policy { outcome_unknown: OnUnknown::Hold, ..Policy::default() };
     let told = Some(Decimal::new(3, 4));
-    let resolve = Command::Resolve { by: ADA, resolution: Resolution::Retry, reason: None, cost: told };
+    let resolve = Command::Resolve { by: ADA, resolution: Resolution::Retry, reason: None, cost: told, is_admin: true };
     let costs = |commands: &[Command]| -> Vec<Decimal> {
         let events = given(hold, commands).into_iter().filter_map(|event| match event {
             Event::ExecutionResolved { cost, .. } => cost,

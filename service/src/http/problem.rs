@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, error::Error, fmt, sync::Arc, time::Duration};
 
-use events::{Class, Refusal, fold, refusal::Fault, seal, store::StoreError};
+use events::{Class, Refusal, fold, refusal::Fault, seal, store::{StoreError, count_error}};
 use poem::{
     IntoResponse,
     http::{HeaderName, HeaderValue, StatusCode, header},
@@ -273,6 +273,7 @@ impl Error for Problem {
 
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
+        count_error(&error);
         Self::infrastructure(error)
     }
 }

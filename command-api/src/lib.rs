@@ -8,10 +8,12 @@ pub mod asyncapi;
 mod blocking;
 mod catalog;
 mod dispatch;
+mod documents;
 mod envelope;
 mod execution;
 mod identity;
 mod keys;
+mod names;
 mod ops;
 mod passwords;
 mod probe;
@@ -25,7 +27,7 @@ use std::sync::Arc;
 
 use events::Store;
 use nats::Bus;
-use poem::{IntoResponse as _, Response, Route, endpoint::make_sync, get};
+use poem::Route;
 use poem_openapi::OpenApiService;
 use service::{http::Probe, lifecycle::Lifecycle};
 use sqlx::PgPool;
@@ -38,6 +40,7 @@ pub use timers::Timing;
 use crate::{
     catalog::Catalog,
     dispatch::Dispatcher,
+    documents::Documents,
     execution::{DeadLetters, Executions},
     identity::Identity,
     ops::Ops,
@@ -95,14 +98,10 @@ pub fn api(parts: Parts, lifecycle: &Lifecycle) -> CommandApi {
         Executions(Arc::clone(&dispatcher)),
         DeadLetters(Arc::clone(&dispatcher)),
         Ops(dispatcher),
+        Documents::default(),
     );
     let service = OpenApiService::new(contexts, "Daybook", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
     let spec = service.spec();
-    let routes = Route::new().at("/asyncapi.json", get(make_sync(asyncapi()))).nest("/", service);
+    let routes = Route::new().nest("/", service);
     CommandApi { spec, routes, probe: probe::of(health, bus, relaying, sealed) }
-}
-
-fn asyncapi() -> impl Fn(poem::Request) -> Response {
-    let document = asyncapi::document();
-    move |_| poem::web::Json(&document).into_response()
 }

@@ -50,6 +50,10 @@ impl Placed for Specialty {
     fn at(&self) -> i64 {
         self.at
     }
+
+    fn version(&self) -> Option<i32> {
+        Some(self.version)
+    }
 }
 
 /// A part of a specialty.
@@ -79,6 +83,10 @@ pub struct SubSpecialty {
 impl Placed for SubSpecialty {
     fn at(&self) -> i64 {
         self.at
+    }
+
+    fn version(&self) -> Option<i32> {
+        Some(self.version)
     }
 }
 

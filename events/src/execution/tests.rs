@@ -206,6 +206,24 @@ fn what_a_call_has_cost_is_told_once() {
 }
 
 #[test]
+fn only_an_admin_may_say_that_less_was_spent_than_is_booked() {
+    let hold = Policy { outcome_unknown: OnUnknown::Hold, ..Policy::default() };
+    let unknown = given(hold, &[start(holder(1)), due(1, true)]);
+    let resolve = |cost, is_admin| {
+        let command = Command::Resolve { by: ADA, resolution: Resolution::Fail, reason: None, cost, is_admin };
+        outcome(unknown.clone(), command)
+    };
+    // One is booked.
+    for less in [Decimal::ZERO, Decimal::new(999_999, 6)] {
+        assert_eq!(resolve(Some(less), false), "!cost_below_booked");
+        assert_eq!(resolve(Some(less), true), resolve(None, false));
+    }
+    for not_less in [Decimal::ONE, Decimal::TWO] {
+        assert_eq!(resolve(Some(not_less), false), resolve(None, false));
+    }
+}
+
+#[test]
 fn only_who_has_the_token_of_the_current_attempt_writes() {
     let second = given(Policy::default(), &[start(holder(1)), due(1, true), start(holder(2))]);
     assert_eq!(outcome(second.clone(), succeed(holder(1))), "!attempt_over");

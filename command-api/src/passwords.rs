@@ -121,13 +121,17 @@ mod tests {
 
     #[test]
     fn the_first_guesses_are_refused() {
-        for weak in ["        ", "\u{200b}\u{2003}\u{200b}", "password", "PassWord", "12345678", " iloveyou ", "qwertyuiop"] {
+        for weak in
+            ["        ", "\u{200b}\u{2003}\u{200b}", "password", "PassWord", "12345678", " iloveyou ", "qwertyuiop"]
+        {
             assert!(weakness(weak).is_some(), "{weak:?}");
         }
         for fine in ["correct horse", "ääöö", "xpassword", "password of ada"] {
             assert_eq!(weakness(fine), None, "{fine}");
         }
-        assert!(COMMON.lines().count() > 8_000 && COMMON.lines().all(|line| line.len() >= 8 && line == line.to_lowercase()));
+        assert!(
+            COMMON.lines().count() > 8_000 && COMMON.lines().all(|line| line.len() >= 8 && line == line.to_lowercase())
+        );
     }
 
     #[tokio::test]

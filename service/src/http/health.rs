@@ -97,7 +97,8 @@ pub(super) fn may_scrape(request: &Request, token: Option<&Secret>) -> Result<()
     if caller::token(request).is_some_and(|given| hash(given) == hash(token.expose())) {
         return Ok(());
     }
-    let refused = Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "metrics need the METRICS_TOKEN as bearer token");
+    let refused =
+        Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "metrics need the METRICS_TOKEN as bearer token");
     Err(refused.with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")))
 }
 

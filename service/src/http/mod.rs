@@ -11,9 +11,9 @@ mod faults;
 mod frames;
 mod guard;
 mod health;
+mod host;
 #[cfg(test)]
 mod hostile;
-mod host;
 mod json;
 mod measured;
 mod origins;

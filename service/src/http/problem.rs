@@ -2,7 +2,12 @@
 
 use std::{borrow::Cow, error::Error, fmt, sync::Arc, time::Duration};
 
-use events::{Class, Refusal, fold, refusal::Fault, seal, store::{StoreError, count_error}};
+use events::{
+    Class, Refusal, fold,
+    refusal::Fault,
+    seal,
+    store::{StoreError, count_error},
+};
 use poem::{
     IntoResponse,
     http::{HeaderName, HeaderValue, StatusCode, header},

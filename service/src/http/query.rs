@@ -89,9 +89,9 @@ mod tests {
             { "in": "header", "name": "prefer", "schema": { "type": "string" } },
         ] });
         let refused = check(Some(query), &Declared::of(&operation)).err();
-        let faults = refused.iter().flat_map(|problem| {
-            problem.errors().iter().map(|fault| format!("{} {}", problem.code(), fault.pointer))
-        });
+        let faults = refused
+            .iter()
+            .flat_map(|problem| problem.errors().iter().map(|fault| format!("{} {}", problem.code(), fault.pointer)));
         faults.collect()
     }
 

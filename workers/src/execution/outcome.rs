@@ -144,7 +144,8 @@ fn known_model(request: &Request) -> &'static str {
 
 /// Counts an execution that has ended.
 pub(super) fn count_end(request: &Request, status: &'static str) {
-    counter!(name::EXECUTIONS, "llm_provider" => known_provider(&request.llm_provider), "status" => status).increment(1);
+    counter!(name::EXECUTIONS, "llm_provider" => known_provider(&request.llm_provider), "status" => status)
+        .increment(1);
 }
 
 /// One call in flight, from its making to its drop.

@@ -104,13 +104,20 @@ async fn a_connection_goes_on_after_a_refusal_of_a_body_that_nobody_read() {
             let mut stream = TcpStream::connect(served.addr).await.unwrap();
             // More than one read of the socket, and it comes after the head.
             let body = format!("{{{}}}", " ".repeat(300_000));
-            let framing = if chunked { "transfer-encoding: chunked\r\n".to_owned() } else { format!("content-length: {}\r\n", body.len()) };
+            let framing = if chunked {
+                "transfer-encoding: chunked\r\n".to_owned()
+            } else {
+                format!("content-length: {}\r\n", body.len())
+            };
             let body = if chunked { format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len()) } else { body };
             for _ in 0..2 {
                 stream.write_all(head(path, kind, &framing).as_bytes()).await.unwrap();
                 stream.write_all(body.as_bytes()).await.unwrap();
                 let told = answer(&mut stream).await;
-                assert!(told.starts_with(&format!("HTTP/1.1 {status} ")) && !told.contains("connection: close"), "{told}");
+                assert!(
+                    told.starts_with(&format!("HTTP/1.1 {status} ")) && !told.contains("connection: close"),
+                    "{told}"
+                );
             }
             stream.write_all(b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
             assert!(answer(&mut stream).await.starts_with("HTTP/1.1 200 "), "{status}");
@@ -144,7 +151,9 @@ async fn a_request_says_once_whom_it_is_for() {
         assert!(ask("1.1", good).await.starts_with("HTTP/1.1 200 "), "{good}");
     }
     assert!(ask("1.0", "").await.starts_with("HTTP/1.0 200 "));
-    for bad in ["", "host: x\r\nhost: x\r\n", "host: x\r\nHOST: y\r\n", "host: a b\r\n", "host: x, y\r\n", "host: u@x\r\n"] {
+    for bad in
+        ["", "host: x\r\nhost: x\r\n", "host: x\r\nHOST: y\r\n", "host: a b\r\n", "host: x, y\r\n", "host: u@x\r\n"]
+    {
         let told = ask("1.1", bad).await;
         assert!(told.starts_with("HTTP/1.1 400 ") && told.contains("malformed_host"), "{bad}: {told}");
     }
@@ -189,5 +198,9 @@ async fn a_flood_of_pings_ends_its_connection() {
     let ended = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answered)).await;
     assert!(ended.is_ok(), "still open");
     // SETTINGS_MAX_CONCURRENT_STREAMS (3) = 100 is among the server's settings.
-    assert!(answered.windows(6).any(|setting| setting == [0, 3, 0, 0, 0, 100]), "{:?}", &answered[..answered.len().min(60)]);
+    assert!(
+        answered.windows(6).any(|setting| setting == [0, 3, 0, 0, 0, 100]),
+        "{:?}",
+        &answered[..answered.len().min(60)]
+    );
 }

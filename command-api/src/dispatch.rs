@@ -17,7 +17,10 @@ use service::{
     http::{Problem, Tokens},
     lifecycle::Lifecycle,
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, timeout_at},
+};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 use uuid::Uuid;
@@ -47,6 +50,8 @@ pub struct Dispatcher {
     pub rendering: Blocking,
     /// Compiles templates.
     pub compiling: Blocking,
+    /// Whose registration was repeated last, with which fingerprint, and when its password was verified.
+    pub repeated: Mutex<Option<(Uuid, [u8; 32], Instant)>>,
     tasks: TaskTracker,
     keys: Keys,
     known: RwLock<HashSet<Uuid>>,
@@ -62,6 +67,7 @@ impl Dispatcher {
             passwords: Passwords::default(),
             rendering: Blocking::new(cores, 1_024),
             compiling: Blocking::new(2, 256),
+            repeated: Mutex::default(),
             tasks: lifecycle.tracker(),
             keys: Keys::default(),
             known: RwLock::default(),

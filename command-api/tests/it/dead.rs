@@ -327,7 +327,7 @@ async fn an_unknown_outcome_that_is_held_is_resolved_by_its_owner() {
     assert_eq!(execution(&house, held[2]).await.status, Status::Cancelled);
     let resolved = house.store.stream("execution", held[0]).await.unwrap().remove(4);
     let data: serde_json::Value = serde_json::from_str(&resolved.data).unwrap();
-    assert_eq!((&data["cost"], &data["max_cost"], &data["by"]), (&json!("0.0003"), &json!("0.5"), &json!(user.id)));
+    assert_eq!((&data["cost"], &data["max_cost"], &data["by"]), (&json!("0.75"), &json!("0.5"), &json!(user.id)));
 }
 
 #[tokio::test]

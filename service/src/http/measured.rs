@@ -131,13 +131,13 @@ impl HttpBody for Shared {
 /// `answer`, whose bytes are recorded when the last of them is gone, or the client is.
 pub fn measured(mut answer: Response, size: Histogram) -> Response {
     let inner: Inner = answer.take_body().into();
-    answer.set_body(Body::from(Inner::new(Sent { inner, sent: 0, size })));
+    answer.set_body(Body::from(Inner::new(Sent { inner, bytes: 0, size })));
     answer
 }
 
 struct Sent {
     inner: Inner,
-    sent: u64,
+    bytes: u64,
     size: Histogram,
 }
 
@@ -149,7 +149,7 @@ impl HttpBody for Sent {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.inner).poll_frame(cx);
         if let Poll::Ready(Some(Ok(frame))) = &polled {
-            this.sent += frame.data_ref().map_or(0, Bytes::len) as u64;
+            this.bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
         }
         polled
     }
@@ -166,6 +166,6 @@ impl HttpBody for Sent {
 impl Drop for Sent {
     #[expect(clippy::cast_precision_loss, reason = "no answer has 2^53 bytes")]
     fn drop(&mut self) {
-        self.size.record(self.sent as f64);
+        self.size.record(self.bytes as f64);
     }
 }

@@ -41,13 +41,9 @@ pub fn check(query: Option<&str>, declared: &[Declared]) -> Result<(), Problem> 
     for (name, _) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
         match declared.iter().find(|known| known.name == name) {
             None if !unknown.contains(&name) && unknown.len() < MOST => unknown.push(name),
-            Some(known) if !known.many && seen.contains(&name) => {
-                if !doubled.contains(&name) {
-                    doubled.push(name);
-                }
-            }
-            Some(_) => seen.push(name),
-            None => {}
+            Some(known) if !known.many && seen.contains(&name) && !doubled.contains(&name) => doubled.push(name),
+            Some(_) if !seen.contains(&name) => seen.push(name),
+            _ => {}
         }
     }
     if let Some(first) = unknown.first() {

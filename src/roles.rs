@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use nats::Bus;
-use service::config::JwtSecret;
+use service::config::{JwtSecret, Secret};
 use service::db::{self, Kind};
 use service::http::{self, Chassis, Origins, Probe, Readiness};
 use service::lifecycle::Lifecycle;
@@ -29,7 +29,7 @@ pub async fn start(
     workers: workers::Config,
     (sealing, timing, streaming): (command_api::Sealing, command_api::Timing, query_api::Streaming),
     secret: &JwtSecret,
-    listener: TcpListener,
+    (listener, metrics_token): (TcpListener, Option<Secret>),
     lifecycle: &Lifecycle,
 ) -> anyhow::Result<()> {
     let url = &servers.database_url;
@@ -86,6 +86,7 @@ pub async fn start(
         metrics: Arc::new(telemetry::render),
     };
     let app = http::app(chassis, ByMethod { commands: commands.routes, queries: queries.routes })?;
+    let app = app.with_metrics_token(metrics_token);
     process::serve_on(lifecycle, listener, app);
     // Within bounds: a projection that has much to catch up with must not keep the rest away.
     if !until(PATIENCE, async || probe().await == Readiness::Ready).await {

@@ -94,8 +94,9 @@ async fn bring_up(
     };
     let sealing = kept_in(folder, sealing);
     sealing.check()?;
+    let door = (listener, config.listen.metrics_token.clone());
     let apis = (sealing, timing.clone(), streaming.clone());
-    Box::pin(roles::start(servers, workers.clone(), apis, &jwt_secret, listener, lifecycle)).await?;
+    Box::pin(roles::start(servers, workers.clone(), apis, &jwt_secret, door, lifecycle)).await?;
 
     let (nats_url, database_url) = (servers.nats.reader.as_str(), servers.database_url.as_str());
     let endpoints = Endpoints { http, nats_url, database_url, pid: std::process::id() };

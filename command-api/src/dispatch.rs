@@ -18,7 +18,10 @@ use service::{
     lifecycle::Lifecycle,
     shares::Limits,
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, timeout_at},
+};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 use uuid::Uuid;
@@ -51,6 +54,8 @@ pub struct Dispatcher {
     pub compiling: Blocking,
     /// Reads prompts.
     pub prompts: Prompts,
+    /// Whose registration was repeated last, with which fingerprint, and when its password was verified.
+    pub repeated: Mutex<Option<(Uuid, [u8; 32], Instant)>>,
     tasks: TaskTracker,
     keys: Keys,
     known: RwLock<HashSet<Uuid>>,
@@ -73,6 +78,7 @@ impl Dispatcher {
             }),
             compiling: Blocking::new(Limits { places: 2, each: 1, queue: 256, queue_each: 32 }),
             prompts: Prompts::default(),
+            repeated: Mutex::default(),
             tasks: lifecycle.tracker(),
             keys: Keys::default(),
             known: RwLock::default(),

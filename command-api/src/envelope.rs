@@ -15,6 +15,13 @@ pub struct Envelope {
 }
 
 impl Envelope {
+    /// The same for a caller without a name: their keys are unique in what the request is about, so that nobody meets
+    /// another's by chance or on purpose.
+    pub fn anonymous_call(mut self, about: &str, digest: [u8; 32]) -> Call {
+        self.at = format!("{}\n{about}", self.at);
+        self.call(Uuid::nil(), digest)
+    }
+
     /// What goes with the command to the log. `digest` is the fingerprint of its body.
     pub fn call(self, caller: Uuid, digest: [u8; 32]) -> Call {
         let meta = Meta {

@@ -1,22 +1,25 @@
 //! Registering and logging in.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use events::{
-    Secret, clock, execute,
+    Call, Key, Receipt, Secret, clock, execute,
     identity::{Command, Error, PASSWORD, User, bootstrap_claim, email_claim},
     plant,
+    store::Replay,
 };
 use poem::http::StatusCode;
 use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json};
 use serde_json::Value;
 use service::http::{Body, Check, Faults, Problem, TOKEN_SECONDS};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
     answer::{Context, Created},
     dispatch::{Dispatcher, within},
     envelope::Envelope,
+    names, passwords,
 };
 
 // The bodies here have no `Debug`: they hold passwords.
@@ -28,10 +31,11 @@ pub struct Registration {
     /// E-mail address, unique without regard to case: one `@`, no blanks.
     #[oai(validator(min_length = 3, max_length = 254))]
     email: String,
-    /// The name that others see, unique without regard to case: no control characters.
+    /// The name that others see, unique without regard to case: letters and digits of one script, single blanks, and
+    /// `_ - . ' + @`. It is kept in NFKC.
     #[oai(validator(max_length = 64, pattern = r"\S"))]
     username: String,
-    /// 8 to 1024 bytes in UTF-8.
+    /// 8 to 1024 bytes in UTF-8; not blank, and none of the commonest.
     password: String,
 }
 
@@ -41,12 +45,17 @@ impl Check for Registration {
             faults.check(is_email(email), "/email", "is not an e-mail address");
         }
         if let Some(username) = body["username"].as_str() {
-            let plain = !username.chars().any(char::is_control);
-            faults.check(plain, "/username", "must not contain control characters");
+            // What is blank or too long the schema tells.
+            let bounded = !username.trim().is_empty() && username.chars().count() <= names::MOST;
+            let fault = if bounded { names::fault(username) } else { None };
+            faults.check(fault.is_none(), "/username", fault.unwrap_or_default());
         }
         // Bytes, which no schema can count.
         if let Some(password) = body["password"].as_str() {
-            faults.check((8..=1024).contains(&password.len()), "/password", "must have 8 to 1024 bytes");
+            let bounded = (8..=1024).contains(&password.len());
+            faults.check(bounded, "/password", "must have 8 to 1024 bytes");
+            let weak = passwords::weakness(password).filter(|_| bounded);
+            faults.check(weak.is_none(), "/password", weak.unwrap_or_default());
         }
     }
 }
@@ -115,14 +124,21 @@ impl Identity {
     )]
     async fn register(&self, envelope: Envelope, body: Body<Registration>) -> Result<Created, Problem> {
         let Registration { email, username, password } = body.value;
-        let mut username = username.trim().to_owned();
+        let mut username = names::normalized(&username);
         if plant::planted(plant::SECRET) {
             username = format!("{username} {password}");
         }
-        let call = envelope.call(Uuid::nil(), body.digest);
+        let call = envelope.anonymous_call(&email_claim(&email).value, body.digest);
+        let replay = {
+            let (email, password) = (email.clone(), password.clone());
+            move |dispatcher: Arc<Dispatcher>, key| {
+                let (email, password) = (email.clone(), password.clone());
+                async move { registered(&dispatcher, &key, &email, password).await }
+            }
+        };
         let receipt = self
             .0
-            .run(call, async move |dispatcher: Arc<Dispatcher>, mut call| {
+            .once(call, replay, async move |dispatcher: Arc<Dispatcher>, mut call: Call| {
                 let id = clock::id();
                 let first = dispatcher.store.holder(&bootstrap_claim()).await?.is_none();
                 let hash = dispatcher.passwords.hash(password).await?;
@@ -147,6 +163,48 @@ impl Identity {
     #[oai(path = "/api/v1/auth/login", method = "post", operation_id = "login")]
     async fn login(&self, body: Body<Credentials>) -> Result<LoggedIn, Problem> {
         within(self.token(body.value)).await.map(|token| LoggedIn::Token(Json(token), "no-store".to_owned()))
+    }
+}
+
+/// For so long a repetition's password counts as verified for those that are the same.
+const FRESH: Duration = Duration::from_secs(5);
+
+/// The receipt of the registration that used `key` first. The fingerprint of its body alone would tell whether the password
+/// in it is the user's, faster than a login does: the password is verified as there, whatever the fingerprint says.
+async fn registered(
+    dispatcher: &Dispatcher,
+    key: &Key,
+    email: &str,
+    password: String,
+) -> Result<Option<Receipt>, Problem> {
+    let Some(replay) = dispatcher.store.replay(key).await? else { return Ok(None) };
+    let user = match &replay {
+        Replay::Same { id, .. } => *id,
+        Replay::Other => dispatcher.store.holder(&email_claim(email)).await?.unwrap_or_default(),
+    };
+    let stored = dispatcher.store.secret("user", user, PASSWORD).await?;
+    let has_password = stored.is_some();
+    let good = match replay {
+        Replay::Same { .. } => {
+            // Of many repetitions at once one is verified: the others have the same password.
+            let mut last = dispatcher.repeated.lock().await;
+            let verified = last.is_some_and(|(of, request, at): (Uuid, [u8; 32], Instant)| {
+                of == user && request == key.request && at.elapsed() < FRESH
+            });
+            let good = verified || dispatcher.passwords.verify(password, stored).await?;
+            if good && !verified {
+                *last = Some((user, key.request, Instant::now()));
+            }
+            // A user whose password is gone has none to repeat.
+            good && has_password
+        }
+        Replay::Other => dispatcher.passwords.verify(password, stored).await?,
+    };
+    match replay {
+        Replay::Same { id, at } if good => {
+            Ok(Some(Receipt { id, version: at.version, position: at.position, replayed: true }))
+        }
+        _ => Err(events::Error::<Error>::KeyReused.into()),
     }
 }
 

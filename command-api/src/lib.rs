@@ -8,11 +8,13 @@ pub mod asyncapi;
 mod blocking;
 mod contexts;
 mod dispatch;
+mod documents;
 mod entity;
 mod envelope;
 mod execution;
 mod identity;
 mod keys;
+mod names;
 mod ops;
 mod passwords;
 mod probe;
@@ -27,7 +29,7 @@ use std::sync::Arc;
 
 use events::Store;
 use nats::Bus;
-use poem::{IntoResponse as _, Response, Route, endpoint::make_sync, get};
+use poem::Route;
 use poem_openapi::OpenApiService;
 use service::{
     http::{Probe, Problem, merge},
@@ -42,6 +44,7 @@ pub use timers::Timing;
 
 use crate::{
     dispatch::Dispatcher,
+    documents::Documents,
     execution::{DeadLetters, Executions},
     identity::Identity,
     ops::Ops,
@@ -99,16 +102,11 @@ pub fn api(parts: Parts, lifecycle: &Lifecycle) -> Result<CommandApi, Problem> {
         Executions(Arc::clone(&dispatcher)),
         DeadLetters(Arc::clone(&dispatcher)),
         Ops(Arc::clone(&dispatcher)),
+        Documents::default(),
     );
     let service = OpenApiService::new(contexts, "Daybook", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
     let operations = contexts::operations();
     let spec = merge(&[service.spec(), entity::document(&operations).to_string()]).map_err(Problem::internal)?;
-    let routes = Route::new().at("/asyncapi.json", get(make_sync(asyncapi()))).nest("/", service);
-    let routes = entity::routes(&dispatcher, operations, routes)?;
+    let routes = entity::routes(&dispatcher, operations, Route::new().nest("/", service))?;
     Ok(CommandApi { spec, routes, probe: probe::of(health, bus, relaying, sealed, unknown_timers) })
-}
-
-fn asyncapi() -> impl Fn(poem::Request) -> Response {
-    let document = asyncapi::document();
-    move |_| poem::web::Json(&document).into_response()
 }

@@ -12,6 +12,26 @@ use uuid::Uuid;
 
 use crate::blocking::Blocking;
 
+/// See `passwords/README.md`: in lower case, one a line.
+const COMMON: &str = include_str!("../passwords/common.txt");
+
+/// Why a password of a fitting length must not be taken: it says nothing, or is among the first that anybody tries.
+pub fn weakness(password: &str) -> Option<&'static str> {
+    if password.chars().all(is_blank) {
+        return Some("must not be blank");
+    }
+    let plain = password.trim().to_lowercase();
+    // Beside hashing it, reading 80 KB takes no time, and no memory either.
+    COMMON.lines().any(|common| common == plain).then_some("is one of the commonest passwords")
+}
+
+/// Blanks, and what looks like none at all.
+fn is_blank(c: char) -> bool {
+    let invisible = ['\u{ad}', '\u{115f}', '\u{1160}', '\u{180e}', '\u{2800}', '\u{3164}', '\u{feff}', '\u{ffa0}'];
+    let ranges = ['\u{200b}'..='\u{200f}', '\u{202a}'..='\u{202e}', '\u{2060}'..='\u{206f}'];
+    c.is_whitespace() || c.is_control() || invisible.contains(&c) || ranges.iter().any(|range| range.contains(&c))
+}
+
 /// KiB of memory, passes over it, lanes.
 const COST: (u32, u32, u32) = (19_456, 2, 1);
 /// At about 30 ms each, two at a time, the last one waits two seconds.
@@ -100,6 +120,21 @@ mod tests {
         assert!(verify("correct horse", &phc).expect("readable"));
         assert!(!verify("correct house", &phc).expect("readable"));
         assert!(verify("correct horse", "not a hash").is_err());
+    }
+
+    #[test]
+    fn the_first_guesses_are_refused() {
+        for weak in
+            ["        ", "\u{200b}\u{2003}\u{200b}", "password", "PassWord", "12345678", " iloveyou ", "qwertyuiop"]
+        {
+            assert!(weakness(weak).is_some(), "{weak:?}");
+        }
+        for fine in ["correct horse", "ääöö", "xpassword", "password of ada"] {
+            assert_eq!(weakness(fine), None, "{fine}");
+        }
+        assert!(
+            COMMON.lines().count() > 8_000 && COMMON.lines().all(|line| line.len() >= 8 && line == line.to_lowercase())
+        );
     }
 
     #[tokio::test]

@@ -66,7 +66,8 @@ pub async fn run(args: Args, lifecycle: Lifecycle) -> anyhow::Result<()> {
         metrics: Arc::new(telemetry::render),
     };
     let addr = args.listen.or_port(PORT);
-    let addr = process::serve(&lifecycle, addr, http::app(chassis, api.routes)?).await?;
+    let app = http::app(chassis, api.routes)?.with_metrics_token(args.listen.metrics_token);
+    let addr = process::serve(&lifecycle, addr, app).await?;
     tracing::info!(%addr, "the command API listens");
     Ok(())
 }

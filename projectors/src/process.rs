@@ -45,6 +45,8 @@ pub async fn run(args: Args, lifecycle: Lifecycle) -> anyhow::Result<()> {
         probe,
         metrics: Arc::new(telemetry::render),
     };
-    process::serve(&lifecycle, args.listen.or_port(PORT), http::app(chassis, poem::Route::new())?).await?;
+    let addr = args.listen.or_port(PORT);
+    let app = http::app(chassis, poem::Route::new())?.with_metrics_token(args.listen.metrics_token);
+    process::serve(&lifecycle, addr, app).await?;
     Ok(())
 }

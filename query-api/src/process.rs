@@ -50,7 +50,9 @@ pub async fn run(args: Args, lifecycle: Lifecycle) -> anyhow::Result<()> {
         probe: api.probe,
         metrics: Arc::new(telemetry::render),
     };
-    let addr = process::serve(&lifecycle, args.listen.or_port(PORT), http::app(chassis, api.routes)?).await?;
+    let addr = args.listen.or_port(PORT);
+    let app = http::app(chassis, api.routes)?.with_metrics_token(args.listen.metrics_token);
+    let addr = process::serve(&lifecycle, addr, app).await?;
     tracing::info!(%addr, "the query API listens");
     Ok(())
 }

@@ -65,6 +65,10 @@ impl Placed for Prompt {
     fn at(&self) -> i64 {
         self.at
     }
+
+    fn version(&self) -> Option<i32> {
+        Some(self.version)
+    }
 }
 
 /// A version of a prompt, which never changes.
@@ -106,6 +110,10 @@ pub struct PromptVersion {
 impl Placed for PromptVersion {
     fn at(&self) -> i64 {
         self.at
+    }
+
+    fn version(&self) -> Option<i32> {
+        Some(self.version)
     }
 }
 

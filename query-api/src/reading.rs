@@ -36,6 +36,11 @@ pub struct Reading {
 pub trait Placed {
     /// How far the projection was in the snapshot that the row is of.
     fn at(&self) -> i64;
+
+    /// The version of the thing that the row is of, where it has one: its `ETag` names it, for `If-Match`.
+    fn version(&self) -> Option<i32> {
+        None
+    }
 }
 
 /// How many heavy queries are answered at a time: never all of them one caller's.
@@ -113,7 +118,7 @@ pub fn one<T: Placed + ToJSON + Serialize>(
 ) -> Result<Read<T>, Problem> {
     let row = row.ok_or_else(Problem::not_found)?;
     above(floor, row.at())?;
-    Ok(Read::new(&row, row.at(), if_none_match))
+    Ok(Read::of_version(&row, row.version(), row.at(), if_none_match))
 }
 
 /// 503 where the rows are of an earlier position than the one that was waited for: of another replica, or of a read model

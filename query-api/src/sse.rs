@@ -67,7 +67,7 @@ pub fn media(data: &'static str) -> MetaMediaType {
 pub fn answer(messages: impl Stream<Item = Bytes> + Send + 'static) -> Response {
     Response::builder()
         .content_type(MEDIA_TYPE)
-        .header(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"))
+        .header(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))
         // nginx would gather messages.
         .header(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"))
         .body(Body::from_bytes_stream(messages.map(Ok::<_, io::Error>)))

@@ -95,16 +95,19 @@ pub struct Servers {
 }
 
 /// Where a process answers HTTP. The default depends on the role.
-#[derive(Args, Clone, Copy, Debug, Default)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct Listen {
     /// Address to answer HTTP on; port 0 means any free one.
     #[arg(long, env = "HTTP_ADDR", value_name = "ADDR:PORT")]
     pub http_addr: Option<SocketAddr>,
+    /// Bearer token that `/metrics` needs on an address other than loopback; without one it is closed there.
+    #[arg(long, env = "METRICS_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub metrics_token: Option<Secret>,
 }
 
 impl Listen {
     /// The address, by default on loopback at `port`.
-    pub fn or_port(self, port: u16) -> SocketAddr {
+    pub fn or_port(&self, port: u16) -> SocketAddr {
         self.http_addr.unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port))
     }
 }

@@ -4,10 +4,16 @@
 //! A pool opens its connections when they are first needed: a process starts, and says that it is not ready, while
 //! PostgreSQL is down.
 
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{Connection, Executor};
+
+use crate::telemetry::name;
 
 /// What a pool is for, which decides its size and its limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +49,11 @@ impl Kind {
             Self::Seal => "daybook seal",
             Self::Health => "daybook health",
         }
+    }
+
+    /// The same in metrics.
+    fn label(self) -> &'static str {
+        self.application_name().trim_start_matches("daybook ")
     }
 
     /// The most connections of one process.
@@ -91,6 +102,38 @@ impl Kind {
     }
 }
 
+/// The pools of this process, once it counts them: from the start of one that has metrics on. Each lives as long as the process,
+/// or is closed.
+static POOLS: OnceLock<Mutex<Vec<(Kind, PgPool)>>> = OnceLock::new();
+
+/// Counts the pools that are made from now on.
+pub(crate) fn count_pools() {
+    POOLS.get_or_init(Mutex::default);
+}
+
+/// Says how many connections are in use, by the use of their pool.
+pub(crate) fn count_active() {
+    let Some(pools) = POOLS.get() else { return };
+    let mut active = BTreeMap::<_, u32>::new();
+    for (kind, pool) in &*pools.lock().unwrap_or_else(PoisonError::into_inner) {
+        let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
+        *active.entry(kind.label()).or_default() += pool.size().saturating_sub(idle);
+    }
+    for (kind, count) in active {
+        metrics::gauge!(name::DB_CONNECTIONS, "pool" => kind).set(f64::from(count));
+    }
+}
+
+fn counted(kind: Kind, pool: PgPool) -> PgPool {
+    if let Some(pools) = POOLS.get() {
+        let mut pools = pools.lock().unwrap_or_else(PoisonError::into_inner);
+        // Of each use one stays, so that its gauge goes back to 0.
+        pools.retain(|(of, pool)| *of != kind || !pool.is_closed());
+        pools.push((kind, pool.clone()));
+    }
+    pool
+}
+
 /// A pool for this use on the server at `url`. Only a malformed URL is an error here. Needs a Tokio runtime.
 ///
 /// sqlx 0.9 leaves the transaction of a cancelled `begin` open, and the next borrower's writes would be lost in it (its
@@ -120,7 +163,7 @@ fn with(options: PgConnectOptions, kind: Kind) -> PgPool {
         // Rows and checkpoint come from the log: after a crash of the server both are where they were a moment before.
         ("synchronous_commit", if kind == Kind::Projectors { "off" } else { "on" }),
     ]);
-    PgPoolOptions::new()
+    let pool = PgPoolOptions::new()
         .max_connections(kind.size())
         .acquire_timeout(kind.acquire_timeout())
         .idle_timeout(Duration::from_mins(5))
@@ -142,7 +185,8 @@ fn with(options: PgConnectOptions, kind: Kind) -> PgPool {
                 Ok(true)
             })
         })
-        .connect_lazy_with(options)
+        .connect_lazy_with(options);
+    counted(kind, pool)
 }
 
 /// Brings the schema of the database of `pool` up to date. Several processes may do it at once: one does the work, under

@@ -26,6 +26,8 @@ pub async fn run(args: Args, lifecycle: Lifecycle) -> anyhow::Result<()> {
     let probe = start(Parts { store, bus, config }, &lifecycle)?;
     let metrics = Arc::new(telemetry::render);
     let chassis = Chassis { document: None, secret: None, origins: Origins::default(), probe, metrics };
-    process::serve(&lifecycle, listen.or_port(PORT), http::app(chassis, poem::Route::new())?).await?;
+    let addr = listen.or_port(PORT);
+    let app = http::app(chassis, poem::Route::new())?.with_metrics_token(listen.metrics_token);
+    process::serve(&lifecycle, addr, app).await?;
     Ok(())
 }

@@ -77,8 +77,9 @@ pub struct Resolve {
     /// For people.
     #[oai(validator(max_length = 500))]
     reason: Option<String>,
-    /// USD, as a decimal: what the provider says that the call has cost. Left out, the most that it can have cost stays booked. Not
-    /// counted where its late answer has said it meanwhile.
+    /// USD, as a decimal: what the provider says that the call has cost. Left out, the most that it can have cost stays booked. Less
+    /// than that only an admin may say; an owner gets 403 `cost_below_booked`. Not counted where its late answer has said it
+    /// meanwhile.
     #[oai(validator(max_length = 30))]
     cost: Option<String>,
 }
@@ -219,7 +220,8 @@ impl Executions {
             .0
             .run(call, async move |dispatcher: Arc<Dispatcher>, call| {
                 dispatcher.visible(id, caller.id).await?;
-                let command = Command::Resolve { by: caller.id, resolution, reason, cost };
+                let is_admin = cost.is_some() && dispatcher.user(caller.id).await?.is_admin();
+                let command = Command::Resolve { by: caller.id, resolution, reason, cost, is_admin };
                 Ok(execute::<Execution>(&dispatcher.store, id, command, call).await?)
             })
             .await?;

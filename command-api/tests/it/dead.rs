@@ -289,7 +289,8 @@ async fn an_unknown_outcome_that_is_held_is_resolved_by_its_owner() {
     }
     let queued = requested(&user, holding).await;
     let path = |id: Uuid| format!("/executions/{id}/resolve");
-    let retry = || json!({ "resolution": "retry", "cost": "0.0003", "reason": "their dashboard says so" });
+    let retry = || json!({ "resolution": "retry", "cost": "0.75", "reason": "their dashboard says so" });
+    let less = || json!({ "resolution": "retry", "cost": "0.0003" });
     let rows = [
         ("by another", other.post(&path(held[0]), retry()).await),
         ("of queued", user.post(&path(queued), retry()).await),
@@ -297,6 +298,7 @@ async fn an_unknown_outcome_that_is_held_is_resolved_by_its_owner() {
         ("unknown", user.post(&path(held[0]), json!({ "resolution": "shrug" })).await),
         ("below zero", user.post(&path(held[0]), json!({ "resolution": "retry", "cost": "-1" })).await),
         ("no amount", user.post(&path(held[0]), json!({ "resolution": "retry", "cost": "much" })).await),
+        ("below what is booked", user.post(&path(held[0]), less()).await),
         ("retry", user.post(&path(held[0]), retry()).await),
         ("again", user.post(&path(held[0]), retry()).await),
         ("fail", user.post(&path(held[1]), json!({ "resolution": "fail" })).await),
@@ -313,6 +315,8 @@ async fn an_unknown_outcome_that_is_held_is_resolved_by_its_owner() {
         /cost is not an amount such as 0.000315
     no amount: 422 invalid_request: the request has faults, see errors
         /cost is not an amount such as 0.000315
+    below what is booked: 403 cost_below_booked: only an admin may state a cost below what is booked, 0.5 USD
+        /cost is below what is booked
     retry: 202 /api/v1/executions/{id} version 6
     again: 409 outcome_not_unknown: the execution waits for nobody: it is queued
     fail: 202 /api/v1/executions/{id} version 6
@@ -323,7 +327,7 @@ async fn an_unknown_outcome_that_is_held_is_resolved_by_its_owner() {
     assert_eq!(execution(&house, held[2]).await.status, Status::Cancelled);
     let resolved = house.store.stream("execution", held[0]).await.unwrap().remove(4);
     let data: serde_json::Value = serde_json::from_str(&resolved.data).unwrap();
-    assert_eq!((&data["cost"], &data["max_cost"], &data["by"]), (&json!("0.0003"), &json!("0.5"), &json!(user.id)));
+    assert_eq!((&data["cost"], &data["max_cost"], &data["by"]), (&json!("0.75"), &json!("0.5"), &json!(user.id)));
 }
 
 #[tokio::test]

@@ -43,6 +43,7 @@ async fn every_command_is_documented_with_its_limits_and_headers() {
     post /api/v1/executions/redrive 200 bearer idempotency-key, dead, status, prompt_id, dry_run
     post /api/v1/executions/{id}/discard 200 bearer idempotency-key, id
     post /api/v1/projections/{name}/rebuild 202 bearer idempotency-key, name
+    get /asyncapi.json 200 anyone
     ");
     let schemas = &document["components"]["schemas"];
     assert_eq!(schemas["Registration"]["properties"]["email"]["maxLength"], 254);

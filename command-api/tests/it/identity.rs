@@ -22,6 +22,11 @@ async fn registrations_and_what_is_wrong_with_them() {
         ("eight bytes are enough", register("bob@example.com", "Bob", "ääöö").await),
         ("all faults at once", register("no address", " ", "seven 7").await),
         ("too long", register(&format!("{}@b", "a".repeat(253)), &"n".repeat(65), &"p".repeat(1025)).await),
+        ("blank password", register("blank@b", "blank", "\u{2003}       ").await),
+        ("common password", register("common@b", "common", "Password1").await),
+        ("two scripts", register("scripts@b", "p\u{430}ypal", PASSWORD).await),
+        ("nothing to see", register("unseen@b", "a\u{200b}da", PASSWORD).await),
+        ("the same in NFKC", register("wide@b", "\u{ff21}\u{ff24}\u{ff21}", PASSWORD).await),
         ("control character", register("a@b", "a\u{7}b", PASSWORD).await),
         ("NUL", register("a@b", "a\0b", PASSWORD).await),
         ("nothing", anon.post("/auth/register", json!({})).await),
@@ -53,6 +58,16 @@ async fn registrations_and_what_is_wrong_with_them() {
         /email must have at most 254 characters
         /username must have at most 64 characters
         /password must have 8 to 1024 bytes
+    blank password: 422 invalid_request: the request has faults, see errors
+        /password must not be blank
+    common password: 422 invalid_request: the request has faults, see errors
+        /password is one of the commonest passwords
+    two scripts: 422 invalid_request: the request has faults, see errors
+        /username must not mix scripts, such as Latin and Cyrillic letters
+    nothing to see: 422 invalid_request: the request has faults, see errors
+        /username must have letters and digits of scripts in use, single blanks, and _ - . ' + @ only
+    the same in NFKC: 409 username_taken: the user name is taken
+        /username is taken
     control character: 422 invalid_request: the request has faults, see errors
         /username must not contain control characters
     NUL: 422 invalid_request: the request has faults, see errors

@@ -134,7 +134,7 @@ async fn a_revision_is_a_new_version_by_the_owner() {
     any version: 200 /api/v1/expert-prompts/{id} version 2
     the version: 200 /api/v1/expert-prompts/{id} version 3
     a stale version: 412 stale_version: the thing has another version than If-Match names
-    no version: 400 malformed_if_match: If-Match must be the version (not the ETag) in quotes, as in If-Match: "3"
+    no version: 400 malformed_if_match: If-Match must be the version in quotes, as in If-Match: "3", or the ETag of the thing itself
     nothing to change: 422 invalid_request: the request has faults, see errors
          names nothing to be changed
     a field taken away: 422 invalid_request: the request has faults, see errors
@@ -191,4 +191,18 @@ async fn whoever_runs_a_large_prompt_often_at_once_keeps_nobody_else_waiting() {
     assert!(!refused.is_empty() && refused.iter().all(|told| told.body["code"] == "too_many_at_once"));
     assert!(refused.iter().all(|told| told.header("retry-after") == Some("2")));
     assert!(many.iter().any(|told| told.status == 202));
+}
+
+#[tokio::test]
+async fn the_tag_that_reading_gave_is_a_condition() {
+    let house = house().await;
+    let (user, sub_specialty) = house.furnished().await;
+    let prompt = user.prompt(sub_specialty, |_| {}).await.id();
+    let hash = "0123456789abcdef".repeat(2);
+    let revised =
+        async |tag: String| revise(&user, prompt, Some(&tag), json!({ "title": "Other" })).await.status.as_u16();
+    assert_eq!(revised(format!("W/\"1-{hash}\"")).await, 200);
+    assert_eq!(revised(format!("W/\"1-{hash}\"")).await, 412, "it is version 2 now");
+    assert_eq!(revised(format!("\"2-{hash}\"")).await, 200);
+    assert_eq!(revised(format!("W/\"{hash}\"")).await, 400, "of a list");
 }

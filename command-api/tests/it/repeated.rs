@@ -92,3 +92,23 @@ async fn a_repetition_is_answered_before_anything_that_has_changed_since() {
     assert_one_answer(&told);
     assert_eq!(told[1].header("location"), Some("/api/v1/auth/me"));
 }
+
+#[tokio::test]
+async fn a_key_of_somebody_without_a_name_is_for_one_address_and_one_password() {
+    let house = house().await;
+    let register = async |name: &str, password: &str| {
+        let body = json!({ "email": format!("{name}@example.com"), "username": name, "password": password });
+        house.anon().keyed("1", "/auth/register", body).await
+    };
+    let ada = register("ada", "correct horse").await;
+    let bob = register("bob", "correct horse").await;
+    assert_eq!((ada.status.as_u16(), bob.status.as_u16()), (201, 201), "each has a key of their own");
+    assert_ne!(ada.id(), bob.id());
+    assert_eq!(register("ada", "correct horse").await.id(), ada.id());
+    let guessed = register("ada", "correct house").await;
+    insta::assert_snapshot!(guessed.line(), @"422 idempotency_key_reused: the Idempotency-Key was used for another request");
+    // The fingerprint of the body is still the same; the user has no password any more.
+    sqlx::query("delete from secret where id = $1").bind(ada.id()).execute(&house.database.pool).await.unwrap();
+    let replayed = register("ada", "correct horse").await;
+    insta::assert_snapshot!(replayed.line(), @"422 idempotency_key_reused: the Idempotency-Key was used for another request");
+}

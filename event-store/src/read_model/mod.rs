@@ -9,7 +9,7 @@ mod row;
 mod table;
 
 pub use cell::{Cell, Column, Kind, Value};
-pub use row::{CREATED_BY, ID, Row, TENANT_ID};
+pub use row::{CREATED_BY, ID, Row, TENANT_ID, VERSION};
 /// The row of a query's answer, as [`Columns::read`] takes it.
 pub use sqlx::postgres::PgRow;
 pub use table::{FoldedRow, Table};

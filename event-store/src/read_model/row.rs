@@ -10,6 +10,8 @@ use crate::{EventKinds as _, Fold, Recorded, fold};
 pub const ID: &str = "id";
 /// The tenant that owns it.
 pub const TENANT_ID: &str = "tenant_id";
+/// How many events it has.
+pub const VERSION: &str = "version";
 /// Who made it.
 pub const CREATED_BY: &str = "created_by";
 
@@ -48,7 +50,7 @@ const BEFORE: [Column; 3] = [
 const AFTER: [Column; 4] = [
     column("created_at", Kind::Time, false, "When it was made."),
     column("updated_at", Kind::Time, false, "When anything of it last changed."),
-    column("version", Kind::Int, false, "How many events it has: for `If-Match`."),
+    column(VERSION, Kind::Int, false, "How many events it has: for `If-Match`."),
     column("position", Kind::Long, false, "The place of its last event in the log."),
 ];
 /// The most columns that a row may have.

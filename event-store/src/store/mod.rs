@@ -109,6 +109,7 @@ pub enum StoreError {
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
+        count_error(&error);
         match &error {
             sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)
@@ -125,6 +126,19 @@ impl From<sqlx::Error> for StoreError {
             _ => Self::Database(error),
         }
     }
+}
+
+/// Counts an error of the database, wherever the log or a read model meets one.
+pub fn count_error(error: &sqlx::Error) {
+    let kind = match error {
+        // What is asked for is not there: an answer.
+        sqlx::Error::RowNotFound => return,
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => "connection",
+        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => "pool",
+        sqlx::Error::Database(_) => "refused",
+        _ => "other",
+    };
+    metrics::counter!("database_errors_total", "kind" => kind).increment(1);
 }
 
 /// A handle on the log; cheap to clone.

@@ -61,7 +61,7 @@ pub enum Command {
     /// Somebody wants it stopped: at once while nobody has it, else its worker is asked to.
     Cancel { by: Uuid, reason: Option<String> },
     /// Somebody decides what becomes of it, as its outcome is unknown.
-    Resolve { by: Uuid, resolution: Resolution, reason: Option<String>, cost: Option<Decimal> },
+    Resolve { by: Uuid, resolution: Resolution, reason: Option<String>, cost: Option<Decimal>, is_admin: bool },
     /// Nothing more is to be done about it: it is a dead letter.
     Discard { by: Option<Uuid>, reason: String },
 }

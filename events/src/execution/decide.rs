@@ -69,7 +69,7 @@ impl Execution {
                 }
                 Ok(events)
             }
-            Command::Resolve { by, resolution, reason, cost } => {
+            Command::Resolve { by, resolution, reason, cost, is_admin } => {
                 if self.status != Status::OutcomeUnknown {
                     return Err(Error::NotUnknown(self.status));
                 }
@@ -78,6 +78,12 @@ impl Execution {
                 let max_cost = last.and_then(|attempt| attempt.max_cost);
                 // The provider's own word has come meanwhile, and is counted already.
                 let cost = cost.filter(|_| !last.is_some_and(|attempt| attempt.billed_late));
+                if let (Some(stated), Some(booked)) = (cost, max_cost)
+                    && stated < booked
+                    && !is_admin
+                {
+                    return Err(Error::CostBelowBooked { booked });
+                }
                 let again = resolution == Resolution::Retry;
                 let deadline_seconds = again.then_some(request.policy().deadline_seconds);
                 let resolved =

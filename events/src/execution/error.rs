@@ -1,7 +1,9 @@
 //! Why a command on an execution is refused.
 
+use rust_decimal::Decimal;
+
 use super::{aggregate::Status, event::REDRIVE};
-use crate::{Claim, Class, Refusal};
+use crate::{Claim, Class, Refusal, refusal::Fault};
 
 /// Why a command was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +44,12 @@ pub enum Error {
     /// Its outcome is not unknown, so there is nothing to resolve.
     #[error("the execution waits for nobody: it {}", .0.past())]
     NotUnknown(Status),
+    /// Less than what is booked, which only an admin may say.
+    #[error("only an admin may state a cost below what is booked, {booked} USD")]
+    CostBelowBooked {
+        /// The most that the call can have cost, in USD.
+        booked: Decimal,
+    },
     /// It is no dead letter.
     #[error("the execution is no dead letter: only what failed after all its attempts is")]
     NotDead,
@@ -57,6 +65,7 @@ impl Refusal for Error {
     fn class(&self) -> Class {
         match self {
             Self::NotFound => Class::NotFound,
+            Self::CostBelowBooked { .. } => Class::Forbidden,
             Self::Exists
             | Self::Ended(_)
             | Self::NotEnded
@@ -84,9 +93,17 @@ impl Refusal for Error {
             Self::AttemptOver { .. } => "attempt_over",
             Self::NotDue => "not_due",
             Self::NotUnknown(_) => "outcome_not_unknown",
+            Self::CostBelowBooked { .. } => "cost_below_booked",
             Self::NotDead => "not_dead",
             Self::Discarded => "discarded",
             Self::Redriven => "redriven",
+        }
+    }
+
+    fn faults(&self) -> Vec<Fault> {
+        match self {
+            Self::CostBelowBooked { .. } => vec![Fault::new("/cost", "is below what is booked")],
+            _ => Vec::new(),
         }
     }
 

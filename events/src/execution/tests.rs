@@ -69,7 +69,7 @@ pub(super) fn cancel() -> Command {
 }
 
 pub(super) fn resolve(resolution: Resolution) -> Command {
-    Command::Resolve { by: ADA, resolution, reason: None, cost: None }
+    Command::Resolve { by: ADA, resolution, reason: None, cost: None, is_admin: false }
 }
 
 pub(super) fn discard() -> Command {
@@ -186,7 +186,7 @@ fn every_command_in_every_state() {
 fn what_a_call_has_cost_is_told_once() {
     let hold = Policy { outcome_unknown: OnUnknown::Hold, ..Policy::default() };
     let told = Some(Decimal::new(3, 4));
-    let resolve = Command::Resolve { by: ADA, resolution: Resolution::Retry, reason: None, cost: told };
+    let resolve = Command::Resolve { by: ADA, resolution: Resolution::Retry, reason: None, cost: told, is_admin: true };
     let costs = |commands: &[Command]| -> Vec<Decimal> {
         let events = given(hold, commands).into_iter().filter_map(|event| match event {
             Event::ExecutionResolved { cost, .. } => cost,
@@ -203,6 +203,24 @@ fn what_a_call_has_cost_is_told_once() {
     assert_eq!(then(&[priced, resolve.clone()]), [Decimal::ONE], "the provider has said it first");
     assert_eq!(then(&[unpriced, resolve.clone()]), [Decimal::new(3, 4)], "it has not");
     assert_eq!(then(&[resolve]), [Decimal::new(3, 4)]);
+}
+
+#[test]
+fn only_an_admin_may_say_that_less_was_spent_than_is_booked() {
+    let hold = Policy { outcome_unknown: OnUnknown::Hold, ..Policy::default() };
+    let unknown = given(hold, &[start(holder(1)), due(1, true)]);
+    let resolve = |cost, is_admin| {
+        let command = Command::Resolve { by: ADA, resolution: Resolution::Fail, reason: None, cost, is_admin };
+        outcome(unknown.clone(), command)
+    };
+    // One is booked.
+    for less in [Decimal::ZERO, Decimal::new(999_999, 6)] {
+        assert_eq!(resolve(Some(less), false), "!cost_below_booked");
+        assert_eq!(resolve(Some(less), true), resolve(None, false));
+    }
+    for not_less in [Decimal::ONE, Decimal::TWO] {
+        assert_eq!(resolve(Some(not_less), false), resolve(None, false));
+    }
 }
 
 #[test]

@@ -188,6 +188,10 @@ impl Placed for Execution {
     fn at(&self) -> i64 {
         self.at
     }
+
+    fn version(&self) -> Option<i32> {
+        Some(self.version)
+    }
 }
 
 /// An execution's columns, checked by sqlx with whatever follows `where`.

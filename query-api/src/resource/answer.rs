@@ -1,7 +1,7 @@
 //! Rows as JSON: keys in the order of the columns, times in UTC with six decimals, decimals and ids as text.
 
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
-use events::read_model::{Column, FoldedRow, Kind, Value};
+use events::read_model::{Column, FoldedRow, Kind, VERSION, Value};
 use poem::{IntoResponse as _, Response};
 use service::http::{self, Problem, Read};
 use sqlx::{Row as _, postgres::PgRow};
@@ -31,14 +31,16 @@ pub fn page(resource: &Resource, found: &Found, wanted: &List, floor: i64) -> Re
     }
     body.push('}');
     let position = rows.first().map(position).transpose()?.unwrap_or(found.position);
-    respond(body, position, floor, wanted.if_none_match.as_deref())
+    respond(body, None, position, floor, wanted.if_none_match.as_deref())
 }
 
 pub fn one(resource: &Resource, row: Option<&PgRow>, wanted: &One, floor: i64) -> Result<Response, Problem> {
     let row = row.ok_or_else(Problem::not_found)?;
     let mut body = String::with_capacity(512);
     write_row(&mut body, resource, row, wanted.fields.as_deref())?;
-    respond(body, position(row)?, floor, wanted.if_none_match.as_deref())
+    let version = resource.table.columns.iter().position(|column| column.name == VERSION);
+    let version = version.map(|column| row.try_get(column + 1)).transpose()?;
+    respond(body, version, position(row)?, floor, wanted.if_none_match.as_deref())
 }
 
 /// One as it was at `position`.
@@ -58,15 +60,22 @@ pub fn past(
         object.field(&mut body, &computed.column, Value::Long(*value));
     }
     object.end(&mut body);
-    respond(body, position, 0, wanted.if_none_match.as_deref())
+    // What was cannot be changed.
+    respond(body, None, position, 0, wanted.if_none_match.as_deref())
 }
 
-fn respond(body: String, position: i64, floor: i64, if_none_match: Option<&str>) -> Result<Response, Problem> {
+fn respond(
+    body: String,
+    version: Option<i32>,
+    position: i64,
+    floor: i64,
+    if_none_match: Option<&str>,
+) -> Result<Response, Problem> {
     // Another replica, or a read model that has begun anew, may be behind what was waited for.
     if position < floor {
         return Err(late(floor));
     }
-    Ok(Read::<serde_json::Value>::of_json(body, position, if_none_match).into_response())
+    Ok(Read::<serde_json::Value>::of_json(body, version, position, if_none_match).into_response())
 }
 
 /// How far the projection was in the snapshot of `row`; 0 before it has begun.

@@ -120,7 +120,7 @@ async fn list(
     {
         return Err(Problem::not_found());
     }
-    let floor = reading.reach(resource.projection, wanted.min_position).await?;
+    let floor = reading.reach(&caller, resource.projection, wanted.min_position).await?;
     let found = query::list(resource, reading, &wanted, readable.as_deref()).await?;
     answer::page(resource, &found, &wanted, floor)
 }
@@ -138,7 +138,7 @@ async fn one(
     if let Some(as_of) = &wanted.as_of {
         return query::past(resource, reading, id, as_of, readable.as_deref(), &wanted).await;
     }
-    let floor = reading.reach(resource.projection, wanted.min_position).await?;
+    let floor = reading.reach(&caller, resource.projection, wanted.min_position).await?;
     let found = query::one(resource, reading, id, readable.as_deref()).await?;
     answer::one(resource, found.as_ref(), &wanted, floor)
 }

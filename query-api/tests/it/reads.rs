@@ -200,7 +200,10 @@ async fn what_a_client_has_already_is_not_sent_again() {
         assert_eq!((again.status, again.etag.as_ref()), (304, Some(&etag)));
         assert_eq!(again.body, serde_json::Value::Null);
     }
-    let etag = world.get(&owner, &path("executions", 5)).await.etag.unwrap();
+    let read = world.get(&owner, &path("executions", 5)).await;
+    let etag = read.etag.unwrap();
+    let version = service::http::if_match(Some(&etag)).expect("a tag of a thing is a condition");
+    assert_eq!(version, read.body["version"].as_u64());
     world.project("execution", 142, "").await;
     let moved = world.get_with(&owner, &path("executions", 5), &[("if-none-match", &etag)]).await;
     assert_eq!((moved.status, moved.position), (304, Some(142)), "the read model moved on elsewhere");

@@ -25,8 +25,6 @@ use super::{Faults, Problem, Schema, json, schema};
 pub const MAX_BODY: usize = 1024 * 1024;
 /// How long a client may take to send it.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How long the rest of a refused body is read (and dropped), so that the client gets to read the answer.
-const LINGER: Duration = Duration::from_secs(5);
 
 /// What a schema cannot say of a body, each fault with its pointer. Most bodies have nothing to add.
 pub trait Check {
@@ -139,13 +137,11 @@ async fn bytes(request: &Request, raw: Raw) -> Result<Vec<u8>, Problem> {
     }
     let length = declared(request.headers());
     if length.is_some_and(|length| length > MAX_BODY as u64) {
-        if request.headers().get(header::EXPECT).is_none() {
-            drain(raw).await;
-        }
         return Err(Problem::too_large(MAX_BODY));
     }
     let typed = request.headers().get(header::CONTENT_TYPE);
-    let bytes = limited(raw).await?;
+    // What is not read, the edge sees to.
+    let bytes = counted(&mut Box::pin(raw.into_bytes_stream())).await?;
     match typed {
         None if bytes.is_empty() => Ok(bytes),
         Some(media) if is_json(media.to_str().unwrap_or_default()) => Ok(bytes),
@@ -173,16 +169,6 @@ fn is_json(media: &str) -> bool {
 }
 
 /// Reads while counting, so that a body without a declared length is held to the limit as well.
-async fn limited(raw: Raw) -> Result<Vec<u8>, Problem> {
-    let mut stream = Box::pin(raw.into_bytes_stream());
-    let read = counted(&mut stream).await;
-    if read.as_ref().is_err_and(|problem| problem.status() == StatusCode::PAYLOAD_TOO_LARGE) {
-        let rest = async { while matches!(stream.next().await, Some(Ok(_))) {} };
-        let _ = tokio::time::timeout(LINGER, rest).await;
-    }
-    read
-}
-
 async fn counted(stream: &mut (impl Stream<Item = io::Result<Bytes>> + Unpin)) -> Result<Vec<u8>, Problem> {
     let read = async {
         let mut bytes = Vec::new();
@@ -198,17 +184,10 @@ async fn counted(stream: &mut (impl Stream<Item = io::Result<Bytes>> + Unpin)) -
     tokio::time::timeout(PATIENCE, read).await.unwrap_or_else(|_| Err(Problem::too_slow()))
 }
 
-async fn drain(raw: Raw) {
-    let mut stream = Box::pin(raw.into_bytes_stream());
-    let rest = async { while matches!(stream.next().await, Some(Ok(_))) {} };
-    let _ = tokio::time::timeout(LINGER, rest).await;
-}
-
 /// A compressed body is never taken. One that would be too large anyway is told so: it is inflated into nothing, up to the
 /// limit, by the middleware that would do it.
 async fn encoded(headers: &HeaderMap, raw: Raw) -> Problem {
     let counter = make(|request: Request| async move {
-        // The rest is not drained: it would be inflated all the same.
         match counted(&mut Box::pin(request.into_body().into_bytes_stream())).await {
             Err(problem) if problem.status() == StatusCode::PAYLOAD_TOO_LARGE => {
                 Ok::<_, poem::Error>(problem.into_response())

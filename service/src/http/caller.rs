@@ -112,7 +112,7 @@ impl Tokens {
 }
 
 /// The token of a request: exactly one `Authorization` header, of the scheme `Bearer`.
-fn token(request: &Request) -> Option<&str> {
+pub(super) fn token(request: &Request) -> Option<&str> {
     let mut headers = request.headers().get_all(header::AUTHORIZATION).iter();
     let (only, None) = (headers.next()?, headers.next()) else { return None };
     let (scheme, token) = only.to_str().ok()?.split_once(' ')?;

@@ -6,31 +6,56 @@ use serde_json::{Value, json};
 
 use super::Problem;
 
+/// `*`, a version, or the tag of a thing as [`tag`] writes it.
+const IF_MATCH: &str = r#"^(\*|"[0-9]{1,19}"|(W/)?"[0-9]{1,10}-[0-9a-f]{32}")$"#;
+
 /// The name and the form of a parameter that is checked here, as its schema is published.
 pub(super) fn form(name: &str) -> Option<(&'static str, Value)> {
     let known = ["If-Match", "Idempotency-Key", "min_position"];
     let name = known.into_iter().find(|known| known.eq_ignore_ascii_case(name))?;
     let form = match name {
-        "If-Match" => json!({ "pattern": r#"^(\*|"[0-9]{1,19}")$"# }),
+        "If-Match" => json!({ "pattern": IF_MATCH }),
         "Idempotency-Key" => json!({ "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$" }),
         _ => json!({ "minimum": 0 }),
     };
     Some((name, form))
 }
 
-/// `If-Match: "<version>"` on a change of an existing thing. `*` and no header ask nothing; any other form is a 400.
+/// The `ETag` of a thing in this version whose answer has this hash, in hex; without a version that of any other answer.
+///
+/// Weak (RFC 9110, 8.8.1): the same thing may go out compressed.
+pub(super) fn tag(version: Option<i32>, hash: &str) -> String {
+    match version {
+        Some(version) => format!("W/\"{version}-{hash}\""),
+        None => format!("W/\"{hash}\""),
+    }
+}
+
+/// `If-Match: "<version>"` on a change of an existing thing, or the `ETag` that reading it gave, which names its version. `*`
+/// and no header ask nothing; any other form is a 400.
 pub fn if_match(header: Option<&str>) -> Result<Option<u64>, Problem> {
     let Some(value) = header.map(str::trim).filter(|value| *value != "*") else { return Ok(None) };
-    let digits = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
-    let digits =
-        digits.filter(|digits| (1..=19).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit()));
-    let version = digits.and_then(|digits| digits.parse().ok());
-    version.map(Some).ok_or_else(|| {
+    version(value).map(Some).ok_or_else(|| {
         Problem::malformed(
             "malformed_if_match",
-            "If-Match must be the version (not the ETag) in quotes, as in If-Match: \"3\"",
+            "If-Match must be the version in quotes, as in If-Match: \"3\", or the ETag of the thing itself",
         )
     })
+}
+
+fn version(value: &str) -> Option<u64> {
+    let quoted = |value: &str| Some(value.strip_prefix('"')?.strip_suffix('"')?.to_owned());
+    let tag = quoted(value.strip_prefix("W/").unwrap_or(value))?;
+    let (digits, most) = match tag.split_once('-') {
+        Some((version, hash)) => {
+            let hex = hash.bytes().all(|digit| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit));
+            (hex && hash.len() == 32).then_some((version, 10))?
+        }
+        None if value.starts_with('"') => (tag.as_str(), 19),
+        None => return None,
+    };
+    let formed = (1..=most).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit());
+    formed.then(|| digits.parse().ok()).flatten()
 }
 
 /// `Idempotency-Key`: 1–255 visible ASCII characters, else 400.
@@ -70,6 +95,13 @@ mod tests {
     #[test]
     fn a_version_is_digits_in_quotes() {
         assert_eq!(if_match(Some("\"3\"")).expect("a version"), Some(3));
+        let hash = "0123456789abcdef".repeat(2);
+        let read = tag(Some(7), &hash);
+        assert_eq!(if_match(Some(&read)).expect("a tag"), Some(7));
+        assert_eq!(if_match(read.strip_prefix("W/")).expect("as some proxies make it"), Some(7));
+        for wrong in [tag(None, &hash), format!("\"-{hash}\""), format!("\"7-{}\"", &hash[1..])] {
+            assert_eq!(if_match(Some(&wrong)).expect_err("refused").status(), 400, "{wrong}");
+        }
         assert_eq!(if_match(Some("*")).expect("anything"), None);
         assert_eq!(if_match(None).expect("nothing"), None);
         for wrong in ["3", "\"\"", "\"+3\"", "W/\"3\"", "\"three\"", "\"3\", \"4\"", "\"99999999999999999999\""] {

@@ -2,10 +2,12 @@
 
 use std::{fmt, sync::Arc};
 
-use poem::{Endpoint, IntoResponse, Response, Route, endpoint::make_sync, get, web::Html};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use poem::{Endpoint, IntoResponse, Response, Route, endpoint::make_sync, get, http::header, web::Html};
 use poem_openapi::OpenApiService;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
 
 use super::conditional;
 
@@ -185,7 +187,11 @@ pub fn docs(route: Route, document: &str) -> Route {
     let page = |html: fn(&Blank) -> String| {
         let document = Arc::clone(&document);
         // Megabytes that hardly anybody asks for: they are put together when somebody does, and not kept.
-        get(serve(move || Html(reader(&document, html)).into_response()))
+        get(serve(move || {
+            let page = reader(&document, html);
+            let policy = policy(&page);
+            Html(page).with_header(header::CONTENT_SECURITY_POLICY, policy).into_response()
+        }))
     };
     let (swagger, redoc) = (page(Blank::swagger_ui_html), page(Blank::redoc_html));
     let json = serve(move || Response::builder().content_type("application/json").body(document.to_string()));
@@ -208,6 +214,25 @@ fn reader(document: &str, html: fn(&Blank) -> String) -> String {
         }
     }
     page
+}
+
+/// What a page may do: run its own scripts, known by their hashes (CSP Level 3), and ask the API that it is about. Its styles
+/// are written by its scripts; `ReDoc` searches in a worker that it makes itself.
+fn policy(page: &str) -> String {
+    let mut scripts = String::new();
+    let mut rest = page;
+    while let Some((_, from)) = rest.split_once("<script") {
+        let Some((script, after)) = from.split_once("</script") else { break };
+        if let Some((_, script)) = script.split_once('>') {
+            let hash = BASE64_STANDARD.encode(Sha256::digest(script.as_bytes()));
+            scripts.extend([" 'sha256-", &hash, "'"]);
+        }
+        rest = after;
+    }
+    format!(
+        "default-src 'none'; script-src{scripts}; style-src 'unsafe-inline'; img-src 'self' data:; font-src data:; \
+         connect-src 'self'; worker-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
 }
 
 fn serve(answer: impl Fn() -> Response + Send + Sync + 'static) -> impl Endpoint<Output = Response> {

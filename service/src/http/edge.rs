@@ -11,8 +11,15 @@ use poem::{
 };
 use tracing::{Instrument, field::Empty};
 
-use super::{Fingerprint, Origins, Paths, Problem, Tokens, Trace, docs, health, wire};
-use crate::telemetry;
+use super::{
+    Fingerprint, Origins, Paths, Problem, Tokens, Trace, docs, health, host,
+    measured::{Intake, measured},
+    wire,
+};
+use crate::{
+    config::Secret,
+    telemetry::{self, name},
+};
 
 /// The longest request target, and all header fields together, in bytes.
 const MAX_TARGET: usize = 8 * 1024;
@@ -39,6 +46,7 @@ pub struct App {
     inner: BoxEndpoint<'static, Response>,
     paths: Paths,
     origins: Origins,
+    metrics_token: Option<Secret>,
 }
 
 /// Puts `api` into the frame: health, metrics and documentation beside it, [`App`] around it.
@@ -48,7 +56,7 @@ where
     E::Endpoint: 'static,
 {
     let document = chassis.document.as_deref().map(serde_json::from_str).transpose()?.unwrap_or_default();
-    let route = health::health(Route::new(), chassis.probe, chassis.metrics);
+    let route = health::health(Route::new(), &chassis.probe, chassis.metrics);
     let route = match &chassis.document {
         Some(text) => docs::docs(route, text),
         None => route,
@@ -58,7 +66,16 @@ where
         Some(secret) => route.data(Tokens::new(&secret)).data(Fingerprint::new(&secret)).map_to_response().boxed(),
         None => route.map_to_response().boxed(),
     };
-    Ok(App { inner, paths: Paths::of(&document), origins: chassis.origins })
+    Ok(App { inner, paths: Paths::of(&document), origins: chassis.origins, metrics_token: None })
+}
+
+impl App {
+    /// With the token that opens `/metrics` on addresses other than loopback, where it is closed otherwise.
+    #[must_use]
+    pub fn with_metrics_token(mut self, token: Option<Secret>) -> Self {
+        self.metrics_token = token;
+        self
+    }
 }
 
 impl Endpoint for App {
@@ -78,21 +95,28 @@ impl Endpoint for App {
 
         let facts = Facts::of(&request);
         let origin = self.origins.allowed(request.headers());
+        let intake = Intake::of(&mut request);
         let answer = self.answer(request, &facts, origin.is_some()).instrument(span.clone()).await;
         let endpoint = known
             .or_else(|| {
                 answer.data::<PathPattern>().map(|pattern| pattern.0.to_string()).filter(|_| answer.is_success())
             })
-            .unwrap_or_else(|| "unmatched".to_owned());
+            .unwrap_or_else(|| "other".to_owned());
         let mut answer = span.in_scope(|| complete(answer, &trace));
         self.origins.mark(origin, answer.headers_mut());
         facts.dress(answer.headers_mut());
         if let Ok(traceparent) = HeaderValue::from_str(&trace.traceparent) {
             answer.headers_mut().insert("traceparent", traceparent);
         }
-        let answer = finish(answer, &facts).await;
+        let mut answer = finish(answer, &facts).await;
+        if let Some(intake) = &intake
+            && !intake.settle().await
+        {
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         let seconds = started.elapsed().as_secs_f64();
         count(&method, &endpoint, answer.status(), seconds);
+        let answer = sizes(&method, &endpoint, intake.as_ref().map_or(0, Intake::read), answer);
         telemetry::describe_request(&span, known_method(&method), &endpoint, answer.status().as_u16());
         span.in_scope(|| {
             let status = answer.status().as_u16();
@@ -134,7 +158,7 @@ impl Facts {
 
 impl App {
     async fn answer(&self, mut request: Request, facts: &Facts, cors: bool) -> Response {
-        if let Err(problem) = bounded(&request) {
+        if let Err(problem) = host::check(&request).and_then(|()| bounded(&request)) {
             return problem.into_response();
         }
         let path = request.uri().path().to_owned();
@@ -158,6 +182,21 @@ impl App {
             && !known.has(&method)
         {
             return Problem::method_not_allowed(&known.allow()).into_response();
+        }
+        // Before anything is done. A route that is not in the document declares no parameters: it has none.
+        let query = request.uri().query();
+        let checked = match known {
+            Some(known) => known.check(&method, query),
+            None if query.is_some_and(|query| !query.is_empty()) => Err(Problem::not_found()),
+            None => Ok(()),
+        };
+        if let Err(problem) = checked {
+            return problem.into_response();
+        }
+        if path == health::METRICS
+            && let Err(problem) = health::may_scrape(&request, self.metrics_token.as_ref())
+        {
+            return problem.into_response();
         }
         let answer = match AssertUnwindSafe(self.inner.get_response(request)).catch_unwind().await {
             Ok(answer) => answer,
@@ -311,7 +350,7 @@ fn takes_gzip(headers: &HeaderMap) -> bool {
 
 /// Whether this is a probe or a scrape, which come every few seconds and say nothing.
 fn is_probe(path: &str) -> bool {
-    path.starts_with("/health") || path == "/metrics"
+    health::PROBES.iter().any(|(probe, _)| *probe == path) || path == health::METRICS
 }
 
 /// A client may invent methods; metrics and traces have a bounded number of them.
@@ -325,7 +364,15 @@ fn known_method(method: &Method) -> &str {
 fn count(method: &Method, endpoint: &str, status: StatusCode, seconds: f64) {
     let method = known_method(method).to_owned();
     let endpoint = endpoint.to_owned();
-    metrics::counter!("http_requests_total", "method" => method.clone(), "endpoint" => endpoint.clone(), "status" => status.as_u16().to_string())
+    metrics::counter!(name::HTTP_REQUESTS, "method" => method.clone(), "endpoint" => endpoint.clone(), "status" => status.as_u16().to_string())
         .increment(1);
-    metrics::histogram!("http_request_duration_seconds", "method" => method, "endpoint" => endpoint).record(seconds);
+    metrics::histogram!(name::HTTP_DURATION, "method" => method, "endpoint" => endpoint).record(seconds);
+}
+
+/// Records how many bytes of a body came in, and, when they are gone, how many go out.
+#[expect(clippy::cast_precision_loss, reason = "no body has 2^53 bytes")]
+fn sizes(method: &Method, endpoint: &str, read: usize, answer: Response) -> Response {
+    let labels = [("method", known_method(method).to_owned()), ("endpoint", endpoint.to_owned())];
+    metrics::histogram!(name::HTTP_REQUEST_SIZE, &labels).record(read as f64);
+    measured(answer, metrics::histogram!(name::HTTP_RESPONSE_SIZE, &labels))
 }

@@ -25,11 +25,17 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use super::frames::Frames;
+
 /// After a failed accept (no file descriptors left, mostly) the next try waits a little, or it would be a busy loop.
 const AFTER_FAILED_ACCEPT: Duration = Duration::from_millis(50);
 
 /// While stopping, a connection has this long to get its last answer out, or to say nothing at all.
 const WHILE_STOPPING: Duration = Duration::from_secs(1);
+
+/// After the last answer on a connection, what the client still sends is read (and dropped) for so long, so that it gets to
+/// read the answer: a connection that is closed over unread bytes is reset.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// The open connections, by the client's address.
 #[derive(Clone, Default)]
@@ -94,6 +100,8 @@ impl Acceptor for Guard {
             patience: self.patience,
             idle: Box::pin(tokio::time::sleep(self.patience)),
             stalled: None,
+            lingering: None,
+            frames: Frames::new(),
             stop: Box::pin(self.stop.clone().cancelled_owned()),
             stopping: None,
         };
@@ -110,18 +118,41 @@ pub struct Guarded {
     patience: Duration,
     idle: Pin<Box<Sleep>>,
     stalled: Option<Pin<Box<Sleep>>>,
+    lingering: Option<Pin<Box<Sleep>>>,
+    frames: Frames,
     stop: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Since when.
     stopping: Option<Instant>,
 }
 
 impl Guarded {
-    /// Ready when nothing has happened here for too long.
-    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn is_stopping(&mut self, cx: &mut Context<'_>) -> bool {
         if self.stopping.is_none() && self.stop.as_mut().poll(cx).is_ready() {
             self.stopping = Some(Instant::now());
         }
-        let patience = if self.stopping.is_some() { self.patience.min(WHILE_STOPPING) } else { self.patience };
+        self.stopping.is_some()
+    }
+
+    /// Ready when the client has nothing more to say, or has had its time.
+    fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut dropped = [0; 4096];
+        loop {
+            let mut buf = ReadBuf::new(&mut dropped);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => break,
+            }
+        }
+        if self.is_stopping(cx) {
+            return Poll::Ready(());
+        }
+        self.lingering.as_mut().map_or(Poll::Ready(()), |until| until.as_mut().poll(cx))
+    }
+
+    /// Ready when nothing has happened here for too long.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let patience = if self.is_stopping(cx) { self.patience.min(WHILE_STOPPING) } else { self.patience };
         loop {
             let now = Instant::now();
             let until = match &*locked(&self.used) {
@@ -165,8 +196,9 @@ impl Drop for Guarded {
 impl AsyncRead for Guarded {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        let before = buf.filled().len();
         if Pin::new(&mut this.stream).poll_read(cx, buf)?.is_ready() {
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(this.frames.read(&buf.filled()[before..]));
         }
         ready!(this.poll_idle(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
@@ -199,7 +231,13 @@ impl AsyncWrite for Guarded {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        let this = self.get_mut();
+        if this.lingering.is_none() {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+            this.lingering = Some(Box::pin(tokio::time::sleep(LINGER)));
+        }
+        ready!(this.poll_linger(cx));
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -4,8 +4,14 @@
 use poem::http::Method;
 use serde_json::Value;
 
-/// What this process serves beside its API.
-const OWN: [&str; 6] = ["/health/live", "/health/ready", "/metrics", "/openapi.json", "/docs", "/redoc"];
+use super::{
+    Problem,
+    health::PROBES,
+    query::{self, Declared},
+};
+
+/// What this process serves beside its API and its probes.
+const OWN: [&str; 4] = ["/metrics", "/openapi.json", "/docs", "/redoc"];
 
 /// All paths of a process.
 #[derive(Debug, Default)]
@@ -16,20 +22,33 @@ pub struct Paths(Vec<Path>);
 pub struct Path {
     /// As in the document: `/api/v1/executions/{id}`.
     pub template: String,
-    methods: Vec<Method>,
+    operations: Vec<Operation>,
+}
+
+/// One method of a path, with the query parameters that it declares.
+#[derive(Debug)]
+struct Operation {
+    method: Method,
+    query: Vec<Declared>,
 }
 
 impl Paths {
     /// The paths of an `OpenAPI` document, and those of the chassis.
     pub fn of(document: &Value) -> Self {
-        let own = OWN.iter().map(|path| Path { template: (*path).to_owned(), methods: vec![Method::GET] });
+        let own = PROBES.iter().map(|(path, _)| path).chain(&OWN).map(|path| Path {
+            template: (*path).to_owned(),
+            operations: vec![Operation { method: Method::GET, query: Vec::new() }],
+        });
         let declared = document["paths"].as_object().into_iter().flatten().map(|(template, operations)| Path {
             template: template.clone(),
-            methods: operations
+            operations: operations
                 .as_object()
                 .into_iter()
                 .flatten()
-                .filter_map(|(method, _)| method.to_ascii_uppercase().parse().ok())
+                .filter_map(|(method, operation)| {
+                    let method = method.to_ascii_uppercase().parse().ok()?;
+                    Some(Operation { method, query: Declared::of(operation) })
+                })
                 .collect(),
         });
         Self(own.chain(declared).collect())
@@ -52,14 +71,23 @@ impl Path {
 
     /// Whether it has `method` (HEAD wherever GET is).
     pub fn has(&self, method: &Method) -> bool {
+        self.operation(method).is_some()
+    }
+
+    fn operation(&self, method: &Method) -> Option<&Operation> {
         let method = if method == Method::HEAD { &Method::GET } else { method };
-        self.methods.contains(method)
+        self.operations.iter().find(|operation| operation.method == *method)
+    }
+
+    /// 422 for a query that its operation does not declare.
+    pub fn check(&self, method: &Method, query: Option<&str>) -> Result<(), Problem> {
+        query::check(query, self.operation(method).map_or(&[], |operation| &operation.query))
     }
 
     /// Its methods, as `Allow` has them.
     pub fn allow(&self) -> String {
-        let mut names: Vec<_> = self.methods.iter().map(Method::as_str).collect();
-        if self.methods.contains(&Method::GET) {
+        let mut names: Vec<_> = self.operations.iter().map(|operation| operation.method.as_str()).collect();
+        if self.has(&Method::GET) {
             names.push("HEAD");
         }
         names.push("OPTIONS");

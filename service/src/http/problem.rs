@@ -2,7 +2,12 @@
 
 use std::{borrow::Cow, error::Error, fmt, sync::Arc, time::Duration};
 
-use event_store::{Class, Refusal, fold, refusal::Fault, seal, store::StoreError};
+use event_store::{
+    Class, Refusal, fold,
+    refusal::Fault,
+    seal,
+    store::{StoreError, count_error},
+};
 use poem::{
     IntoResponse,
     http::{HeaderName, HeaderValue, StatusCode, header},
@@ -278,6 +283,7 @@ impl Error for Problem {
 
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
+        count_error(&error);
         Self::infrastructure(error)
     }
 }

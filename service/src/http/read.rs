@@ -14,6 +14,8 @@ use poem_openapi::{
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use super::conditional;
+
 /// The header that says how far the read model that answered has come.
 pub const POSITION: &str = "Daybook-Position";
 
@@ -28,26 +30,33 @@ pub struct Read<T> {
 }
 
 impl<T: ToJSON + Serialize> Read<T> {
+    /// The same for a thing in this version, which its tag names: a change may be made on the condition that it is still so.
+    pub fn of_version(thing: &T, version: Option<i32>, position: i64, if_none_match: Option<&str>) -> Self {
+        Self::tagged(thing, version, position, if_none_match)
+    }
+
     /// An answer from a read model at `position` to a request with that `If-None-Match`. The tag is of what is answered, not
     /// of the position: a read model that moved on elsewhere still gives 304.
     pub fn new(thing: &T, position: i64, if_none_match: Option<&str>) -> Self {
+        Self::tagged(thing, None, position, if_none_match)
+    }
+
+    fn tagged(thing: &T, version: Option<i32>, position: i64, if_none_match: Option<&str>) -> Self {
         // The same as `to_json_string`, without building a tree of values first.
         let body = serde_json::to_string(thing).unwrap_or_else(|_| thing.to_json_string());
         debug_assert_eq!(body, thing.to_json_string(), "serde and poem-openapi write it alike");
-        Self::of_json(body, position, if_none_match)
+        Self::of_json(body, version, position, if_none_match)
     }
 }
 
 impl<T> Read<T> {
     /// The same for what is written already.
-    pub fn of_json(body: String, position: i64, if_none_match: Option<&str>) -> Self {
+    pub fn of_json(body: String, version: Option<i32>, position: i64, if_none_match: Option<&str>) -> Self {
         let hash = hex::encode(&Sha256::digest(body.as_bytes())[..16]);
-        // Weak (RFC 9110, 8.8.1): the same thing may go out compressed.
-        let etag = format!("W/\"{hash}\"");
+        let etag = conditional::tag(version, &hash);
+        let opaque = etag.trim_start_matches("W/");
         let known = if_none_match.is_some_and(|tags| {
-            tags.split(',')
-                .map(str::trim)
-                .any(|tag| tag == "*" || tag.trim_start_matches("W/").trim_matches('"') == hash)
+            tags.split(',').map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == opaque)
         });
         Self { body: (!known).then_some(body), etag, position, kind: PhantomData }
     }
@@ -75,7 +84,7 @@ impl<T: Type + ToJSON> ApiResponse for Read<T> {
             };
             vec![
                 header(POSITION, "How far the read model that answered has come", i64::schema_ref()),
-                header("ETag", "For If-None-Match", String::schema_ref()),
+                header("ETag", "For If-None-Match; that of one thing also for If-Match", String::schema_ref()),
             ]
         };
         let response = |status, description, content| MetaResponse {

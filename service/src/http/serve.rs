@@ -12,6 +12,9 @@ use super::guard::Guard;
 /// more often.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// The most requests in work on one connection of HTTP/2.
+const STREAMS: u32 = 100;
+
 /// The HTTP address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
@@ -51,7 +54,7 @@ async fn serve_guarded(
     grace: Duration,
 ) -> io::Result<()> {
     let app = guard.watch(app);
-    let server = Server::new_with_acceptor(guard);
+    let server = Server::new_with_acceptor(guard).http2_max_concurrent_streams(STREAMS);
     let run = server.run_with_graceful_shutdown(app, soft.cancelled_owned(), Some(grace));
     tokio::select! {
         ended = run => ended,

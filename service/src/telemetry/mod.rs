@@ -2,12 +2,15 @@
 //! who do it. Nobody else knows of OpenTelemetry.
 
 mod otlp;
+mod queries;
 
 use std::sync::OnceLock;
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::{EnvFilter, Layer as _, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+use crate::db;
 
 pub(crate) use self::otlp::flush;
 pub use self::otlp::{UNTOLD, continue_trace, describe_request, exports};
@@ -28,6 +31,16 @@ pub mod name {
     pub const HTTP_REQUESTS: &str = "http_requests_total";
     /// Histogram, seconds: from the request's head to the answer's, by `method` and `endpoint`.
     pub const HTTP_DURATION: &str = "http_request_duration_seconds";
+    /// Histogram, bytes: the bodies of requests, as far as they were read, by `method` and `endpoint`.
+    pub const HTTP_REQUEST_SIZE: &str = "http_request_size_bytes";
+    /// Histogram, bytes: the bodies of answers, as they were sent, by `method` and `endpoint`.
+    pub const HTTP_RESPONSE_SIZE: &str = "http_response_size_bytes";
+    /// Gauge: connections to the database that are in use, by `pool`.
+    pub const DB_CONNECTIONS: &str = "database_connections_active";
+    /// Histogram, seconds: one statement, from sending it to its last row.
+    pub const DB_DURATION: &str = "database_query_duration_seconds";
+    /// Counter: errors of the database, by `kind`: `connection`, `pool`, `refused` or `other`. (The log counts them.)
+    pub const DB_ERRORS: &str = "database_errors_total";
     /// Counter: executions ended, by `llm_provider` and `status`.
     pub const EXECUTIONS: &str = "prompt_executions_total";
     /// Histogram, seconds: one call of a provider, by `llm_provider`.
@@ -62,6 +75,9 @@ pub mod name {
 const BUCKETS: [f64; 16] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
 
+/// Bytes, from an empty body to one at the limit and answers beyond.
+const SIZES: [f64; 9] = [0.0, 100.0, 1e3, 4e3, 16e3, 64e3, 256e3, 1_048_576.0, 8_388_608.0];
+
 /// What is logged where `RUST_LOG` says nothing. The pools' own warnings tell only that a server was stopped, which those
 /// who need it notice and tell as well.
 const DEFAULT_FILTER: &str = "info,async_nats=warn,poem=warn,sqlx_core::pool=error,sqlx_postgres::options=error";
@@ -72,6 +88,9 @@ const DEFAULT_FILTER: &str = "info,async_nats=warn,poem=warn,sqlx_core::pool=err
 /// `RUST_LOG` filters the logs, else `info` and above. It also settles which of the two TLS implementations among the
 /// dependencies is used: rustls panics at its first use where that is open.
 pub fn install(format: LogFormat, otlp_endpoint: Option<&str>) {
+    // First: what the layers count goes where it is.
+    recorder();
+    db::count_pools();
     // Either fails only where a caller, such as a test, has installed its own, which then stays.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
@@ -86,16 +105,16 @@ pub fn install(format: LogFormat, otlp_endpoint: Option<&str>) {
         Ok(spans) => (spans, None),
         Err(error) => (None, Some(error)),
     };
-    let _ = tracing_subscriber::registry().with(lines).with(spans).try_init();
+    let _ = tracing_subscriber::registry().with(lines).with(spans).with(queries::layer()).try_init();
     if let Some(error) = unusable {
         tracing::warn!(%error, "no spans are exported");
     }
-    recorder();
 }
 
 /// All metrics of this process in Prometheus' text format.
 pub fn render() -> String {
     let recorder = recorder();
+    db::count_active();
     recorder.run_upkeep();
     recorder.render()
 }
@@ -105,10 +124,10 @@ fn recorder() -> &'static PrometheusHandle {
     RECORDER.get_or_init(|| {
         let builder = PrometheusBuilder::new();
         // Only an empty list of buckets is refused.
-        let builder = match builder.set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &BUCKETS) {
-            Ok(builder) => builder,
-            Err(_) => PrometheusBuilder::new(),
-        };
+        let builder = builder
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &BUCKETS)
+            .and_then(|builder| builder.set_buckets_for_metric(Matcher::Suffix("_bytes".to_owned()), &SIZES))
+            .unwrap_or_else(|_| PrometheusBuilder::new());
         let recorder = builder.build_recorder();
         let handle = recorder.handle();
         let _ = metrics::set_global_recorder(recorder);
@@ -120,6 +139,11 @@ fn recorder() -> &'static PrometheusHandle {
 fn describe() {
     describe_counter!(name::HTTP_REQUESTS, "Requests answered.");
     describe_histogram!(name::HTTP_DURATION, Unit::Seconds, "From the request's head to the answer's.");
+    describe_histogram!(name::HTTP_REQUEST_SIZE, Unit::Bytes, "Bodies of requests, as far as they were read.");
+    describe_histogram!(name::HTTP_RESPONSE_SIZE, Unit::Bytes, "Bodies of answers, as they were sent.");
+    describe_gauge!(name::DB_CONNECTIONS, "Connections to the database that are in use.");
+    describe_histogram!(name::DB_DURATION, Unit::Seconds, "One statement, from sending it to its last row.");
+    describe_counter!(name::DB_ERRORS, "Errors of the database.");
     describe_counter!(name::EXECUTIONS, "Executions ended.");
     describe_histogram!(name::EXECUTION_DURATION, Unit::Seconds, "One call of a provider.");
     describe_counter!(name::TOKENS, "Tokens used.");

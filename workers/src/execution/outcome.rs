@@ -5,15 +5,19 @@ use std::time::Duration;
 use events::{
     clock,
     execution::{Answer, Bill, Command, Failed, FailureClass, Holder, Late, Request, Usage, Wire},
+    model,
 };
 use metrics::{counter, gauge, histogram};
 use rust_decimal::{Decimal, prelude::ToPrimitive as _};
 use service::telemetry::name;
 
 use crate::{
-    price::Table,
+    price::{TABLE, Table},
     provider::{Completion, Failure},
 };
+
+/// The label of what is not known by name.
+const OTHER: &str = "other";
 
 /// How a call ended.
 pub(super) enum Ended {
@@ -113,10 +117,10 @@ pub(super) fn code(command: &Command) -> Option<&str> {
 
 /// Counts what a call took, used and cost, whatever becomes of its answer.
 pub(super) fn count_call(request: &Request, command: &Command, took: Duration) {
-    let provider = request.llm_provider.clone();
-    histogram!(name::EXECUTION_DURATION, "llm_provider" => provider.clone()).record(took.as_secs_f64());
+    let provider = known_provider(&request.llm_provider);
+    histogram!(name::EXECUTION_DURATION, "llm_provider" => provider).record(took.as_secs_f64());
     let (Command::Succeed { bill, .. } | Command::Fail { bill, .. }) = command else { return };
-    let labels = [("llm_provider", provider), ("model", request.model.clone())];
+    let labels = [("llm_provider", provider), ("model", known_model(request))];
     let tokens = bill.usage.input_tokens.unwrap_or(0) + bill.usage.output_tokens.unwrap_or(0);
     if tokens > 0 {
         counter!(name::TOKENS, &labels).increment(tokens);
@@ -127,9 +131,21 @@ pub(super) fn count_call(request: &Request, command: &Command, took: Duration) {
     }
 }
 
+/// The provider as metrics name it: the log may be of a version that knew others.
+fn known_provider(name: &str) -> &'static str {
+    model::PROVIDERS.into_iter().find(|known| *known == name).unwrap_or(OTHER)
+}
+
+/// The model as metrics name it: as the price table has it. Any user may invent others, and each would stay for good.
+fn known_model(request: &Request) -> &'static str {
+    let price = TABLE.price(&request.llm_provider, &request.model);
+    price.map(|price| price.model.as_str()).filter(|model| *model != "*").unwrap_or(OTHER)
+}
+
 /// Counts an execution that has ended.
 pub(super) fn count_end(request: &Request, status: &'static str) {
-    counter!(name::EXECUTIONS, "llm_provider" => request.llm_provider.clone(), "status" => status).increment(1);
+    counter!(name::EXECUTIONS, "llm_provider" => known_provider(&request.llm_provider), "status" => status)
+        .increment(1);
 }
 
 /// One call in flight, from its making to its drop.

@@ -360,4 +360,10 @@ async fn what_is_used_and_spent_is_counted() {
     assert!(metrics.contains(r#"prompt_executions_total{llm_provider="openai",status="succeeded"}"#), "{metrics}");
     assert!(metrics.contains(r#"prompt_execution_duration_seconds_count{llm_provider="openai"}"#), "{metrics}");
     assert!(metrics.contains("active_executions "), "{metrics}");
+    // What a user invents is no label.
+    let event = log.request(request("openai", "my-own-model", "Hello")).await;
+    run(&worker(&log, &server.uri()), &event).await;
+    let metrics = telemetry::render();
+    assert!(metrics.contains(r#"llm_tokens_used_total{llm_provider="openai",model="other"}"#), "{metrics}");
+    assert!(!metrics.contains("my-own-model"), "{metrics}");
 }

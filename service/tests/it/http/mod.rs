@@ -113,6 +113,11 @@ impl Api {
         Ok(Read::new(&page, 42, if_none_match.0.as_deref()))
     }
 
+    #[oai(path = "/api/v1/mine", method = "post")]
+    async fn mine(&self, _caller: Caller, body: Body<Reason>) -> Result<PlainText<String>, Problem> {
+        Ok(PlainText(format!("{:?}", body.value.reason)))
+    }
+
     #[oai(path = "/api/v1/me", method = "get")]
     async fn me(&self, caller: Caller, trace: Trace) -> Result<PlainText<String>, Problem> {
         Ok(PlainText(format!("{} {:?} {}", caller.id, caller.roles, trace.trace_id)))
@@ -121,6 +126,11 @@ impl Api {
     #[oai(path = "/api/v1/broken", method = "get")]
     async fn broken(&self) -> Result<PlainText<String>, Problem> {
         Err(sqlx::Error::Protocol("password=hunter2".into()).into())
+    }
+
+    #[oai(path = "/api/v1/often", method = "post")]
+    async fn often(&self) -> Result<PlainText<String>, Problem> {
+        Err(Problem::too_many(Duration::from_secs(1)))
     }
 
     #[oai(path = "/api/v1/away", method = "get")]
@@ -249,6 +259,37 @@ async fn parameters_are_named_without_types_or_values() {
     /limit must be at least 1
     "#);
     insta::assert_snapshot!(told(get(&format!("{path}?q=a%00b")).await).await, @"422 invalid_parameter: the request target must not contain U+0000");
+}
+
+#[tokio::test]
+async fn what_a_route_does_not_declare_is_refused_wherever_it_is_asked() {
+    insta::assert_snapshot!(told(get("/api/v1/reasons?limit=1&curser=x").await).await, @r"
+    422 unknown_parameter: there is no query parameter `curser` here; there are: cursor, limit
+    /curser is not a parameter of this
+    ");
+    insta::assert_snapshot!(told(get("/api/v1/reasons?limit=1&limit=2").await).await, @r"
+    422 invalid_parameter: parameter `limit` is given more than once
+    /limit is given more than once
+    ");
+    let body = r#"{"name":"n","password":"long enough"}"#;
+    insta::assert_snapshot!(told(post("/api/v1/things?dryrun=true", body).await).await, @r"
+    422 unknown_parameter: there is no query parameter `dryrun` here, and no other either
+    /dryrun is not a parameter of this
+    ");
+    // Every route of the document, and what stands beside it.
+    let document: Value = get("/openapi.json").await.into_body().into_json().await.unwrap();
+    let declared = document["paths"].as_object().unwrap().iter().flat_map(|(path, operations)| {
+        let methods = operations.as_object().unwrap().keys();
+        methods.map(move |method| (method.to_uppercase(), path.replace("{id}", &Uuid::nil().to_string())))
+    });
+    let own = ["/health", "/healthz", "/health/live", "/health/ready", "/metrics", "/openapi.json", "/docs", "/redoc"];
+    let own = own.iter().map(|path| ("GET".to_owned(), (*path).to_owned()));
+    for (method, path) in declared.chain(own) {
+        let request = request(method.parse().unwrap(), &format!("{path}?nothing_of_ours=1"));
+        let response = app().get_response(request.content_type("application/json").body("{}")).await;
+        assert!(told(response).await.starts_with("422 unknown_parameter"), "{method} {path}");
+    }
+    assert_eq!(get("/nothing?x=1").await.status(), 404);
 }
 
 fn token(algorithm: Algorithm, audience: &str, expires: i64, secret: &[u8]) -> String {

@@ -12,6 +12,7 @@ mod guard;
 mod health;
 #[cfg(test)]
 mod hostile;
+mod integers;
 mod json;
 mod origins;
 mod page;

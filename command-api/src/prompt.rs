@@ -57,9 +57,9 @@ impl Policy {
     fn or_deadline(self, deadline_seconds: u32) -> policy::Policy {
         let default = policy::Policy { deadline_seconds, ..policy::Policy::default() };
         policy::Policy {
-            max_attempts: said.max_attempts.unwrap_or(default.max_attempts),
-            deadline_seconds: said.deadline_seconds.unwrap_or(default.deadline_seconds),
-            outcome_unknown: said.outcome_unknown.map_or(default.outcome_unknown, |unknown| match unknown {
+            max_attempts: self.max_attempts.unwrap_or(default.max_attempts),
+            deadline_seconds: self.deadline_seconds.unwrap_or(default.deadline_seconds),
+            outcome_unknown: self.outcome_unknown.map_or(default.outcome_unknown, |unknown| match unknown {
                 Unknown::RetryOnce => policy::OnUnknown::RetryOnce,
                 Unknown::Hold => policy::OnUnknown::Hold,
                 Unknown::Fail => policy::OnUnknown::Fail,

@@ -7,6 +7,42 @@ use uuid::Uuid;
 use super::house::{Actor, Told, house, table};
 
 #[tokio::test]
+async fn parameters_are_kept_as_they_were_said_or_named() {
+    let house = house().await;
+    let (_, sub_specialty) = house.furnished().await;
+    let user = house.user("user").await;
+    let with = async |parameters: Value| user.prompt(sub_specialty, |body| body["parameters"] = parameters).await;
+    let tool = json!({"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}});
+    let all = json!({
+        "messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}], "top_k": 40,
+        "frequency_penalty": 0.5, "presence_penalty": -0.5, "reasoning_effort": "high", "num_ctx": 8192,
+        "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}},
+        "tools": [tool], "tool_choice": "auto", "parallel_tool_calls": false, "extra": {"verbosity": "low"},
+        "limits": {"first_byte_seconds": 300, "idle_seconds": 120, "total_seconds": 900},
+    });
+    let huge: Value = json!({ "logit_bias": { "x": 1 } });
+    let rows = [
+        ("all of them", with(all).await),
+        ("passed on", with(json!({ "extra": huge })).await),
+        ("ours", with(json!({ "extra": { "stream": false, "top_k": 1 } })).await),
+        (
+            "out of bounds",
+            with(json!({ "top_k": 0, "reasoning_effort": "a lot", "limits": { "idle_seconds": 0 } })).await,
+        ),
+        ("roles", with(json!({ "messages": [{ "role": "tool", "content": "x" }] })).await),
+        (
+            "too long",
+            user.prompt(sub_specialty, |body| {
+                body["parameters"] = json!({ "limits": { "total_seconds": 900 } });
+                body["policy"] = json!({ "deadline_seconds": 899 });
+            })
+            .await,
+        ),
+    ];
+    insta::assert_snapshot!(table(rows), @"");
+}
+
+#[tokio::test]
 async fn prompts_and_what_is_wrong_with_them() {
     let house = house().await;
     let (_, sub_specialty) = house.furnished().await;

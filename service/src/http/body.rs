@@ -19,7 +19,7 @@ use poem_openapi::{
 use serde_json::{Map, Value};
 use sha2::Sha256;
 
-use super::{Faults, Problem, integers, json, schema};
+use super::{Faults, Problem, json, schema};
 
 /// The most bytes that a request body may have.
 pub const MAX_BODY: usize = 1024 * 1024;
@@ -83,7 +83,6 @@ impl<T: ParseFromJSON + Check + 'static> Body<T> {
         let mut faults = Faults::new();
         // A command whose fields are all optional may be sent without a body.
         let body = if bytes.is_empty() { Value::Object(Map::new()) } else { json::parse(&bytes, &mut faults)? };
-        integers::check(&bytes, &mut faults);
         let digest = request
             .data::<Fingerprint>()
             .ok_or_else(|| Problem::internal(std::io::Error::other("no fingerprint key in the request's data")))?

@@ -108,7 +108,10 @@ impl Beside {
 mod tests {
     use serde_json::json;
 
-    use super::*;
+    use super::{
+        super::{Draft, Reading, Wire},
+        *,
+    };
 
     fn calls(beside: Beside) -> Vec<(Option<String>, String, String)> {
         beside.end().1.into_iter().map(|call| (call.id, call.function.name, call.function.arguments)).collect()
@@ -136,6 +139,66 @@ mod tests {
             beside.call(&json!({"index": 0, "id": id, "function": {"name": "f", "arguments": {"x": 1}}})).unwrap();
         }
         assert_eq!(calls(beside), [call("a", "f", "{\"x\":1}"), call("b", "f", "{\"x\":1}")]);
+    }
+
+    /// What is beside the text of an answer, how it ended, and the text.
+    fn read(wire: Wire, kind: &str, body: &str) -> (Option<String>, Vec<ToolCall>, Option<String>, String) {
+        let draft = Draft::default();
+        let mut reading = Reading::new(wire, Some(kind), &draft);
+        reading.push(body.as_bytes()).unwrap();
+        let ending = reading.end().unwrap().ending("test", &draft).unwrap();
+        (ending.reasoning, ending.tool_calls, ending.finish_reason, draft.text())
+    }
+
+    fn events(events: &[Value]) -> String {
+        events.iter().map(|event| format!("data: {event}\n\n")).collect()
+    }
+
+    #[test]
+    fn an_answer_without_a_text_is_told_by_its_reason_in_every_form() {
+        let chunk = |delta: Value, reason: Value| json!({"choices": [{"delta": delta, "finish_reason": reason}]});
+        let call =
+            |arguments: &str| json!([{"index": 0, "id": "c1", "function": {"name": "f", "arguments": arguments}}]);
+        let more = json!([{"index": 0, "function": {"arguments": " 1.0}"}}]);
+        let openai = events(&[
+            chunk(json!({"reasoning_content": "Hm"}), Value::Null),
+            chunk(json!({"reasoning": ", so."}), Value::Null),
+            chunk(json!({"tool_calls": call("{\"n\":")}), Value::Null),
+            chunk(json!({"tool_calls": more}), Value::Null),
+            chunk(json!({}), json!("tool_calls")),
+        ]);
+        let part = |index: u64, kind: &str, part: Value| json!({"type": kind, "index": index, "content_block": part, "delta": part});
+        let (start, delta) = ("content_block_start", "content_block_delta");
+        let anthropic = events(&[
+            part(0, start, json!({"type": "thinking", "thinking": ""})),
+            part(0, delta, json!({"type": "thinking_delta", "thinking": "Hm, so."})),
+            part(0, delta, json!({"type": "signature_delta", "signature": "x"})),
+            part(1, start, json!({"type": "tool_use", "id": "c1", "name": "f", "input": {}})),
+            part(1, delta, json!({"type": "input_json_delta", "partial_json": "{\"n\":"})),
+            part(1, delta, json!({"type": "input_json_delta", "partial_json": " 1.0}"})),
+            json!({"type": "content_block_stop", "index": 1}),
+            json!({"type": "message_delta", "delta": {"stop_reason": "tool_calls"}}),
+            json!({"type": "message_stop"}),
+        ]);
+        let function = Function { name: "f".to_owned(), arguments: "{\"n\": 1.0}".to_owned() };
+        let expected = ToolCall { id: Some("c1".to_owned()), kind: "function".to_owned(), function };
+        for (wire, body) in [(Wire::OpenAi, openai), (Wire::Anthropic, anthropic)] {
+            let (reasoning, calls, reason, text) = read(wire, "text/event-stream", &body);
+            assert_eq!((reasoning.as_deref(), reason.as_deref()), (Some("Hm, so."), Some("tool_calls")), "{wire:?}");
+            assert_eq!((calls, text.as_str()), (vec![expected.clone()], ""), "{wire:?}");
+        }
+        let ollama = "{\"message\":{\"thinking\":\"Hm, so.\"},\"done\":false}\n\
+            {\"message\":{\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":{\"n\":1.0}}}]},\"done\":true,\"done_reason\":\"stop\"}\n";
+        let (reasoning, calls, reason, text) = read(Wire::Ollama, "application/x-ndjson", ollama);
+        assert_eq!((reasoning.as_deref(), reason.as_deref(), text.as_str()), (Some("Hm, so."), Some("stop"), ""));
+        assert_eq!(calls[0].function.arguments, "{\"n\":1.0}");
+        for reason in ["pause_turn", "model_context_window_exceeded", "max_tokens"] {
+            let whole = json!({"type": "message", "content": [{"type": "thinking", "thinking": "Hm"},
+                               {"type": "tool_use", "id": "c1", "name": "f", "input": {}}], "stop_reason": reason});
+            let (reasoning, calls, told, text) = read(Wire::Anthropic, "application/json", &whole.to_string());
+            assert_eq!((reasoning.as_deref(), told.as_deref(), text.as_str()), (Some("Hm"), Some(reason), ""));
+            assert_eq!(calls[0].function.arguments, "{}");
+        }
     }
 
     #[test]

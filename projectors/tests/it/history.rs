@@ -247,9 +247,16 @@ impl Thing {
                 max_cost,
                 deadline_seconds: Some(60),
             },
-            12 => {
-                Event::ProviderAnsweredLate { attempt, result: None, finish_reason: None, code: None, max_cost, bill }
-            }
+            12 => Event::ProviderAnsweredLate {
+                attempt,
+                result: None,
+                finish_reason: None,
+                reasoning: None,
+                tool_calls: Vec::new(),
+                code: None,
+                max_cost,
+                bill,
+            },
             13 => Event::ExecutionDiscarded { by: None, reason: "old".to_owned() },
             outcome => {
                 self.ended = true;

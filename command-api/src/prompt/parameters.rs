@@ -83,6 +83,7 @@ pub enum Role {
 /// known to reason and where `reasoning_effort` is set.
 #[derive(Debug, Clone, Copy, Object)]
 #[oai(deny_unknown_fields, rename = "CallLimits")]
+#[expect(clippy::struct_field_names, reason = "each says its unit")]
 pub struct Limits {
     /// How long the first byte of the answer may take, in seconds, 1 to 3600.
     first_byte_seconds: Option<u32>,

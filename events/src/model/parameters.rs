@@ -112,9 +112,12 @@ impl Parameters {
         "parallel_tool_calls",
     ];
 
-    /// Whether the model is asked to think.
+    /// Whether the model is asked to think: by the effort, or under a name that a provider has for it.
     pub fn asks_to_reason(&self) -> bool {
         self.reasoning_effort.as_deref().is_some_and(|effort| effort != "none")
+            || ["thinking", "reasoning", "think"]
+                .iter()
+                .any(|name| self.extra.get(*name).is_some_and(|said| said != false))
     }
 
     /// What all of it weighs that is sent beside the messages as it is, in bytes of JSON.

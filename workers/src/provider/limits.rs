@@ -72,6 +72,11 @@ mod tests {
         assert_eq!(times("o3", json!({})), [600, 600, 1_800]);
         assert_eq!(times("gpt-4o", json!({"reasoning_effort": "low"})), [600, 600, 1_800]);
         assert_eq!(times("gpt-4o", json!({"reasoning_effort": "none"})), [60, 30, 300]);
+        assert_eq!(
+            times("m", json!({"extra": {"thinking": {"type": "enabled", "budget_tokens": 9}}})),
+            [600, 600, 1_800]
+        );
+        assert_eq!(times("m", json!({"extra": {"think": false}})), [60, 30, 300]);
         let said = json!({"limits": {"first_byte_seconds": 75, "idle_seconds": 3, "total_seconds": 900}});
         assert_eq!(times("gpt-4o", said.clone()), [75, 3, 900]);
         assert_eq!(times("o3", said), [75, 3, 900]);

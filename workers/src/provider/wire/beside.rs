@@ -151,7 +151,7 @@ mod tests {
     }
 
     fn events(events: &[Value]) -> String {
-        events.iter().map(|event| format!("data: {event}\n\n")).collect()
+        events.iter().map(|event| format!("data: {event}\n\n")).collect::<Vec<_>>().concat()
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Writing prompts. What a prompt may be is decided by its context, so that it is told all at once; the schemas here only
 //! say what is of which type, and bound what is stored.
 
+mod parameters;
+
 use std::sync::Arc;
 
 use events::{
     catalog::SubSpecialty,
-    clock, execute, model, policy,
+    clock, execute, policy,
     prompt::{Changes, Command, Error, Prompt, Revision},
 };
 use poem_openapi::{Enum, Object, OpenApi, param::Path};
@@ -13,6 +15,8 @@ use serde_json::Value;
 use service::http::{Body, Caller, Check, Faults, Problem, pointer};
 use tokio::runtime::Handle;
 use uuid::Uuid;
+
+use parameters::Parameters;
 
 use crate::{
     answer::{Changed, Context, Created},
@@ -22,39 +26,14 @@ use crate::{
 
 const PATH: &str = "/api/v1/expert-prompts";
 
-/// How the model is to be called; what is left out is left to the provider.
-#[derive(Debug, Clone, Object)]
-#[oai(deny_unknown_fields)]
-pub struct Parameters {
-    /// A message before the prompt, as the provider's system role. Not a template.
-    #[oai(validator(max_length = 100_000))]
-    system: Option<String>,
-    /// 0 to 2.
-    temperature: Option<f64>,
-    /// 0 to 1.
-    top_p: Option<f64>,
-    /// The most tokens of an answer, 1 to 1,000,000.
-    max_tokens: Option<u32>,
-    /// For providers that can repeat an answer.
-    seed: Option<u64>,
-    /// Texts at which an answer stops, at most 4.
-    stop: Option<Vec<String>>,
-}
-
-impl From<Parameters> for model::Parameters {
-    fn from(parameters: Parameters) -> Self {
-        let Parameters { system, temperature, top_p, max_tokens, seed, stop } = parameters;
-        Self { system, temperature, top_p, max_tokens, seed, stop: stop.unwrap_or_default() }
-    }
-}
-
 /// How hard executions are tried; what is left out has its default.
 #[derive(Debug, Clone, Object)]
 #[oai(deny_unknown_fields, rename = "NewExecutionPolicy")]
 pub struct Policy {
     /// The most attempts, 1 to 20; 5 if left out.
     max_attempts: Option<u32>,
-    /// How long all of it may take, waiting included, in seconds, 1 to 86400; 600 if left out.
+    /// How long all of it may take, waiting included, in seconds, 1 to 86400. Left out it is 600, or for a new prompt its
+    /// `parameters.limits.total_seconds`, if that is longer.
     deadline_seconds: Option<u32>,
     /// What becomes of an execution whose worker was lost after the provider had been called, so that nobody knows whether
     /// it was billed: `retry_once` (as if left out), `hold` for somebody to decide, or `fail`.
@@ -73,18 +52,25 @@ pub enum Unknown {
     Fail,
 }
 
-impl From<Policy> for policy::Policy {
-    fn from(said: Policy) -> Self {
-        let default = Self::default();
-        Self {
-            max_attempts: said.max_attempts.unwrap_or(default.max_attempts),
-            deadline_seconds: said.deadline_seconds.unwrap_or(default.deadline_seconds),
-            outcome_unknown: said.outcome_unknown.map_or(default.outcome_unknown, |unknown| match unknown {
+impl Policy {
+    /// With this deadline, if it says none.
+    fn or_deadline(self, deadline_seconds: u32) -> policy::Policy {
+        let default = policy::Policy { deadline_seconds, ..policy::Policy::default() };
+        policy::Policy {
+            max_attempts: self.max_attempts.unwrap_or(default.max_attempts),
+            deadline_seconds: self.deadline_seconds.unwrap_or(default.deadline_seconds),
+            outcome_unknown: self.outcome_unknown.map_or(default.outcome_unknown, |unknown| match unknown {
                 Unknown::RetryOnce => policy::OnUnknown::RetryOnce,
                 Unknown::Hold => policy::OnUnknown::Hold,
                 Unknown::Fail => policy::OnUnknown::Fail,
             }),
         }
+    }
+}
+
+impl From<Policy> for policy::Policy {
+    fn from(said: Policy) -> Self {
+        said.or_deadline(Self::default().deadline_seconds)
     }
 }
 
@@ -189,6 +175,11 @@ impl Prompts {
     #[oai(path = "/api/v1/expert-prompts", method = "post", operation_id = "create_prompt")]
     async fn create(&self, caller: Caller, envelope: Envelope, body: Body<NewPrompt>) -> Result<Created, Problem> {
         let new = body.value;
+        let usual = policy::Policy::default();
+        let longest = new.parameters.as_ref().and_then(Parameters::deadline_seconds).unwrap_or_default();
+        // What is beyond every deadline is a fault of the limit alone.
+        let deadline = longest.clamp(usual.deadline_seconds, policy::MAX_DEADLINE_SECONDS);
+        let usual = policy::Policy { deadline_seconds: deadline, ..usual };
         let revision = Box::new(Revision {
             sub_specialty_id: new.sub_specialty_id,
             title: new.title.trim().to_owned(),
@@ -198,7 +189,7 @@ impl Prompts {
             model: new.model,
             parameters: new.parameters.map(Into::into).unwrap_or_default(),
             is_public: new.is_public,
-            policy: new.policy.map(Into::into).unwrap_or_default(),
+            policy: new.policy.map_or(usual, |said| said.or_deadline(deadline)),
         });
         let call = envelope.call(caller.id, body.digest);
         let receipt = self

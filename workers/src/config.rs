@@ -106,6 +106,12 @@ pub struct Limits {
     /// How long a provider may send nothing in the middle of its answer.
     #[arg(long, env = "DAYBOOK_IDLE_TIMEOUT", default_value = "30s", value_parser = duration, value_name = "TIME")]
     pub idle_timeout: Duration,
+    /// How long a model that is known to reason may be silent, before the first byte and after it.
+    #[arg(long, env = "DAYBOOK_REASONING_SILENCE", default_value = "10m", value_parser = duration, value_name = "TIME")]
+    pub reasoning_silence: Duration,
+    /// How long one call of a model that is known to reason may take in all, if that is longer than for others.
+    #[arg(long, env = "DAYBOOK_REASONING_CALL_TIMEOUT", default_value = "30m", value_parser = duration, value_name = "TIME")]
+    pub reasoning_call_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -114,6 +120,8 @@ impl Default for Limits {
             connect_timeout: Duration::from_secs(5),
             first_byte_timeout: Duration::from_mins(1),
             idle_timeout: Duration::from_secs(30),
+            reasoning_silence: Duration::from_mins(10),
+            reasoning_call_timeout: Duration::from_mins(30),
         }
     }
 }

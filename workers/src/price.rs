@@ -70,6 +70,8 @@ impl Table {
     pub fn ceiling(&self, request: &Request) -> Option<Decimal> {
         let price = self.price(&request.llm_provider, &request.model)?;
         let bytes: usize = request.messages.iter().map(|message| message.content.len() + FRAME_TOKENS).sum();
+        // What is sent beside them is read as well: tools, a schema.
+        let bytes = bytes + request.parameters.passed_bytes();
         let input = Decimal::from(bytes + FRAME_TOKENS) * price.input.max(price.cached_input.unwrap_or_default());
         let output = Decimal::from(request.parameters.max_tokens.unwrap_or(MAX_OUTPUT_TOKENS)) * price.output;
         Some(((input + output) * Decimal::new(1, 6)).normalize())

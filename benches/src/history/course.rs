@@ -165,7 +165,7 @@ impl Run {
             "Case {number} is one that comes up often. Look at the history first, then at what was tried before, and decide \
              together what is to be done about it next; write it down, so that nobody has to ask again."
         );
-        Answer { result, finish_reason: Some("stop".to_owned()) }
+        Answer { result, finish_reason: Some("stop".to_owned()), ..Answer::default() }
     }
 
     fn bill(&self) -> Bill {

@@ -70,7 +70,7 @@ async fn one(store: &Store, request: &Request) -> anyhow::Result<Uuid> {
         response_id: Some(format!("chatcmpl-{}", id.simple())),
         ..Bill::default()
     };
-    let answer = Answer { result: answer.to_owned(), finish_reason: Some("stop".to_owned()) };
+    let answer = Answer { result: answer.to_owned(), finish_reason: Some("stop".to_owned()), ..Answer::default() };
     let call = Call { fresh: true, ..Call::from(meta.clone()) };
     execute::<Execution>(store, id, Command::Request(Box::new(request.clone())), call).await?;
     let holder = Holder { attempt: 1, token: clock::id() };

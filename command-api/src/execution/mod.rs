@@ -8,6 +8,7 @@ use std::sync::Arc;
 use events::{
     Call, Receipt, execute,
     execution::{self, Command, Execution, Request, Resolution, dead::send},
+    model::Parameters,
     policy::{Policy, check_deadline},
     prompt::{self, Prompt},
 };
@@ -263,6 +264,8 @@ fn request(
     let rendered = prompt.render(version, &variables)?;
     let policy = rendered.revision.policy;
     let policy = Policy { deadline_seconds: deadline_seconds.unwrap_or(policy.deadline_seconds), ..policy };
+    // They are among the messages: once is enough.
+    let parameters = Parameters { messages: Vec::new(), ..rendered.revision.parameters.clone() };
     Ok(Request {
         user_id,
         prompt_id,
@@ -270,7 +273,7 @@ fn request(
         messages: rendered.messages,
         llm_provider: rendered.revision.llm_provider.clone(),
         model: rendered.revision.model.clone(),
-        parameters: rendered.revision.parameters.clone(),
+        parameters,
         retry_of: None,
         policy: Some(policy),
         redrive: None,

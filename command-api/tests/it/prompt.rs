@@ -1,11 +1,72 @@
 //! Writing prompts.
 
+use events::{execution::Execution, prompt::Prompt};
 use futures_util::future::join_all;
 use poem::http::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::house::{Actor, Told, house, table};
+
+#[tokio::test]
+async fn parameters_are_kept_as_they_were_said_or_named() {
+    let house = house().await;
+    let (_, sub_specialty) = house.furnished().await;
+    let user = house.user("user").await;
+    let with = async |parameters: Value| user.prompt(sub_specialty, |body| body["parameters"] = parameters).await;
+    let tool = json!({"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}});
+    let all = json!({
+        "messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}], "top_k": 40,
+        "frequency_penalty": 0.5, "presence_penalty": -0.5, "reasoning_effort": "high", "num_ctx": 8192,
+        "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}},
+        "tools": [tool], "tool_choice": "auto", "parallel_tool_calls": false, "extra": {"verbosity": "low"},
+        "limits": {"first_byte_seconds": 300, "idle_seconds": 120, "total_seconds": 900},
+    });
+    let said = with(all.clone()).await;
+    let prompt = house.store.load::<Prompt>(said.id()).await.unwrap().aggregate;
+    let kept = &prompt.revisions[0];
+    assert_eq!(serde_json::to_value(&kept.parameters).unwrap(), all);
+    assert_eq!(kept.policy.deadline_seconds, 900, "as long as a call may take");
+    // The messages are sent, and stand once in what is sent.
+    let run = json!({ "variables": { "topic": "tea" } });
+    let run = user.post(&format!("/execute-prompt/{}", said.id()), run).await;
+    let request = house.store.load::<Execution>(run.id()).await.unwrap().aggregate.request.unwrap();
+    assert_eq!(request.messages.iter().map(|message| message.content.as_str()).take(2).collect::<Vec<_>>(), ["Q", "A"]);
+    assert_eq!((request.messages.len(), request.parameters.messages.len(), request.parameters.top_k), (3, 0, Some(40)));
+    let rows = [
+        ("all of them", said),
+        ("passed on", with(json!({ "extra": { "logit_bias": { "x": 1 } } })).await),
+        ("ours", with(json!({ "extra": { "stream": false, "top_k": 1 } })).await),
+        (
+            "out of bounds",
+            with(json!({ "top_k": 0, "reasoning_effort": "a lot", "limits": { "idle_seconds": 0 } })).await,
+        ),
+        ("roles", with(json!({ "messages": [{ "role": "tool", "content": "x" }] })).await),
+        (
+            "too long",
+            user.prompt(sub_specialty, |body| {
+                body["parameters"] = json!({ "limits": { "total_seconds": 900 } });
+                body["policy"] = json!({ "deadline_seconds": 899 });
+            })
+            .await,
+        ),
+    ];
+    insta::assert_snapshot!(table(rows), @r#"
+    all of them: 201 /api/v1/expert-prompts/{id} version 1
+    passed on: 201 /api/v1/expert-prompts/{id} version 1
+    ours: 422 invalid_prompt: the prompt is not valid
+        /parameters/extra/stream is not to be set here
+        /parameters/extra/top_k is a parameter of its own: set it beside extra
+    out of bounds: 422 invalid_prompt: the prompt is not valid
+        /parameters/top_k is not between 1 and 1000
+        /parameters/reasoning_effort is not one of none, minimal, low, medium, high, xhigh, max
+        /parameters/limits/idle_seconds is not between 1 and 3600
+    roles: 422 invalid_request: the request has faults, see errors
+        /parameters/messages/0/role must be one of ["system","user","assistant"]
+    too long: 422 invalid_prompt: the prompt is not valid
+        /parameters/limits/total_seconds is longer than the policy's deadline_seconds, 899: raise that, too
+    "#);
+}
 
 #[tokio::test]
 async fn prompts_and_what_is_wrong_with_them() {

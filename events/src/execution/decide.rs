@@ -225,7 +225,17 @@ impl Execution {
         if given_up.token != token || given_up.known || current {
             return Err(over);
         }
-        let (max_cost, Late { result, finish_reason, code, bill }) = (given_up.max_cost, late);
-        Ok(vec![Event::ProviderAnsweredLate { attempt, result, finish_reason, code, max_cost, bill }])
+        let max_cost = given_up.max_cost;
+        let Late { result, finish_reason, reasoning, tool_calls, code, bill } = late;
+        Ok(vec![Event::ProviderAnsweredLate {
+            attempt,
+            result,
+            finish_reason,
+            reasoning,
+            tool_calls,
+            code,
+            max_cost,
+            bill,
+        }])
     }
 }

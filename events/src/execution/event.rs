@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::request::{Answer, Bill, Request, Wire};
+use super::request::{Answer, Bill, Request, ToolCall, Wire};
 use crate::{Claim, Fact, Timer};
 
 /// What kind of failure it was: whether another try could help, and who can mend it.
@@ -144,6 +144,12 @@ pub enum Event {
         /// Why the answer ended, in the provider's word.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         finish_reason: Option<String>,
+        /// What the model thought before it, as far as the provider shows that.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reasoning: Option<String>,
+        /// The tools that the model wanted to be called.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        tool_calls: Vec<ToolCall>,
         /// What went wrong, if it was no answer.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         code: Option<String>,

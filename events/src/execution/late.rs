@@ -2,7 +2,7 @@
 
 use super::{
     command::{Command, Holder},
-    request::Bill,
+    request::{Answer, Bill, ToolCall},
 };
 
 /// What came of a call whose attempt had been given up.
@@ -12,6 +12,10 @@ pub struct Late {
     pub result: Option<String>,
     /// Why the answer ended, in the provider's word.
     pub finish_reason: Option<String>,
+    /// What the model thought before it, as far as the provider shows that.
+    pub reasoning: Option<String>,
+    /// The tools that the model wanted to be called.
+    pub tool_calls: Vec<ToolCall>,
     /// What went wrong, if it was no answer.
     pub code: Option<String>,
     /// What it used and cost.
@@ -24,8 +28,9 @@ impl Command {
         let late = |holder: Holder, late: Late| Some(Self::Late { holder, late: Box::new(late) });
         match self {
             Self::Succeed { holder, answer, bill } => {
-                let (result, finish_reason) = (Some(answer.result), answer.finish_reason);
-                late(holder, Late { result, finish_reason, code: None, bill })
+                let Answer { result, finish_reason, reasoning, tool_calls } = answer;
+                let result = Some(result);
+                late(holder, Late { result, finish_reason, reasoning, tool_calls, code: None, bill })
             }
             Self::Fail { holder, failed, bill, .. } => {
                 late(holder, Late { code: Some(failed.code), bill, ..Late::default() })

@@ -27,7 +27,7 @@ pub use command::{Calling, Command, Failed, Holder};
 pub use error::Error;
 pub use event::{Event, FailureClass, Resolution};
 pub use late::Late;
-pub use request::{Answer, Bill, Redrive, Request, Usage, Wire};
+pub use request::{Answer, Bill, Function, REASONING_BYTES, Redrive, Request, ToolCall, Usage, Wire};
 
 use crate::{Context, EventStream};
 

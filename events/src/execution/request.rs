@@ -102,6 +102,37 @@ pub struct Answer {
     /// Why it ended, in the provider's word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<String>,
+    /// What the model thought before it, as far as the provider shows that: its first [`REASONING_BYTES`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reasoning: Option<String>,
+    /// The tools that the model wants to be called.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<ToolCall>,
+}
+
+/// The most that is kept of what a model thought, in bytes.
+pub const REASONING_BYTES: usize = 64 * 1024;
+
+/// A tool that the model wants to be called, in the form of `OpenAI`, whatever the provider's is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ToolCall {
+    /// By which an answer to it would name it; none where the provider gives none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// `function`, or what else the provider says.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What is to be called.
+    pub function: Function,
+}
+
+/// A function that the model wants to be called.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Function {
+    /// Its name.
+    pub name: String,
+    /// With what: the text as the model wrote it, character by character, which should be JSON and need not.
+    pub arguments: String,
 }
 
 /// What the provider's answer over the wire was, where it was no good one.

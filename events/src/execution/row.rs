@@ -6,8 +6,9 @@ use uuid::Uuid;
 
 use crate::{
     Recorded,
-    execution::{Bill, Event, Request, Status},
+    execution::{Bill, Event, Request, Status, ToolCall},
     fold::{Error, Fold, out_of_place},
+    store::StoreError,
 };
 
 /// A row of `execution`.
@@ -58,6 +59,10 @@ pub struct Execution {
     pub cost_unknown: Option<Decimal>,
     /// It sends the dead letter `retry_of` again.
     pub is_redrive: bool,
+    /// What the model thought, as far as it is kept.
+    pub reasoning: Option<String>,
+    /// JSON text: the tools that the model wants to be called; none where there are none.
+    pub tool_calls: Option<String>,
 }
 
 impl Execution {
@@ -98,6 +103,8 @@ impl Execution {
             cost_ceiling: None,
             cost_unknown: None,
             is_redrive: request.redrive.is_some(),
+            reasoning: None,
+            tool_calls: None,
         }
     }
 
@@ -177,6 +184,12 @@ fn small(number: u32) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
 
+/// As they are in the event.
+fn tool_calls(calls: &[ToolCall], event: &Recorded) -> Result<Option<String>, Error> {
+    let unwritten = |source| StoreError::Undecodable { position: event.position, kind: event.kind.clone(), source };
+    Ok((!calls.is_empty()).then(|| serde_json::to_string(calls)).transpose().map_err(unwritten)?)
+}
+
 impl Fold for Execution {
     const STREAM: &'static str = "execution";
 
@@ -237,6 +250,8 @@ impl Fold for Execution {
                 row.ended(Status::Succeeded, attempt, &bill, event);
                 row.result = Some(answer.result);
                 row.finish_reason = answer.finish_reason;
+                row.reasoning = answer.reasoning;
+                row.tool_calls = tool_calls(&answer.tool_calls, event)?;
             }
             Event::ExecutionFailed { attempt, code, detail, bill, dead, .. } => {
                 row.ended(Status::Failed, attempt, &bill, event);

@@ -246,6 +246,7 @@ fn check(revision: &Revision, sub_specialty_exists: bool) -> Result<(), Error> {
     }
     faults.extend(model::check(&revision.llm_provider, &revision.model, &revision.parameters));
     faults.extend(revision.policy.check("/policy"));
+    faults.extend(revision.parameters.limits.check_deadline(revision.policy.deadline_seconds));
     faults.extend(template::check(&revision.content, &revision.variables));
     if faults.is_empty() { Ok(()) } else { Err(Error::Invalid(faults)) }
 }

@@ -1,6 +1,7 @@
 //! Expert prompts: templates with variables, and which model they are for. A change makes a new immutable version.
 
 mod aggregate;
+mod defaults;
 mod filters;
 mod growth;
 mod meter;

@@ -36,10 +36,12 @@ impl Prompt {
     pub fn render(&self, version: Option<i32>, variables: &Value) -> Result<Rendered<'_>, Error> {
         let (version, revision) = self.revision(version)?;
         let text = template::render(&revision.content, &revision.variables, variables).map_err(Error::Variables)?;
-        let mut messages = Vec::with_capacity(2);
+        let beside = &revision.parameters.messages;
+        let mut messages = Vec::with_capacity(beside.len() + 2);
         if let Some(system) = &revision.parameters.system {
             messages.push(Message { role: Role::System, content: system.clone() });
         }
+        messages.extend(beside.iter().cloned());
         messages.push(Message { role: Role::User, content: text });
         let weight = messages.iter().map(|m| m.content.len()).sum::<usize>() + variables.to_string().len();
         if weight > RENDERED_BYTES {

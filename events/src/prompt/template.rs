@@ -6,11 +6,11 @@
 use std::io;
 
 use jsonschema::{PatternOptions, Validator, error::ValidationErrorKind};
-use minijinja::{Environment, ErrorKind, UndefinedBehavior};
+use minijinja::{Environment, ErrorKind, UndefinedBehavior, syntax::SyntaxConfig};
 use serde_json::{Map, Value};
 
 use super::{
-    filters,
+    defaults, filters,
     growth::{self, Growth, Unmeasured},
     meter::{Meter, VALUE},
     rendering::RENDERED_BYTES,
@@ -44,6 +44,8 @@ const LIGHT_BYTES: usize = 4 * 1024;
 const LIGHT_VALUES: usize = 16;
 /// The most checks of the schema of a light one.
 const LIGHT_CHECKS: u64 = 256;
+/// What minijinja says of a comment that has no end.
+const COMMENT: &str = "unexpected end of comment";
 /// How many faults are named at once.
 const FAULTS: usize = 50;
 
@@ -144,9 +146,17 @@ pub(super) fn render(content: &str, schema: &Value, variables: &Value) -> Result
     let patterns = patterns(schema).map_err(|detail| vec![Fault::new("/variables", detail)])?;
     schema_work::check(schema, variables, &patterns).map_err(|fault| vec![fault])?;
     let validator = compile(schema).map_err(|detail| vec![Fault::new("/variables", detail)])?;
-    let faults: Vec<Fault> = validator.iter_errors(variables).take(FAULTS).flat_map(|e| fault(&e)).collect();
-    if !faults.is_empty() {
-        return Err(faults);
+    let fits = |variables: &Value| {
+        let faults: Vec<Fault> = validator.iter_errors(variables).take(FAULTS).flat_map(|e| fault(&e)).collect();
+        if faults.is_empty() { Ok(()) } else { Err(faults) }
+    };
+    fits(variables)?;
+    let filled = defaults::fill(schema, variables);
+    let variables = filled.as_ref().unwrap_or(variables);
+    let weight = if filled.is_some() { variables.to_string().len() } else { weight };
+    if filled.is_some() {
+        schema_work::check(schema, variables, &patterns).map_err(|fault| vec![fault])?;
+        fits(variables)?;
     }
     let wrong = |detail: String| vec![Fault::new("/variables", detail)];
     let growth = growth::measure(content).map_err(|unmeasured| wrong(refuse(&unmeasured)))?;
@@ -182,6 +192,10 @@ fn environment(fuel: u64, range: u64) -> Environment<'static> {
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_fuel(Some(fuel));
     environment.set_recursion_limit(64);
+    // What was written is what is sent, to the last line feed.
+    if let Ok(syntax) = SyntaxConfig::builder().keep_trailing_newline(true).build() {
+        environment.set_syntax(syntax);
+    }
     filters::install(&mut environment, &Meter::new(), range);
     // A namespace is how a loop could grow a text without end.
     environment.remove_global("namespace");
@@ -274,6 +288,9 @@ fn describe(error: &minijinja::Error, fuel: u64) -> String {
         ErrorKind::OutOfFuel => format!("{line}the template takes more than {fuel} steps"),
         ErrorKind::WriteFailure => format!("the rendered prompt weighs more than {RENDERED_BYTES} bytes"),
         kind => match error.detail() {
+            Some(detail) if detail == COMMENT => format!(
+                "{line}{kind}: {detail}: `{{#` begins a comment; where it is text, write {{% raw %}}{{#{{% endraw %}}"
+            ),
             Some(detail) => format!("{line}{kind}: {detail}"),
             None => format!("{line}{kind}"),
         },

@@ -5,7 +5,11 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{Changes, Command, Error, Event, Prompt, Revision};
-use crate::{Class, Refusal, model::Parameters};
+use crate::{
+    Class, Refusal,
+    model::{Limits, Message, Parameters, Role},
+    policy::Policy,
+};
 
 const OWNER: Uuid = Uuid::from_u128(1);
 const OTHER: Uuid = Uuid::from_u128(2);
@@ -20,7 +24,7 @@ fn revision() -> Revision {
         model: "echo".to_owned(),
         parameters: Parameters::default(),
         is_public: false,
-        policy: crate::policy::Policy::default(),
+        policy: Policy::default(),
     }
 }
 
@@ -200,8 +204,74 @@ fn an_optional_variable_can_be_asked_for() {
     let content = "{% if note is defined %}Note: {{ note }}{% else %}-{% endif %}";
     assert_eq!(rendered(content, schema.clone(), &json!({"note": "a"})).unwrap(), "Note: a");
     assert_eq!(rendered(content, schema.clone(), &json!({})).unwrap(), "-");
-    assert_eq!(rendered("{{ note|default('none') }}", schema.clone(), &json!({})).unwrap(), "none");
+    for (content, text) in [
+        ("{{ note|default('none') }}", "none"),
+        ("{{ note|d('none')|upper }}", "NONE"),
+        ("{{ (note|default('x')) ~ '!' }}", "x!"),
+        ("{{ note is undefined }} {{ note is not defined }}", "True True"),
+        ("{{ note if note is defined else 'none' }}", "none"),
+        ("{% for x in note|default([1, 2]) %}{{ x }}{% endfor %}", "12"),
+        ("{{ note|default }}.", "."),
+        ("{{ ['a']|join(note|default('-')) }}", "a"),
+        ("{% if note is defined and note|length > 1 %}long{% endif %}", ""),
+    ] {
+        assert_eq!(rendered(content, schema.clone(), &json!({})).unwrap(), text, "{content}");
+    }
     // Strict: what is not there is an error, not nothing.
     let faults = rendered("line one\n{{ note }}", schema, &json!({})).unwrap_err();
     assert!(faults[0].1.starts_with("line 2: undefined"), "{faults:?}");
+}
+
+#[test]
+fn an_optional_variable_that_was_left_out_has_the_default_of_its_schema() {
+    let schema = json!({"type": "object", "properties": {
+        "tone": {"type": "string", "default": "plain"}, "n": {"type": "integer", "default": "many"},
+        "who": {"type": "string"},
+    }});
+    let tone = "{{ tone }} {{ tone|default('other') }} {{ tone is defined }}";
+    assert_eq!(rendered(tone, schema.clone(), &json!({"n": 1})).unwrap(), "plain plain True");
+    assert_eq!(rendered("{{ tone }}", schema.clone(), &json!({"n": 1, "tone": "kind"})).unwrap(), "kind");
+    // A default that does not fit is told where it would be.
+    assert_eq!(rendered("{{ tone }}", schema, &json!({})).unwrap_err()[0].0, "/variables/n");
+}
+
+#[test]
+fn the_end_of_a_template_stays_as_it_was_written() {
+    for content in ["a", "a\n", "a\n\n", "{{ t }}\n", "{% if true %}a{% endif %}\n", "a \n "] {
+        let schema = json!({"type": "object", "properties": {"t": {"type": "string"}}});
+        let text = rendered(content, schema, &json!({"t": "x\n"})).unwrap();
+        assert_eq!(text, content.replace("{{ t }}", "x\n").replace("{% if true %}a{% endif %}", "a"));
+    }
+}
+
+#[test]
+fn a_comment_without_an_end_is_told_how_to_be_a_text() {
+    let bad = Revision { content: "one\nColour: {#fff}".to_owned(), ..revision() };
+    let faults = given(vec![]).when(create(bad)).inspect_result().unwrap_err().faults();
+    assert_eq!((faults.len(), faults[0].pointer.as_str()), (1, "/content"));
+    assert!(faults[0].detail.starts_with("line 2: ") && faults[0].detail.contains("{% raw %}"), "{faults:?}");
+}
+
+#[test]
+fn messages_beside_the_template_stand_between_the_system_and_the_prompt() {
+    use cqrs_es::Aggregate;
+    let example = |role, content: &str| Message { role, content: content.to_owned() };
+    let messages = vec![example(Role::User, "{{ not a template }}"), example(Role::Assistant, "A")];
+    let parameters = Parameters { system: Some("S".to_owned()), messages: messages.clone(), ..Parameters::default() };
+    let mut prompt = Prompt::default();
+    prompt.apply(created(Revision { parameters, content: "Q".to_owned(), ..revision() }));
+    let sent = prompt.render(None, &json!({"trace": "x"})).unwrap().messages;
+    let expected: Vec<_> =
+        [example(Role::System, "S")].into_iter().chain(messages).chain([example(Role::User, "Q")]).collect();
+    assert_eq!(sent, expected);
+}
+
+#[test]
+fn a_call_is_no_longer_than_the_execution() {
+    let limits = Limits { total_seconds: Some(900), ..Limits::default() };
+    let long = Revision { parameters: Parameters { limits, ..Parameters::default() }, ..revision() };
+    let faults = given(vec![]).when(create(long.clone())).inspect_result().unwrap_err().faults();
+    assert_eq!(faults[0].pointer, "/parameters/limits/total_seconds");
+    let policy = Policy { deadline_seconds: 900, ..Policy::default() };
+    assert!(given(vec![]).when(create(Revision { policy, ..long })).inspect_result().is_ok());
 }

@@ -2,7 +2,7 @@
 
 use events::{
     catalog,
-    execution::{self, Answer, Bill, FailureClass, Redrive, Request, Resolution, Usage, Wire},
+    execution::{self, Answer, Bill, FailureClass, Function, Redrive, Request, Resolution, ToolCall, Usage, Wire},
     identity,
     model::{Message, Parameters, Role},
     policy::{OnUnknown, Policy},
@@ -52,6 +52,7 @@ fn parameters() -> impl Strategy<Value = Parameters> {
             max_tokens,
             seed,
             stop,
+            ..Parameters::default()
         },
     )
 }
@@ -130,6 +131,17 @@ fn request() -> impl Strategy<Value = Request> {
     )
 }
 
+fn answer() -> impl Strategy<Value = Answer> {
+    let call = (option::of(text()), text(), text(), text()).prop_map(|(id, kind, name, arguments)| ToolCall {
+        id,
+        kind,
+        function: Function { name, arguments },
+    });
+    (text(), option::of(text()), option::of(text()), vec(call, 0..3)).prop_map(
+        |(result, finish_reason, reasoning, tool_calls)| Answer { result, finish_reason, reasoning, tool_calls },
+    )
+}
+
 pub fn executions() -> impl Strategy<Value = execution::Event> {
     use execution::Event;
     let class = || {
@@ -172,6 +184,8 @@ pub fn executions() -> impl Strategy<Value = execution::Event> {
         (any::<u32>(), option::of(text()), option::of(text()), option::of(text()), option::of(cost()), bill())
             .prop_map(|(attempt, result, finish_reason, code, max_cost, bill)| Event::ProviderAnsweredLate {
                 attempt,
+                reasoning: result.clone(),
+                tool_calls: Vec::new(),
                 result,
                 finish_reason,
                 code,
@@ -179,8 +193,10 @@ pub fn executions() -> impl Strategy<Value = execution::Event> {
                 bill
             }),
         (option::of(ids()), text()).prop_map(|(by, reason)| Event::ExecutionDiscarded { by, reason }),
-        (any::<u32>(), text(), option::of(text()), bill()).prop_map(|(attempt, result, finish_reason, bill)| {
-            Event::ExecutionSucceeded { attempt, answer: Answer { result, finish_reason }, bill }
+        (any::<u32>(), answer(), bill()).prop_map(|(attempt, answer, bill)| Event::ExecutionSucceeded {
+            attempt,
+            answer,
+            bill
         }),
         (any::<u32>(), class(), text(), text(), wire(), bill(), any::<bool>()).prop_map(
             |(attempt, class, code, detail, wire, bill, dead)| Event::ExecutionFailed {

@@ -75,7 +75,8 @@ pub async fn load(tx: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Execution>,
                   status, result, input_tokens, output_tokens, cached_input_tokens, reasoning_tokens, cost::text,
                   price_table, duration_ms, response_id, attempts, error_code, error_detail, retry_of,
                   cancel_requested, created_at, started_at, finished_at, version, position, finish_reason, dead,
-                  discarded_at, next_attempt_at, deadline_at, cost_ceiling::text, cost_unknown::text, is_redrive
+                  discarded_at, next_attempt_at, deadline_at, cost_ceiling::text, cost_unknown::text, is_redrive,
+                  reasoning, tool_calls::text
            from execution where id = any($1)"#,
         ids
     )
@@ -119,6 +120,8 @@ pub async fn load(tx: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Execution>,
                 next_attempt_at: row.next_attempt_at,
                 deadline_at: row.deadline_at,
                 is_redrive: row.is_redrive,
+                reasoning: row.reasoning,
+                tool_calls: row.tool_calls,
             })
         })
         .collect()
@@ -139,9 +142,9 @@ async fn store(connection: &mut PgConnection, rows: &[Execution], step: Option<&
     let (from, to) = (step.map(|step| step.from), step.map(|step| step.to));
     let done = sqlx::query_scalar!(
         r#"with moved as (
-             update read.checkpoint set position = $40, epoch = $41, event_id = $42, updated_at = now()
-             where name = $36 and position = $43 and event_id is not distinct from $44 and version = $37
-               and generation = $38 and revision = $39 and parked = 0
+             update read.checkpoint set position = $42, epoch = $43, event_id = $44, updated_at = now()
+             where name = $38 and position = $45 and event_id is not distinct from $46 and version = $39
+               and generation = $40 and revision = $41 and parked = 0
              returning position
          ), stored as (
          insert into execution
@@ -149,25 +152,25 @@ async fn store(connection: &mut PgConnection, rows: &[Execution], step: Option<&
               output_tokens, cached_input_tokens, reasoning_tokens, cost, price_table, duration_ms, response_id,
               attempts, error_code, error_detail, retry_of, cancel_requested, created_at, started_at, finished_at,
               version, position, finish_reason, dead, discarded_at, next_attempt_at, deadline_at, cost_ceiling,
-              cost_unknown, is_redrive)
+              cost_unknown, is_redrive, reasoning, tool_calls)
          select x.id, x.prompt_id, x.prompt_version, x.user_id, x.variables::json, x.llm_provider, x.model, x.status,
                 x.result, x.input_tokens, x.output_tokens, x.cached_input_tokens, x.reasoning_tokens, x.cost::numeric,
                 x.price_table, x.duration_ms, x.response_id, x.attempts, x.error_code, x.error_detail, x.retry_of,
                 x.cancel_requested, x.created_at, x.started_at, x.finished_at, x.version, x.position,
                 x.finish_reason, x.dead, x.discarded_at, x.next_attempt_at, x.deadline_at, x.cost_ceiling::numeric,
-                x.cost_unknown::numeric, x.is_redrive
+                x.cost_unknown::numeric, x.is_redrive, x.reasoning, x.tool_calls::json
          from unnest($1::uuid[], $2::uuid[], $3::integer[], $4::uuid[], $5::text[], $6::text[], $7::text[],
                      $8::text[], $9::text[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[],
                      $15::text[], $16::bigint[], $17::text[], $18::integer[], $19::text[], $20::text[], $21::uuid[],
                      $22::boolean[], $23::timestamptz[], $24::timestamptz[], $25::timestamptz[], $26::integer[],
                      $27::bigint[], $28::text[], $29::boolean[], $30::timestamptz[], $31::timestamptz[],
-                     $32::timestamptz[], $33::text[], $34::text[], $35::boolean[])
+                     $32::timestamptz[], $33::text[], $34::text[], $35::boolean[], $36::text[], $37::text[])
               as x (id, prompt_id, prompt_version, user_id, variables, llm_provider, model, status, result,
                     input_tokens, output_tokens, cached_input_tokens, reasoning_tokens, cost, price_table,
                     duration_ms, response_id, attempts, error_code, error_detail, retry_of, cancel_requested,
                     created_at, started_at, finished_at, version, position, finish_reason, dead, discarded_at,
-                    next_attempt_at, deadline_at, cost_ceiling, cost_unknown, is_redrive)
-         where $36::text is null or exists (select from moved)
+                    next_attempt_at, deadline_at, cost_ceiling, cost_unknown, is_redrive, reasoning, tool_calls)
+         where $38::text is null or exists (select from moved)
          on conflict (id) do update
              set prompt_id = excluded.prompt_id, prompt_version = excluded.prompt_version, user_id = excluded.user_id,
                  variables = excluded.variables, llm_provider = excluded.llm_provider, model = excluded.model,
@@ -182,9 +185,10 @@ async fn store(connection: &mut PgConnection, rows: &[Execution], step: Option<&
                  position = excluded.position, finish_reason = excluded.finish_reason, dead = excluded.dead,
                  discarded_at = excluded.discarded_at, next_attempt_at = excluded.next_attempt_at,
                  deadline_at = excluded.deadline_at, cost_ceiling = excluded.cost_ceiling,
-                 cost_unknown = excluded.cost_unknown, is_redrive = excluded.is_redrive
+                 cost_unknown = excluded.cost_unknown, is_redrive = excluded.is_redrive,
+                 reasoning = excluded.reasoning, tool_calls = excluded.tool_calls
              where execution.version < excluded.version)
-         select $36::text is null or exists (select from moved) as "done!""#,
+         select $38::text is null or exists (select from moved) as "done!""#,
         &column(rows, |row| row.id),
         &column(rows, |row| row.prompt_id),
         &column(rows, |row| row.prompt_version),
@@ -220,6 +224,8 @@ async fn store(connection: &mut PgConnection, rows: &[Execution], step: Option<&
         &column(rows, |row| row.cost_ceiling.map(|cost| cost.to_string())) as &[Option<String>],
         &column(rows, |row| row.cost_unknown.map(|cost| cost.to_string())) as &[Option<String>],
         &column(rows, |row| row.is_redrive),
+        &column(rows, |row| row.reasoning.as_deref()) as &[Option<&str>],
+        &column(rows, |row| row.tool_calls.as_deref()) as &[Option<&str>],
         step.map(|step| step.name),
         step.map(|step| step.version),
         step.map(|step| step.generation),

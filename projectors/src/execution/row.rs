@@ -42,6 +42,8 @@ impl Row for Execution {
         "cost_ceiling",
         "cost_unknown",
         "is_redrive",
+        "reasoning",
+        "tool_calls",
     ];
 
     fn write(&self, line: &mut Line<'_>) {
@@ -79,6 +81,8 @@ impl Row for Execution {
             .maybe_time(self.deadline_at)
             .maybe_numeric(self.cost_ceiling)
             .maybe_numeric(self.cost_unknown)
-            .bool(self.is_redrive);
+            .bool(self.is_redrive)
+            .maybe_text(self.reasoning.as_deref())
+            .maybe_text(self.tool_calls.as_deref());
     }
 }

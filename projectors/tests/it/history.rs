@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use events::{
     Fact, Meta, Recorded,
     catalog::{SpecialtyEvent, SubSpecialtyEvent},
-    execution::{self, Answer, Bill, FailureClass, Redrive, Request, Resolution, Usage, Wire},
+    execution::{self, Answer, Bill, FailureClass, Function, Redrive, Request, Resolution, ToolCall, Usage, Wire},
     identity,
     model::{Message, Parameters, Role},
     policy::Policy,
@@ -258,9 +258,16 @@ impl Thing {
                 max_cost,
                 deadline_seconds: Some(60),
             },
-            12 => {
-                Event::ProviderAnsweredLate { attempt, result: None, finish_reason: None, code: None, max_cost, bill }
-            }
+            12 => Event::ProviderAnsweredLate {
+                attempt,
+                result: None,
+                finish_reason: None,
+                reasoning: None,
+                tool_calls: Vec::new(),
+                code: None,
+                max_cost,
+                bill,
+            },
             13 => Event::ExecutionDiscarded { by: None, reason: "old".to_owned() },
             outcome => {
                 self.ended = true;
@@ -269,8 +276,17 @@ impl Thing {
                     5 => Event::ExecutionTimedOut { attempt, limit_ms: 60_000, deadline: what > 100, bill },
                     6 => Event::ExecutionCancelled { attempt: self.attempt, bill },
                     _ => {
-                        let answer =
-                            Answer { result: format!("The answer {what}\n"), finish_reason: Some("stop".to_owned()) };
+                        let function = Function {
+                            name: "f".to_owned(),
+                            arguments: format!("{{\"n\": {what}.0,\t\"s\": \"\\n\"}}"),
+                        };
+                        let call = ToolCall { id: None, kind: "function".to_owned(), function };
+                        let answer = Answer {
+                            result: format!("The answer {what}\n"),
+                            finish_reason: Some("stop".to_owned()),
+                            reasoning: (what > 100).then(|| format!("Hm,\t{what}\\")),
+                            tool_calls: if what > 150 { vec![call] } else { Vec::new() },
+                        };
                         Event::ExecutionSucceeded { attempt, answer, bill }
                     }
                 }

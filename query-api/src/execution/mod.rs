@@ -11,6 +11,7 @@ mod stream;
 
 use std::{sync::Arc, time::Duration};
 
+use chrono::{DateTime, Utc};
 use nats::Bus;
 use poem_openapi::{
     OpenApi,
@@ -69,6 +70,17 @@ impl Executions {
         prompt_id: Query<Option<Uuid>>,
         /// `true`: only dead letters, which are neither redriven nor discarded; `false`: only others.
         dead: Query<Option<bool>>,
+        /// Only those whose answer ended for this reason, in the provider's word.
+        #[oai(validator(max_length = 300))]
+        finish_reason: Query<Option<String>>,
+        /// Only those of this model, by the name that its prompt gives.
+        #[oai(validator(max_length = 1000))]
+        model: Query<Option<String>>,
+        /// Only those of this provider.
+        #[oai(validator(max_length = 50))]
+        llm_provider: Query<Option<String>>,
+        /// Only those that were requested after this time (RFC 3339).
+        created_after: Query<Option<DateTime<Utc>>>,
         /// How many at most.
         #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
         limit: Query<Option<i64>>,
@@ -93,12 +105,18 @@ impl Executions {
                         "id < $1 and ($2::text is null or status = $2) and ($3::uuid is null or prompt_id = $3)
                      and ($5::boolean is null or $5 = (dead and discarded_at is null and not exists
                          (select from execution r where r.is_redrive and r.retry_of = execution.id)))
+                     and ($6::text is null or finish_reason = $6) and ($7::text is null or model = $7)
+                     and ($8::text is null or llm_provider = $8) and ($9::timestamptz is null or created_at > $9)
                      order by id desc limit $4",
                         below,
                         status,
                         prompt_id.0,
                         more_than(limit),
-                        dead.0
+                        dead.0,
+                        finish_reason.0,
+                        model.0,
+                        llm_provider.0,
+                        created_after.0
                     )
                     .fetch_all(&self.reading.pool)
                     .await;
@@ -107,13 +125,19 @@ impl Executions {
                 "user_id = $5 and id < $1 and ($2::text is null or status = $2) and ($3::uuid is null or prompt_id = $3)
                  and ($6::boolean is null or $6 = (dead and discarded_at is null and not exists
                      (select from execution r where r.is_redrive and r.retry_of = execution.id)))
+                 and ($7::text is null or finish_reason = $7) and ($8::text is null or model = $8)
+                 and ($9::text is null or llm_provider = $9) and ($10::timestamptz is null or created_at > $10)
                  order by id desc limit $4",
                 below,
                 status,
                 prompt_id.0,
                 more_than(limit),
                 caller.id,
-                dead.0
+                dead.0,
+                finish_reason.0,
+                model.0,
+                llm_provider.0,
+                created_after.0
             )
                 .fetch_all(&self.reading.pool)
                 .await

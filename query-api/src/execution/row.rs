@@ -91,6 +91,12 @@ pub struct Execution {
     pub(super) result: Option<String>,
     /// Why the answer ended, in the provider's word (`echo, no model` where there was none).
     pub(super) finish_reason: Option<String>,
+    /// What the model thought before it answered, as far as the provider shows that: the first 65,536 bytes, in whole
+    /// characters.
+    pub(super) reasoning: Option<String>,
+    /// The tools that the model wants to be called, in OpenAI's form whatever the provider's is: `[{"id", "type",
+    /// "function": {"name", "arguments"}}]`, where `arguments` is the text that the model wrote, as it came.
+    pub(super) tool_calls: Option<Value>,
     /// Tokens that were sent, in all attempts.
     pub(super) input_tokens: Option<i64>,
     /// Tokens that came back.
@@ -152,6 +158,8 @@ impl Execution {
             status: row.status,
             result: row.result,
             finish_reason: row.finish_reason,
+            reasoning: row.reasoning,
+            tool_calls: row.tool_calls.as_deref().map(serde_json::from_str).transpose().map_err(Problem::internal)?,
             input_tokens: row.input_tokens,
             output_tokens: row.output_tokens,
             tokens_used: used.then(|| row.input_tokens.unwrap_or(0).saturating_add(row.output_tokens.unwrap_or(0))),
@@ -201,7 +209,7 @@ macro_rules! execution {
             $crate::execution::row::Execution,
             r#"select (select c.position from checkpoint c where c.name = 'execution') as "at!",
                       id, prompt_id, prompt_version, user_id, variables, llm_provider, model, status, result,
-                      finish_reason, input_tokens, output_tokens,
+                      finish_reason, reasoning, tool_calls, input_tokens, output_tokens,
                       case when input_tokens is not null or output_tokens is not null
                            then coalesce(input_tokens, 0) + coalesce(output_tokens, 0) end as tokens_used,
                       cost::text,

@@ -72,6 +72,9 @@ async fn happen(world: &World, stream: &'static str, id: Uuid, owner: Uuid, vers
     if dice.is_multiple_of(5) {
         data["output_tokens"] = json!(1);
         data["finish_reason"] = json!("stop");
+        data["reasoning"] = json!("Hm.");
+        let call = json!({"type": "function", "function": {"name": "f", "arguments": "{\"n\": 1.0}"}});
+        data["tool_calls"] = json!([call]);
         data["retry_of"] = json!(Uuid::from_u128(77));
     }
     let append = Append {
@@ -118,7 +121,8 @@ fn execution(row: Execution) -> Value {
     json!({
         "id": row.id, "prompt_id": row.prompt_id, "prompt_version": row.prompt_version, "user_id": row.user_id,
         "variables": json_of(&row.variables), "llm_provider": row.llm_provider, "model": row.model, "status": row.status,
-        "result": row.result, "finish_reason": row.finish_reason, "input_tokens": row.input_tokens,
+        "result": row.result, "finish_reason": row.finish_reason, "reasoning": row.reasoning,
+        "tool_calls": row.tool_calls.as_deref().map(json_of), "input_tokens": row.input_tokens,
         "output_tokens": row.output_tokens, "tokens_used": tokens, "cost": row.cost.map(|cost| cost.to_string()),
         "cost_booked": booked.map(|cost| cost.to_string()), "next_attempt_at": row.next_attempt_at.map(time),
         "deadline_at": row.deadline_at.map(time), "dead": row.dead, "discarded_at": row.discarded_at.map(time),

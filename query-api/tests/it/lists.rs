@@ -43,6 +43,40 @@ async fn executions_are_filtered_by_status_and_prompt() {
 }
 
 #[tokio::test]
+async fn executions_are_filtered_by_how_they_ended_on_which_model_and_when_they_were_requested() {
+    let world = World::new().await;
+    let (owner, admin) = (Person::new(1, false), Person::new(2, true));
+    let rows: String = (1..=30).map(|id| queued(id, owner.id) + &succeeded(id)).collect();
+    let some = "update execution set finish_reason = 'tool_calls', created_at = '2026-11-21T00:00:00Z'
+                    where ('x' || right(id::text, 2))::bit(8)::integer % 2 = 0;
+                update execution set model = 'o3', llm_provider = 'openrouter' where id::text like '%9';";
+    world.project("execution", 150, &(rows + some)).await;
+    for person in [&owner, &admin] {
+        let ids =
+            async |query: &str| world.get(person, &format!("/api/v1/executions?limit=100&{query}")).await.page().0;
+        let even: Vec<u128> = (1..=30).rev().filter(|id| id % 2 == 0).collect();
+        assert_eq!(ids("finish_reason=tool_calls").await, even);
+        assert_eq!(ids("finish_reason=length").await, []);
+        assert_eq!(ids("model=o3").await, [25, 9]);
+        assert_eq!(ids("model=o3&llm_provider=openai").await, []);
+        assert_eq!(ids("llm_provider=openrouter&finish_reason=stop").await, [25, 9]);
+        assert_eq!(ids("created_after=2026-11-20T23:59:59.999999Z").await, even);
+        assert_eq!(ids("created_after=2026-11-21T00:00:00Z").await, [], "after is not at");
+        // A page goes on within the filter.
+        let (mut seen, mut next) =
+            world.get(person, "/api/v1/executions?finish_reason=tool_calls&limit=4").await.page();
+        while let Some(place) = next {
+            let path = format!("/api/v1/executions?finish_reason=tool_calls&limit=4&cursor={place}");
+            let (ids, following) = world.get(person, &path).await.page();
+            seen.extend(ids);
+            next = following;
+        }
+        assert_eq!(seen, even);
+    }
+    assert_eq!(world.get(&owner, "/api/v1/executions?created_after=yesterday").await.status, 422);
+}
+
+#[tokio::test]
 async fn prompts_are_found_by_a_part_of_title_or_content() {
     let world = World::new().await;
     let owner = Person::new(1, false);

@@ -67,6 +67,8 @@ async fn an_execution_reads_as_the_contract_says_and_only_for_its_owner_and_admi
       "status": "succeeded",
       "result": "Hello, Ada",
       "finish_reason": "stop",
+      "reasoning": null,
+      "tool_calls": null,
       "input_tokens": 12,
       "output_tokens": 30,
       "tokens_used": 42,

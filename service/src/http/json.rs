@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use super::{Faults, Problem, pointer};
+use super::{Faults, Problem, integers, pointer};
 
 /// How deep arrays and objects may stand in each other below the body's own object.
 pub const MAX_DEPTH: usize = 64;
@@ -13,13 +13,15 @@ pub const MAX_DEPTH: usize = 64;
 /// Parses a body. Syntax errors are a 400 with line and column; what is JSON but cannot be taken goes to `faults`.
 pub fn parse(bytes: &[u8], faults: &mut Faults) -> Result<Value, Problem> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value = Place { at: At::Root, depth: 0, faults }
+    let value = Place { at: At::Root, depth: 0, faults: &mut *faults }
         .deserialize(&mut reader)
         .and_then(|value| reader.end().map(|()| value));
-    value.map_err(|error| {
+    let value = value.map_err(|error| {
         let place = format!("the body is not JSON, from line {}, column {}", error.line(), error.column());
         Problem::malformed("malformed_json", place)
-    })
+    })?;
+    integers::check(bytes, faults);
+    Ok(value)
 }
 
 /// The same JSON in one form: keys sorted, no blanks. Two bodies that mean the same have the same bytes.
@@ -214,6 +216,13 @@ mod tests {
     fn nul_is_found_in_strings_and_keys_with_its_place() {
         let told = faults(r#"{"a":["x","\u0000"],"b\u0000/~":1}"#);
         assert_eq!(told, ["/a/1 must not contain U+0000", "/b\u{FFFD}~1~0 a key must not contain U+0000"]);
+    }
+
+    #[test]
+    fn an_integer_that_would_be_rounded_is_a_fault() {
+        let told = faults(r#"{"variables":{"ids":[18446744073709551615,18446744073709551616]}}"#);
+        assert_eq!(told.len(), 1);
+        assert!(told[0].starts_with("/variables/ids/1 is an integer of more than 64 bits"), "{told:?}");
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod health;
 mod host;
 #[cfg(test)]
 mod hostile;
+mod integers;
 mod json;
 mod measured;
 mod origins;

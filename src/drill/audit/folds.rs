@@ -174,6 +174,8 @@ const EXECUTION: Folded = Folded {
         "cost_ceiling",
         "cost_unknown",
         "is_redrive",
+        "reasoning",
+        "tool_calls",
     ],
     query: "
         with happened as materialized (
@@ -274,7 +276,9 @@ const EXECUTION: Folded = Folded {
                coalesce(d.recorded_at + d.seconds * interval '1 second',
                         r.recorded_at + (r.data -> 'policy' ->> 'deadline_seconds')::integer * interval '1 second')
                    as deadline_at,
-               k.open as cost_ceiling, k.unknown as cost_unknown, r.data -> 'redrive' is not null as is_redrive
+               k.open as cost_ceiling, k.unknown as cost_unknown, r.data -> 'redrive' is not null as is_redrive,
+               case when o.kind = 'execution_succeeded' then o.data ->> 'reasoning' end as reasoning,
+               case when o.kind = 'execution_succeeded' then o.data -> 'tool_calls' end as tool_calls
         from happened r
         join last l on l.id = r.id
         join now n on n.id = r.id

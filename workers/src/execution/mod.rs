@@ -52,7 +52,7 @@ const UNREADABLE: Duration = Duration::from_secs(30);
 pub struct Settings {
     /// The worker's name in the log.
     pub worker: String,
-    /// How long one call may take.
+    /// How long one call may take, where neither its prompt nor its model says otherwise.
     pub call_timeout: Duration,
     /// How long an attempt stays with a worker that gives no sign of life.
     pub lease: Duration,
@@ -121,7 +121,8 @@ impl Executions {
         entry.makes(attempt, &draft);
         let about = About { scope: request.user_id, stream: Self::STREAM, id };
         let mut teller = Teller::new(self.bus.as_ref(), about, attempt, &draft);
-        let Some(ended) = self.call(&request, &draft, &mut teller, entry).await else {
+        let limit = self.providers.time(&request, self.settings.call_timeout);
+        let Some(ended) = self.call(&request, limit, &draft, &mut teller, entry).await else {
             tracing::warn!(attempt, "the execution is not ours any more: its call is dropped");
             entry.over();
             return Verdict::Done;
@@ -131,7 +132,7 @@ impl Executions {
             teller.rest().await;
         }
         let first_chunk = draft.began().map(|first| first.duration_since(began));
-        let times = Times { took, first_chunk, limit: self.settings.call_timeout };
+        let times = Times { took, first_chunk, limit };
         let command = outcome::command(holder, &request, ended, times, &price::TABLE);
         outcome::count_call(&request, &command, took);
         self.write(id, started, &request, command, meta, took).await;
@@ -140,13 +141,20 @@ impl Executions {
     }
 
     /// One call, until it ends, its time is over, or somebody wants it stopped; none when it is not ours any more.
-    async fn call(&self, request: &Request, draft: &Draft, teller: &mut Teller<'_>, entry: &Entry) -> Option<Ended> {
+    async fn call(
+        &self,
+        request: &Request,
+        limit: Duration,
+        draft: &Draft,
+        teller: &mut Teller<'_>,
+        entry: &Entry,
+    ) -> Option<Ended> {
         let _active = Active::begin();
         tokio::select! {
             biased;
             () = entry.gone.cancelled() => None,
             () = entry.stop.cancelled() => Some(Ended::Stopped),
-            answer = timeout(self.settings.call_timeout, self.ask(request, draft)) => {
+            answer = timeout(limit, self.ask(request, draft)) => {
                 Some(answer.map_or(Ended::TimedOut, Ended::Answered))
             }
             never = teller.run() => match never {},

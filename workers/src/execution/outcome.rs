@@ -54,8 +54,9 @@ pub(super) fn command(holder: Holder, request: &Request, ended: Ended, times: Ti
     let unknown = Bill { duration_ms, first_chunk_ms, ..Bill::default() };
     let fail = |failed, bill| Command::Fail { holder, failed, bill, jitter: clock::chance() };
     match ended {
-        Ended::Answered(Ok(Completion { text, usage, finish_reason, response_id })) => {
-            Command::Succeed { holder, answer: Answer { result: text, finish_reason }, bill: bill(usage, response_id) }
+        Ended::Answered(Ok(Completion { text, usage, finish_reason, response_id, reasoning, tool_calls })) => {
+            let answer = Answer { result: text, finish_reason, reasoning, tool_calls };
+            Command::Succeed { holder, answer, bill: bill(usage, response_id) }
         }
         Ended::Answered(Err(failure)) => {
             let Failure { class, code, detail, usage, retry_after, provider_status, request_id, unbilled } = failure;
@@ -86,10 +87,15 @@ pub(super) fn has_text(command: &Command) -> bool {
     matches!(command, Command::Succeed { .. }) || matches!(command, Command::Late { late, .. } if late.result.is_some())
 }
 
-/// Instead of an answer that no event can carry: the failure that says so, with what the answer cost.
+/// Instead of an answer that no event can carry: the same without what the model thought, else the failure that says so, with
+/// what the answer cost.
 pub(super) fn too_large(command: Command, why: &str) -> Command {
     let code = "answer_too_large".to_owned();
     match command {
+        Command::Succeed { holder, mut answer, bill } if answer.reasoning.is_some() => {
+            answer.reasoning = None;
+            Command::Succeed { holder, answer, bill }
+        }
         Command::Succeed { holder, bill, .. } => {
             let failed = Failed {
                 class: FailureClass::Permanent,
@@ -100,8 +106,13 @@ pub(super) fn too_large(command: Command, why: &str) -> Command {
             };
             Command::Fail { holder, failed, bill, jitter: 0.0 }
         }
+        Command::Late { holder, mut late } if late.reasoning.is_some() => {
+            late.reasoning = None;
+            Command::Late { holder, late }
+        }
         Command::Late { holder, late } => {
-            Command::Late { holder, late: Box::new(Late { result: None, code: Some(code), ..*late }) }
+            let tool_calls = Vec::new();
+            Command::Late { holder, late: Box::new(Late { result: None, tool_calls, code: Some(code), ..*late }) }
         }
         other => other,
     }

@@ -90,16 +90,17 @@ impl Chat {
             return Err(Failure::new(FailureClass::Misconfigured, "provider_misconfigured", detail));
         };
         let who = Who { provider, key, key_variable, url_variable };
-        let first = Instant::now() + self.limits.first_byte_timeout;
+        let limits = self.limits.of(request);
+        let first = Instant::now() + limits.first_byte_timeout;
         let asked = credentials(client.post(&self.url), wire, key).json(&wire.question(request)).send();
-        let response = timeout_at(first, asked).await.map_err(|_| self.silent())?;
+        let response = timeout_at(first, asked).await.map_err(|_| self.silent(&limits))?;
         let response = response.map_err(|error| Failure::of(&error, &who))?;
         let (status, headers) = (response.status(), response.headers().clone());
         if !status.is_success() {
             let body = self.refusal(response).await;
             return Err(Failure::of_status(status, &body, &headers, &who));
         }
-        self.read(response, &who, first, draft).await.map_err(|failure| Failure {
+        self.read(response, &who, first, &limits, draft).await.map_err(|failure| Failure {
             provider_status: Some(status.as_u16()),
             request_id: failure::request_id(&headers),
             ..failure
@@ -112,18 +113,19 @@ impl Chat {
         mut response: Response,
         who: &Who<'_>,
         first: Instant,
+        limits: &Limits,
         draft: &Draft,
     ) -> Result<Ending, Failure> {
         let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let mut reading = Reading::new(self.kind.wire, kind, draft);
-        let mut bytes = timeout_at(first, response.chunk()).await.map_err(|_| self.silent())?;
+        let mut bytes = timeout_at(first, response.chunk()).await.map_err(|_| self.silent(limits))?;
         while let Some(piece) = bytes.map_err(|error| Failure::of(&error, who))? {
             reading.push(&piece).map_err(|wrong| wrong.failure(who))?;
             if reading.is_over() {
                 let _ = timeout(FAREWELL, response.chunk()).await;
                 break;
             }
-            let idle = self.limits.idle_timeout;
+            let idle = limits.idle_timeout;
             bytes = timeout(idle, response.chunk()).await.map_err(|_| Failure::silent(who.provider, "more", idle))?;
         }
         reading.end().map_err(|wrong| wrong.failure(who))?.ending(who.provider, draft)
@@ -141,8 +143,8 @@ impl Chat {
         String::from_utf8_lossy(&body).into_owned()
     }
 
-    fn silent(&self) -> Failure {
-        Failure::silent(self.kind.name, "", self.limits.first_byte_timeout)
+    fn silent(&self, limits: &Limits) -> Failure {
+        Failure::silent(self.kind.name, "", limits.first_byte_timeout)
     }
 }
 

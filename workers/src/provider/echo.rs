@@ -27,5 +27,5 @@ fn say(request: &Request, draft: &Draft) -> Result<Ending, Failure> {
     }
     // No model has counted anything, so nothing was used.
     let usage = Usage { input_tokens: Some(0), output_tokens: Some(0), ..Usage::default() };
-    Ok(Ending { usage, finish_reason: Some("echo, no model".to_owned()), response_id: None })
+    Ok(Ending { usage, finish_reason: Some("echo, no model".to_owned()), ..Ending::default() })
 }

@@ -9,11 +9,12 @@ mod draft;
 mod echo;
 mod failure;
 mod kind;
+mod limits;
 mod wire;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
-use events::execution::{FailureClass, Request, Usage};
+use events::execution::{FailureClass, Request, ToolCall, Usage};
 use futures_util::future::BoxFuture;
 
 use crate::config;
@@ -32,6 +33,10 @@ pub struct Completion {
     pub finish_reason: Option<String>,
     /// The provider's own id of its answer.
     pub response_id: Option<String>,
+    /// What the model thought before it answered, as far as the provider shows that and it is kept.
+    pub reasoning: Option<String>,
+    /// The tools that the model wants to be called.
+    pub tool_calls: Vec<ToolCall>,
 }
 
 /// What there is to say of an answer when its text is whole.
@@ -43,6 +48,10 @@ pub struct Ending {
     pub finish_reason: Option<String>,
     /// The provider's own id of its answer.
     pub response_id: Option<String>,
+    /// What the model thought before it answered, as far as the provider shows that and it is kept.
+    pub reasoning: Option<String>,
+    /// The tools that the model wants to be called.
+    pub tool_calls: Vec<ToolCall>,
 }
 
 /// Someone who answers prompts.
@@ -55,6 +64,7 @@ pub trait LlmProvider: Send + Sync {
 /// Every provider that a prompt can name.
 pub struct Providers {
     by_name: HashMap<&'static str, Box<dyn LlmProvider>>,
+    limits: config::Limits,
 }
 
 impl Providers {
@@ -66,7 +76,12 @@ impl Providers {
             by_name.insert(chat.name(), Box::new(chat));
         }
         by_name.insert("echo", Box::new(echo::Echo));
-        Ok(Self { by_name })
+        Ok(Self { by_name, limits: config.limits.clone() })
+    }
+
+    /// How long the call of `request` may take in all, where others may take `usual`.
+    pub fn time(&self, request: &Request, usual: Duration) -> Duration {
+        self.limits.total(request, usual)
     }
 
     /// Answers with the provider that the request names, whatever its model is called. `draft` has the text as it comes.
@@ -75,12 +90,15 @@ impl Providers {
             let detail = format!("this worker knows no provider {}", request.llm_provider);
             return Err(Failure::new(FailureClass::Permanent, "unknown_provider", detail));
         };
-        let Ending { usage, finish_reason, response_id } = provider.answer(request, draft).await?;
+        let Ending { usage, finish_reason, response_id, reasoning, tool_calls } =
+            provider.answer(request, draft).await?;
         Ok(Completion {
             text: draft.text(),
             usage,
             finish_reason: finish_reason.map(|reason| failure::bounded(&reason)),
             response_id: response_id.map(|id| failure::bounded(&id)),
+            reasoning,
+            tool_calls,
         })
     }
 }

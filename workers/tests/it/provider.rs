@@ -58,6 +58,7 @@ async fn openai_is_asked_for_a_chat_completion_with_everything_that_was_requeste
         max_tokens: Some(64),
         seed: Some(7),
         stop: vec!["END".to_owned()],
+        ..Parameters::default()
     };
     let completion = ask(&providers, &asked).await.unwrap();
 
@@ -78,7 +79,10 @@ async fn openai_is_asked_for_a_chat_completion_with_everything_that_was_requeste
         reasoning_tokens: Some(128),
     };
     let (finish_reason, response_id) = (Some("stop".to_owned()), Some("chatcmpl-B9MBs8Cjcvo".to_owned()));
-    assert_eq!(completion, Completion { text: " Hi \n".to_owned(), usage, finish_reason, response_id });
+    assert_eq!(
+        completion,
+        Completion { text: " Hi \n".to_owned(), usage, finish_reason, response_id, ..Completion::default() }
+    );
 }
 
 #[tokio::test]

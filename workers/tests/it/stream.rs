@@ -84,6 +84,35 @@ async fn silence_has_its_limits_before_the_first_byte_and_between_two() {
 }
 
 #[tokio::test]
+async fn a_model_that_reasons_may_be_silent_where_another_is_cut() {
+    let upstream = Upstream::start().await;
+    // Neither the first byte nor a later one can come in no time.
+    let providers = Providers::new(&Config { limits: short(0, 0), ..all_at(&upstream.url()) }).unwrap();
+    let ask = async |model: &str, parameters: serde_json::Value| {
+        let draft = Draft::default();
+        let mut asked = request("openai", model, "Hello");
+        asked.parameters = serde_json::from_value(parameters).unwrap();
+        let answer = async {
+            let mut call = upstream.call().await;
+            call.begin().await;
+            call.say("Hi").await;
+            call.finish().await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            said = providers.answer(&asked, &draft) => said.map(|said| said.text).map_err(|failure| failure.code),
+            () = answer => unreachable!("it waits for ever"),
+        }
+    };
+    assert_eq!(ask("o3", json!({})).await.as_deref(), Ok("Hi"));
+    assert_eq!(ask("m", json!({"reasoning_effort": "high"})).await.as_deref(), Ok("Hi"));
+    let limits = json!({"limits": {"first_byte_seconds": 60, "idle_seconds": 60}});
+    assert_eq!(ask("m", limits).await.as_deref(), Ok("Hi"));
+    let cut = providers.answer(&request("openai", "m", "Hello"), &Draft::default()).await;
+    assert_eq!(cut.unwrap_err().code, "provider_timeout");
+}
+
+#[tokio::test]
 async fn what_is_cut_or_broken_in_the_middle_has_its_class() {
     use FailureClass::{Malformed, Permanent, Retryable};
     let error = |kind: &str| format!("data: {}\n\n", json!({"error": {"message": "No.", "type": kind}}));

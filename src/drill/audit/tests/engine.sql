@@ -27,7 +27,11 @@ from (values
     (37, '35', 3, 'provider_call_started', '{"attempt":1,"request_hash":"h","max_cost":"0.25"}'),
     -- Its deadline was past before anybody had it.
     (38, '38', 1, 'execution_requested', '{"user_id":"00000000-0000-7000-9000-000000000001","prompt_id":"00000000-0000-7000-9000-000000000004","prompt_version":1,"variables":{},"messages":[],"llm_provider":"openai","model":"m","parameters":{},"policy":{"max_attempts":2,"deadline_seconds":1,"outcome_unknown":"retry_once"}}'),
-    (39, '38', 2, 'execution_timed_out', '{"attempt":0,"limit_ms":1000,"deadline":true,"duration_ms":0}')
+    (39, '38', 2, 'execution_timed_out', '{"attempt":0,"limit_ms":1000,"deadline":true,"duration_ms":0}'),
+    -- Thought, and called a tool.
+    (40, '40', 1, 'execution_requested', '{"user_id":"00000000-0000-7000-9000-000000000001","prompt_id":"00000000-0000-7000-9000-000000000004","prompt_version":1,"variables":{},"messages":[],"llm_provider":"openai","model":"m","parameters":{},"policy":{"max_attempts":2,"deadline_seconds":60,"outcome_unknown":"retry_once"}}'),
+    (41, '40', 2, 'execution_started', '{"attempt":1,"worker":"w","token":"00000000-0000-7000-9000-000000000009","lease_ms":15000}'),
+    (42, '40', 3, 'execution_succeeded', '{"attempt":1,"result":"","finish_reason":"tool_calls","reasoning":"Hm.","tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{ }"}}],"input_tokens":7,"cost":"0.5","duration_ms":5}')
 ) e (position, id, version, kind, data);
 
 insert into read.execution
@@ -55,4 +59,13 @@ from (values
      null, null, '2026-11-20 12:00:39.000001+00', null, null, false)
 ) x (id, status, input_tokens, cost, duration_ms, attempts, code, detail, retry_of, created_at, started_at, finished_at, version,
      position, dead, discarded_at, next_at, deadline_at, ceiling, unknown, redrive);
-update read.checkpoint set position = 39, event_id = '00000000-0000-7000-8000-000000000039';
+insert into read.execution
+    (id, prompt_id, prompt_version, user_id, variables, llm_provider, model, status, result, finish_reason, reasoning, tool_calls,
+     input_tokens, cost, duration_ms, attempts, cancel_requested, created_at, started_at, finished_at, version, position,
+     deadline_at)
+values ('00000000-0000-7000-9000-000000000040', '00000000-0000-7000-9000-000000000004', 1, '00000000-0000-7000-9000-000000000001',
+        '{}', 'openai', 'm', 'succeeded', '', 'tool_calls', 'Hm.',
+        '[{"id":"c","type":"function","function":{"name":"f","arguments":"{ }"}}]', 7, 0.5, 5, 1, false,
+        '2026-11-20 12:00:40.000001+00', '2026-11-20 12:00:41.000001+00', '2026-11-20 12:00:42.000001+00', 3, 42,
+        '2026-11-20 12:01:40.000001+00');
+update read.checkpoint set position = 42, event_id = '00000000-0000-7000-8000-000000000042';

@@ -7,9 +7,9 @@ use events::{
     model::{Parameters, Role},
 };
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 
-use super::{Draft, Tally, Wrong, json as parse};
+use super::{Draft, Tally, Wrong, json as parse, parameters};
 
 /// Models that answer with fewer tokens than others, and the most that they do. The form wants a limit always.
 const LONGEST: [(&str, u32); 7] = [
@@ -24,7 +24,7 @@ const LONGEST: [(&str, u32); 7] = [
 
 /// It has no seed, and the system's messages stand apart, an empty line between two.
 pub(super) fn question(request: &Request) -> Value {
-    let Parameters { temperature, top_p, max_tokens, stop, seed: _, system: _ } = &request.parameters;
+    let Parameters { temperature, top_p, max_tokens, stop, .. } = &request.parameters;
     let (system, messages): (Vec<_>, Vec<_>) =
         request.messages.iter().partition(|message| message.role == Role::System);
     let mut body = json!({
@@ -45,6 +45,7 @@ pub(super) fn question(request: &Request) -> Value {
             body[name] = value;
         }
     }
+    parameters::anthropic(&mut body, &request.parameters);
     body
 }
 
@@ -65,6 +66,9 @@ struct Event<'a> {
     content_block: Option<Part<'a>>,
     #[serde(borrow, default)]
     delta: Option<Part<'a>>,
+    /// Which part of the content it is about.
+    #[serde(default)]
+    index: Option<u64>,
     #[serde(default)]
     usage: Option<Value>,
     #[serde(default)]
@@ -95,22 +99,30 @@ struct Part<'a> {
     text: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     stop_reason: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    thinking: Option<Cow<'a, str>>,
+    // What follows is of a tool that is to be called: its input is sent whole, or after an empty one in pieces.
+    #[serde(borrow, default)]
+    id: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    name: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    input: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    partial_json: Option<Cow<'a, str>>,
 }
 
 pub(super) fn take(tally: &mut Tally, draft: &Draft, data: &[u8]) -> Result<(), Wrong> {
-    let Event { kind, message, content_block, delta, usage, error, id, content, stop_reason } = parse(data)?;
-    let text = |part: Part<'_>| match part.kind.as_deref() {
-        Some("text" | "text_delta") => draft.push(&part.text.unwrap_or_default()),
-        _ => Ok(()),
-    };
+    let Event { kind, message, content_block, delta, index, usage, error, id, content, stop_reason } = parse(data)?;
     match kind.as_deref() {
         Some("message_start") => {
             let message = message.ok_or(Wrong::Malformed("JSON of another form"))?;
             tally.id(message.id);
             use_of(&mut tally.usage, message.usage.as_ref());
         }
-        Some("content_block_start") => content_block.map_or(Ok(()), text)?,
-        Some("content_block_delta") => delta.map_or(Ok(()), text)?,
+        Some("content_block_start") => content_block.map_or(Ok(()), |part| take_part(tally, draft, index, part))?,
+        Some("content_block_delta") => delta.map_or(Ok(()), |part| take_part(tally, draft, index, part))?,
+        Some("content_block_stop") => tally.beside.whole(index),
         Some("message_delta") => {
             tally.reason(delta.and_then(|delta| delta.stop_reason));
             use_of(&mut tally.usage, usage.as_ref());
@@ -125,11 +137,29 @@ pub(super) fn take(tally: &mut Tally, draft: &Draft, data: &[u8]) -> Result<(), 
             tally.id(id);
             tally.reason(stop_reason);
             use_of(&mut tally.usage, usage.as_ref());
-            content.into_iter().flatten().try_for_each(text)?;
+            for (index, part) in (0..).zip(content.into_iter().flatten()) {
+                take_part(tally, draft, Some(index), part)?;
+                tally.beside.whole(Some(index));
+            }
         }
         // Pings, ends of parts, and what it will have some day: its clients are told to pass them over.
         Some(_) => {}
         None => return Err(Wrong::Malformed("JSON of another form")),
+    }
+    Ok(())
+}
+
+fn take_part(tally: &mut Tally, draft: &Draft, index: Option<u64>, part: Part<'_>) -> Result<(), Wrong> {
+    let Part { kind, text, thinking, id, name, input, partial_json, .. } = part;
+    match kind.as_deref() {
+        Some("text" | "text_delta") => draft.push(&text.unwrap_or_default())?,
+        Some("thinking" | "thinking_delta") => tally.beside.think(&thinking.unwrap_or_default()),
+        Some("tool_use") => {
+            let input = input.map(RawValue::get).filter(|input| *input != "{}").unwrap_or_default();
+            tally.beside.add(index, id.as_deref(), None, name.as_deref(), input)?;
+        }
+        Some("input_json_delta") => tally.beside.add(index, None, None, None, &partial_json.unwrap_or_default())?,
+        _ => {}
     }
     Ok(())
 }

@@ -5,9 +5,11 @@
 //! provider that answers with one JSON body although it was asked for a stream is understood as well.
 
 mod anthropic;
+mod beside;
 mod lines;
 mod ollama;
 mod openai;
+mod parameters;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +20,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{Draft, Ending, Failure, TooLarge, failure::Who};
+use beside::Beside;
 use lines::{Events, Lines, MAX_LINE, Unreadable};
 
 /// The most bytes of an answer, whatever is in them: 128,000 tokens, each in an event of 500 bytes.
@@ -58,6 +61,7 @@ pub(super) struct Tally {
     finish_reason: Option<String>,
     response_id: Option<String>,
     refusal: Option<String>,
+    beside: Beside,
     /// Its end marker has come.
     over: bool,
 }
@@ -247,7 +251,7 @@ impl Tally {
 
     /// What there is to say of the answer; a refusal is none.
     pub(super) fn ending(self, provider: &str, draft: &Draft) -> Result<Ending, Failure> {
-        let Self { usage, finish_reason, response_id, refusal, .. } = self;
+        let Self { usage, finish_reason, response_id, refusal, beside, .. } = self;
         let filtered = finish_reason.as_deref().filter(|reason| matches!(*reason, "content_filter" | "refusal"));
         if let Some(why) = refusal.as_deref().or(filtered) {
             return Err(Failure::refused(provider, why, usage));
@@ -256,6 +260,7 @@ impl Tally {
             let failure = Failure::malformed(provider, "without a text and without a reason for it");
             return Err(Failure { usage: Box::new(usage), ..failure });
         }
-        Ok(Ending { usage, finish_reason, response_id })
+        let (reasoning, tool_calls) = beside.end();
+        Ok(Ending { usage, finish_reason, response_id, reasoning, tool_calls })
     }
 }

@@ -9,10 +9,10 @@ use events::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Draft, Tally, Wrong, json as parse};
+use super::{Draft, Tally, Wrong, json as parse, parameters};
 
 pub(super) fn question(request: &Request) -> Value {
-    let Parameters { temperature, top_p, max_tokens, seed, stop, system: _ } = &request.parameters;
+    let Parameters { temperature, top_p, max_tokens, seed, stop, .. } = &request.parameters;
     let mut body = json!({ "model": request.model, "stream": true, "messages": request.messages });
     for (name, value) in [
         ("temperature", temperature.map(Value::from)),
@@ -25,6 +25,7 @@ pub(super) fn question(request: &Request) -> Value {
             body["options"][name] = value;
         }
     }
+    parameters::ollama(&mut body, &request.parameters, &request.model);
     body
 }
 
@@ -50,6 +51,10 @@ struct Line<'a> {
 struct Message<'a> {
     #[serde(borrow, default)]
     content: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    thinking: Option<Cow<'a, str>>,
+    #[serde(default)]
+    tool_calls: Option<Vec<Value>>,
 }
 
 pub(super) fn take(tally: &mut Tally, draft: &Draft, data: &[u8]) -> Result<(), Wrong> {
@@ -60,8 +65,10 @@ pub(super) fn take(tally: &mut Tally, draft: &Draft, data: &[u8]) -> Result<(), 
     if line.message.is_none() && line.done.is_none() {
         return Err(Wrong::Malformed("JSON of another form"));
     }
-    if let Some(content) = line.message.and_then(|message| message.content) {
-        draft.push(&content)?;
+    if let Some(Message { content, thinking, tool_calls }) = line.message {
+        tally.beside.think(&thinking.unwrap_or_default());
+        tool_calls.iter().flatten().try_for_each(|call| tally.beside.call(call))?;
+        draft.push(&content.unwrap_or_default())?;
     }
     if line.done == Some(true) {
         tally.over = true;

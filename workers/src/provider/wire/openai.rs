@@ -9,13 +9,13 @@ use events::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Draft, Tally, Wrong, json as parse};
+use super::{Draft, Tally, Wrong, json as parse, parameters};
 
 /// The families of models that know `max_tokens` only under its newer name.
 const NEWER: [&str; 5] = ["gpt-5", "gpt-6", "o1", "o3", "o4"];
 
 pub(super) fn question(request: &Request) -> Value {
-    let Parameters { temperature, top_p, max_tokens, seed, stop, system: _ } = &request.parameters;
+    let Parameters { temperature, top_p, max_tokens, seed, stop, .. } = &request.parameters;
     let mut body = json!({
         "model": request.model, "stream": true, "stream_options": { "include_usage": true }, "messages": request.messages,
     });
@@ -35,6 +35,7 @@ pub(super) fn question(request: &Request) -> Value {
             body[name] = value;
         }
     }
+    parameters::openai(&mut body, &request.parameters);
     body
 }
 
@@ -72,6 +73,11 @@ struct Part<'a> {
     content: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     refusal: Option<Cow<'a, str>>,
+    /// What the model thinks, under the names that deepseek, and that openrouter and groq have for it.
+    #[serde(default, alias = "reasoning")]
+    reasoning_content: Option<Value>,
+    #[serde(default)]
+    tool_calls: Option<Vec<Value>>,
 }
 
 pub(super) fn take(tally: &mut Tally, draft: &Draft, data: &[u8]) -> Result<(), Wrong> {
@@ -92,7 +98,9 @@ pub(super) fn take(tally: &mut Tally, draft: &Draft, data: &[u8]) -> Result<(), 
         if index > 0 {
             continue;
         }
-        if let Some(Part { content, refusal }) = delta.or(message) {
+        if let Some(Part { content, refusal, reasoning_content, tool_calls }) = delta.or(message) {
+            tally.beside.think(reasoning_content.as_ref().and_then(Value::as_str).unwrap_or_default());
+            tool_calls.iter().flatten().try_for_each(|call| tally.beside.call(call))?;
             draft.push(&content.unwrap_or_default())?;
             if let Some(refusal) = refusal.filter(|refusal| !refusal.is_empty()) {
                 let all = tally.refusal.get_or_insert_default();

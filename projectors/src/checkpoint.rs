@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::{
     parking::{self, Care},
-    projection::{Error, Projection, is_own},
+    projection::{Error, Projection},
 };
 
 /// A place in the log, with the identity of the event that stands there.
@@ -21,25 +21,25 @@ pub struct Checkpoint {
 }
 
 /// Reads the checkpoint of `P`, making it where there is none, and refuses one that is of another log or of other code.
-pub async fn open<P: Projection>(pool: &PgPool, store: &Store) -> Result<Checkpoint, Error> {
+pub async fn open(projection: &'static Projection, pool: &PgPool, store: &Store) -> Result<Checkpoint, Error> {
     sqlx::query!(
         "insert into checkpoint (name, version, position, epoch)
          select $1, $2, 0, l.epoch from ledger l on conflict (name) do nothing",
-        P::NAME,
-        P::VERSION
+        projection.name,
+        projection.version
     )
     .execute(pool)
     .await?;
-    let row = sqlx::query!("select version, position, event_id from checkpoint where name = $1", P::NAME)
+    let row = sqlx::query!("select version, position, event_id from checkpoint where name = $1", projection.name)
         .fetch_one(pool)
         .await?;
-    if row.version != P::VERSION {
-        return Err(Error::OtherVersion { name: P::NAME, found: row.version, expected: P::VERSION });
+    if row.version != projection.version {
+        return Err(Error::OtherVersion { name: projection.name, found: row.version, expected: projection.version });
     }
     if row.position > 0 {
         let there = store.identity(row.position).await?.map(|identity| identity.event_id);
         if there.is_none() || there != row.event_id {
-            return Err(Error::OtherLog { name: P::NAME, position: row.position });
+            return Err(Error::OtherLog { name: projection.name, position: row.position });
         }
     }
     Ok(Checkpoint { position: row.position, event_id: row.event_id })
@@ -58,30 +58,32 @@ pub enum Outcome {
 ///
 /// The checkpoint's row is moved first, and locked with that, so that of two projectors of one name one waits, then finds
 /// that the other was there. A thing whose event cannot be applied is parked.
-pub async fn apply<P: Projection>(
+pub async fn apply(
+    projection: &'static Projection,
     connections: &Connections,
     from: Checkpoint,
     batch: &[Arc<Recorded>],
 ) -> Result<Outcome, Error> {
     let Some(to) = follow(from, batch)? else { return Ok(Outcome::Applied(from)) };
-    let own: Vec<_> = batch.iter().filter(|event| is_own::<P>(event)).cloned().collect();
+    let own: Vec<_> = batch.iter().filter(|event| projection.is_own(event)).cloned().collect();
     let epoch = batch.last().map_or(0, |last| last.epoch);
     if own.is_empty() {
         let mut connection = connections.lend().await?;
-        let moved = advance::<P>(&mut connection, from, to, epoch).await?;
+        let moved = advance(projection, &mut connection, from, to, epoch).await?;
         connection.give_back();
         return Ok(moved.map_or(Outcome::Superseded, |_| Outcome::Applied(to)));
     }
-    match attempt::<P>(connections, from, to, epoch, &own, Care::Swift).await {
+    match attempt(projection, connections, from, to, epoch, &own, Care::Swift).await {
         Err(error) if error.is_of_an_event() => {
-            tracing::debug!(projection = P::NAME, %error, "the batch is applied again, each thing by itself");
-            attempt::<P>(connections, from, to, epoch, &own, Care::Careful).await
+            tracing::debug!(projection = projection.name, %error, "the batch is applied again, each thing by itself");
+            attempt(projection, connections, from, to, epoch, &own, Care::Careful).await
         }
         done => done,
     }
 }
 
-async fn attempt<P: Projection>(
+async fn attempt(
+    projection: &'static Projection,
     connections: &Connections,
     from: Checkpoint,
     to: Checkpoint,
@@ -91,15 +93,15 @@ async fn attempt<P: Projection>(
 ) -> Result<Outcome, Error> {
     let mut connection = connections.lend().await?;
     let mut tx = connection.begin().await?;
-    let Some(rows) = advance::<P>(&mut tx, from, to, epoch).await? else { return Ok(Outcome::Superseded) };
+    let Some(rows) = advance(projection, &mut tx, from, to, epoch).await? else { return Ok(Outcome::Superseded) };
     if plant::planted(plant::CHECKPOINT) {
         tx.commit().await?;
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         tx = connection.begin().await?;
     }
-    let more = parking::apply::<P>(&mut tx, rows.generation, rows.parked, own, care).await?;
+    let more = parking::apply(projection, &mut tx, rows.generation, rows.parked, own, care).await?;
     if more > 0 {
-        sqlx::query!("update checkpoint set parked = parked + $2 where name = $1", P::NAME, more)
+        sqlx::query!("update checkpoint set parked = parked + $2 where name = $1", projection.name, more)
             .execute(&mut *tx)
             .await?;
     }
@@ -116,7 +118,8 @@ struct Rows {
 
 /// Moves the checkpoint and locks its row to the end of the transaction; nothing, and nothing is moved, if it is not where it
 /// was read to be, or if the rows are of another version by now.
-async fn advance<P: Projection>(
+async fn advance(
+    projection: &'static Projection,
     tx: &mut PgConnection,
     from: Checkpoint,
     to: Checkpoint,
@@ -127,13 +130,13 @@ async fn advance<P: Projection>(
         "update checkpoint set position = $3, epoch = $4, event_id = $5, updated_at = now()
          where name = $1 and position = $2 and event_id is not distinct from $6 and version = $7
          returning generation, parked",
-        P::NAME,
+        projection.name,
         from.position,
         to.position,
         epoch,
         to.event_id,
         from.event_id,
-        P::VERSION
+        projection.version
     );
     Ok(moved.fetch_optional(tx).await?)
 }

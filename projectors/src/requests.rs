@@ -4,7 +4,7 @@ use std::{convert::Infallible, time::Duration};
 
 use events::{
     Meta, Recorded, execute,
-    ops::{self, Command, PROJECTIONS, projection_id},
+    ops::{self, Command, projection_id},
 };
 use nats::{Bus, feed::Feed};
 use serde_json::json;
@@ -68,11 +68,12 @@ async fn look(workshop: &Workshop, soft: &CancellationToken) -> Result<bool, Err
     rebuild::say(workshop).await?;
     verify::say(workshop).await?;
     let mut left = false;
-    for name in PROJECTIONS {
+    for projection in crate::ALL {
+        let name = projection.name;
         let Some(asked) = request(workshop, name).await? else { continue };
         tracing::info!(projection = name, position = asked.position, "it is made anew, as was asked for");
         let options = Options { actor: asked.meta.actor, asked: Some(asked.position), ..Options::default() };
-        match crate::rebuild(name, workshop, &options, &Progress::default(), soft).await {
+        match rebuild::run(projection, workshop, &options, &Progress::default(), soft).await {
             Ok(_) | Err(Error::Answered { .. }) => {}
             Err(Error::Running { .. } | Error::Lost { .. } | Error::Interrupted { .. }) => left = true,
             Err(error @ (Error::Database(_) | Error::Log(_) | Error::Unsaid(_))) => return Err(error),

@@ -42,15 +42,16 @@ const AGAIN: Duration = Duration::from_mins(1);
 /// The shortest and the longest pause after an error.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
-/// Runs the projection `P`.
-pub struct Runner<P: Projection> {
+/// Runs a projection.
+pub struct Runner {
+    projection: &'static Projection,
     feed: Feed,
     pool: PgPool,
     connections: Connections,
     store: Store,
     bus: Bus,
     board: Board,
-    memory: Memory<P>,
+    memory: Memory,
     place: Option<Place>,
 }
 
@@ -69,17 +70,25 @@ pub enum Turn {
     Second,
 }
 
-impl<P: Projection> Runner<P> {
+impl Runner {
     /// A runner that has not begun. `pool` is for the rows, `bus` to tell how far they are, `board` to tell how it does.
-    pub fn new(feed: Feed, pool: PgPool, store: Store, bus: Bus, board: Board) -> Self {
-        board.set(P::NAME, State::Starting);
+    pub fn new(
+        projection: &'static Projection,
+        feed: Feed,
+        pool: PgPool,
+        store: Store,
+        bus: Bus,
+        board: Board,
+    ) -> Self {
+        board.set(projection.name, State::Starting);
         let connections = Connections::like(pool.clone());
-        Self { feed, pool, connections, store, bus, board, memory: Memory::default(), place: None }
+        Self { projection, feed, pool, connections, store, bus, board, memory: Memory::new(projection), place: None }
     }
 
     /// Runs until `soft`, whatever happens. What may pass is tried again; before what cannot pass it stops, visibly, and
     /// other projections go on.
     pub async fn run(mut self, soft: CancellationToken) -> Result<(), std::convert::Infallible> {
+        let projection = self.projection;
         let mut pause = PAUSES.0;
         loop {
             let wait = match self.turn(&soft).await {
@@ -89,7 +98,7 @@ impl<P: Projection> Runner<P> {
                     continue;
                 }
                 Ok(Some(Turn::Second)) => SECOND,
-                Err(Error::OtherVersion { found, .. }) if found < P::VERSION => {
+                Err(Error::OtherVersion { found, .. }) if found < projection.version => {
                     self.place = None;
                     self.renew(found, &soft).await
                 }
@@ -100,8 +109,8 @@ impl<P: Projection> Runner<P> {
                             Error::OtherVersion { .. } => State::Outdated,
                             _ => State::Stopped,
                         };
-                        if self.board.set(P::NAME, state) {
-                            tracing::error!(projection = P::NAME, %error, "the projection has stopped");
+                        if self.board.set(projection.name, state) {
+                            tracing::error!(projection = projection.name, %error, "the projection has stopped");
                         }
                         // Somebody may make its rows anew.
                         if tokio::time::timeout(LOOK, soft.cancelled()).await.is_ok() {
@@ -109,8 +118,8 @@ impl<P: Projection> Runner<P> {
                         }
                         continue;
                     }
-                    tracing::warn!(projection = P::NAME, %error, "the projection tries again");
-                    self.board.set(P::NAME, State::Retrying);
+                    tracing::warn!(projection = projection.name, %error, "the projection tries again");
+                    self.board.set(projection.name, State::Retrying);
                     let now = pause;
                     pause = (pause * 2).min(PAUSES.1);
                     now
@@ -124,10 +133,11 @@ impl<P: Projection> Runner<P> {
 
     /// Makes the rows anew that an older version has left, which serve meanwhile. Returns how long to wait then.
     async fn renew(&self, found: i32, soft: &CancellationToken) -> Duration {
-        match Generation::previous(&self.pool, P::NAME).await {
-            Ok(Some(kept)) if kept.version == P::VERSION => {
-                if self.board.set(P::NAME, State::Stopped) {
-                    let (name, version) = (P::NAME, P::VERSION);
+        let projection = self.projection;
+        match Generation::previous(&self.pool, projection.name).await {
+            Ok(Some(kept)) if kept.version == projection.version => {
+                if self.board.set(projection.name, State::Stopped) {
+                    let (name, version) = (projection.name, projection.version);
                     tracing::error!(name, version, found, "this version was rolled back: rebuild it to try it again");
                 }
                 return LOOK;
@@ -135,23 +145,33 @@ impl<P: Projection> Runner<P> {
             _ => {}
         }
         let workshop = Workshop::new(&self.store, db::beside(&self.pool, Kind::Rebuild));
-        self.board.set(P::NAME, State::Renewing);
-        tracing::info!(projection = P::NAME, from = found, to = P::VERSION, "the projection is made anew");
-        match rebuild::run::<P>(&workshop, &rebuild::Options::default(), &Progress::default(), soft).await {
+        self.board.set(projection.name, State::Renewing);
+        tracing::info!(
+            projection = projection.name,
+            from = found,
+            to = projection.version,
+            "the projection is made anew"
+        );
+        match rebuild::run(projection, &workshop, &rebuild::Options::default(), &Progress::default(), soft).await {
             Ok(rebuild::Outcome::Decided(report)) => {
-                tracing::info!(projection = P::NAME, generation = report.generation, reason = report.reason, "decided");
+                tracing::info!(
+                    projection = projection.name,
+                    generation = report.generation,
+                    reason = report.reason,
+                    "decided"
+                );
                 Duration::ZERO
             }
             Ok(rebuild::Outcome::Waits { .. })
             | Err(rebuild::Error::Running { .. } | rebuild::Error::Interrupted { .. }) => SECOND,
             Err(error) if error.is_mass_of_parked() => {
-                if self.board.set(P::NAME, State::Stopped) {
-                    tracing::error!(projection = P::NAME, %error, "the new version is not taken; the old rows serve, and stand");
+                if self.board.set(projection.name, State::Stopped) {
+                    tracing::error!(projection = projection.name, %error, "the new version is not taken; the old rows serve, and stand");
                 }
                 AGAIN
             }
             Err(error) => {
-                tracing::warn!(projection = P::NAME, %error, "the projection could not be made anew");
+                tracing::warn!(projection = projection.name, %error, "the projection could not be made anew");
                 PAUSES.1
             }
         }
@@ -174,12 +194,13 @@ impl<P: Projection> Runner<P> {
     }
 
     async fn read(&mut self) -> Result<Vec<Arc<Recorded>>, Error> {
+        let projection = self.projection;
         let place = match &mut self.place {
             Some(place) => place,
             none => {
                 self.memory.forget();
-                let at = checkpoint::open::<P>(&self.pool, &self.store).await?;
-                self.board.reached(P::NAME, at.position);
+                let at = checkpoint::open(projection, &self.pool, &self.store).await?;
+                self.board.reached(projection.name, at.position);
                 none.insert(Place { at, reader: self.feed.reader(at.position) })
             }
         };
@@ -188,7 +209,7 @@ impl<P: Projection> Runner<P> {
         let until = Instant::now() + LULL;
         while batch.len() < BATCH
             && portion(&batch) == batch.len()
-            && !batch.iter().any(|event| P::STREAMS.contains(&event.stream.as_str()))
+            && !batch.iter().any(|event| projection.streams.contains(&event.stream.as_str()))
         {
             match timeout_at(until, place.reader.next(BATCH - batch.len())).await {
                 Ok(more) => batch.extend(more?),
@@ -199,22 +220,23 @@ impl<P: Projection> Runner<P> {
     }
 
     async fn apply(&mut self, mut batch: &[Arc<Recorded>]) -> Result<Turn, Error> {
+        let projection = self.projection;
         let Some(place) = &mut self.place else { return Ok(Turn::Second) };
         while !batch.is_empty() {
             let (now, later) = batch.split_at(portion(batch));
-            let spans = spans::<P>(now);
+            let spans = spans(projection, now);
             match self.memory.apply(&self.connections, place.at, now).await? {
                 Outcome::Applied(at) => place.at = at,
                 Outcome::Superseded => {
-                    tracing::debug!(projection = P::NAME, "another projector of this name is at work");
+                    tracing::debug!(projection = projection.name, "another projector of this name is at work");
                     self.place = None;
                     return Ok(Turn::Second);
                 }
             }
             drop(spans);
-            self.board.reached(P::NAME, place.at.position);
-            self.bus.publish_progress(P::NAME, place.at.position).await;
-            trace::<P>(now);
+            self.board.reached(projection.name, place.at.position);
+            self.bus.publish_progress(projection.name, place.at.position).await;
+            trace(projection, now);
             batch = later;
         }
         Ok(Turn::Applied(place.at.position))
@@ -236,15 +258,16 @@ const TOLD: usize = 8;
 
 /// One span for each event that is new, in the trace of the request that it came from. None for what is read again long
 /// after, as when a read model is built anew: that would drown what happens now.
-fn spans<P: Projection>(batch: &[Arc<Recorded>]) -> Vec<Span> {
+fn spans(projection: &'static Projection, batch: &[Arc<Recorded>]) -> Vec<Span> {
     if !telemetry::exports() {
         return Vec::new();
     }
     let since = clock::now() - NEW;
-    let new = batch.iter().filter(|event| P::STREAMS.contains(&event.stream.as_str()) && event.recorded_at > since);
+    let new =
+        batch.iter().filter(|event| projection.streams.contains(&event.stream.as_str()) && event.recorded_at > since);
     let spans = new.filter_map(|event| {
         let parent = event.meta.traceparent.as_deref()?;
-        let (projection, position, kind) = (P::NAME, event.position, event.kind.as_str());
+        let (projection, position, kind) = (projection.name, event.position, event.kind.as_str());
         let span = tracing::info_span!("projection", projection, position, kind);
         telemetry::continue_trace(&span, Some(parent));
         Some(span)
@@ -253,16 +276,16 @@ fn spans<P: Projection>(batch: &[Arc<Recorded>]) -> Vec<Span> {
 }
 
 /// Leads from the trace of a request to the projection.
-fn trace<P: Projection>(batch: &[Arc<Recorded>]) {
-    let own = || batch.iter().filter(|event| P::STREAMS.contains(&event.stream.as_str()));
+fn trace(projection: &'static Projection, batch: &[Arc<Recorded>]) {
+    let own = || batch.iter().filter(|event| projection.streams.contains(&event.stream.as_str()));
     let events = own().count();
     if events > TOLD {
-        tracing::info!(projection = P::NAME, events, "projected");
+        tracing::info!(projection = projection.name, events, "projected");
     }
     for event in own() {
         // W3C Trace Context: version, trace id, parent id, flags.
         let trace_id = event.meta.traceparent.as_deref().and_then(|parent| parent.split('-').nth(1));
-        let (projection, position, kind) = (P::NAME, event.position, event.kind.as_str());
+        let (projection, position, kind) = (projection.name, event.position, event.kind.as_str());
         if events > TOLD {
             tracing::debug!(projection, position, kind, trace_id, "projected");
         } else {

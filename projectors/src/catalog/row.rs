@@ -1,8 +1,10 @@
 //! Specialties and sub-specialties, as `COPY` writes them.
 
 use events::catalog::row::{Specialty, SubSpecialty};
+use sqlx::PgConnection;
+use uuid::Uuid;
 
-use crate::bulk::{Line, Row};
+use crate::{bulk::Line, projection::Error, row::Row};
 
 impl Row for Specialty {
     const TABLE: &'static str = "specialty";
@@ -18,6 +20,14 @@ impl Row for Specialty {
             .time(self.updated_at)
             .int(self.version)
             .long(self.position);
+    }
+
+    async fn load(tx: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Self>, Error> {
+        super::specialties(tx, ids).await
+    }
+
+    async fn store(tx: &mut PgConnection, rows: &[Self]) -> Result<(), Error> {
+        super::store_specialties(tx, rows).await
     }
 }
 
@@ -35,5 +45,13 @@ impl Row for SubSpecialty {
             .time(self.updated_at)
             .int(self.version)
             .long(self.position);
+    }
+
+    async fn load(tx: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Self>, Error> {
+        super::sub_specialties(tx, ids).await
+    }
+
+    async fn store(tx: &mut PgConnection, rows: &[Self]) -> Result<(), Error> {
+        super::store_sub_specialties(tx, rows).await
     }
 }

@@ -1,8 +1,10 @@
 //! An execution, as `COPY` writes it.
 
 use events::execution::row::Execution;
+use sqlx::PgConnection;
+use uuid::Uuid;
 
-use crate::bulk::{Line, Row};
+use crate::{bulk::Line, projection::Error, row::Row};
 
 impl Row for Execution {
     const TABLE: &'static str = "execution";
@@ -80,5 +82,13 @@ impl Row for Execution {
             .maybe_numeric(self.cost_ceiling)
             .maybe_numeric(self.cost_unknown)
             .bool(self.is_redrive);
+    }
+
+    async fn load(tx: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Self>, Error> {
+        super::load(tx, ids).await
+    }
+
+    async fn store(tx: &mut PgConnection, rows: &[Self]) -> Result<(), Error> {
+        super::store(tx, rows, None).await.map(drop)
     }
 }

@@ -42,6 +42,13 @@ pub struct Sample {
     pub(super) live: Vec<Live>,
 }
 
+impl Sample {
+    /// The row's key among those of its thing, as text.
+    pub(super) fn key(&self) -> String {
+        self.version.map(|version| version.to_string()).unwrap_or_default()
+    }
+}
+
 /// A live value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Live {

@@ -38,12 +38,17 @@ impl Default for Scrub {
 }
 
 /// Scrubs `P` within so many cores until `soft`, if no other process does.
-pub async fn run<P: Projection>(workshop: Workshop, cores: f64, soft: CancellationToken) -> Result<(), Infallible> {
+pub async fn run(
+    projection: &'static Projection,
+    workshop: Workshop,
+    cores: f64,
+    soft: CancellationToken,
+) -> Result<(), Infallible> {
     let scrubbing = async {
         let holder = clock::id();
         loop {
-            if let Err(error) = turns::<P>(&workshop, cores, holder).await {
-                tracing::warn!(projection = P::NAME, %error, "scrubbing begins again later");
+            if let Err(error) = turns(projection, &workshop, cores, holder).await {
+                tracing::warn!(projection = projection.name, %error, "scrubbing begins again later");
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -59,15 +64,15 @@ pub async fn run<P: Projection>(workshop: Workshop, cores: f64, soft: Cancellati
 }
 
 /// Stretch after stretch, until an error, or until there is nothing to be done.
-async fn turns<P: Projection>(workshop: &Workshop, cores: f64, holder: Uuid) -> Result<(), Error> {
-    let mut scratch = Scratch::open::<P>(workshop).await?;
+async fn turns(projection: &'static Projection, workshop: &Workshop, cores: f64, holder: Uuid) -> Result<(), Error> {
+    let mut scratch = Scratch::open(projection, workshop).await?;
     let mut throttle = Throttle::new(cores, 1);
     loop {
-        if !workshop.store.lease(&format!("scrub {}", P::NAME), holder, LEASE).await? {
+        if !workshop.store.lease(&format!("scrub {}", projection.name), holder, LEASE).await? {
             return Ok(());
         }
         throttle.begin();
-        if !step::<P>(workshop, &mut scratch).await? {
+        if !step(projection, workshop, &mut scratch).await? {
             return Ok(());
         }
         throttle.rest().await;
@@ -75,49 +80,49 @@ async fn turns<P: Projection>(workshop: &Workshop, cores: f64, holder: Uuid) -> 
 }
 
 /// The next stretch; false where the log is empty.
-async fn step<P: Projection>(workshop: &Workshop, scratch: &mut Scratch) -> Result<bool, Error> {
-    let live = sqlx::query_scalar!("select position from checkpoint where name = $1", P::NAME);
+async fn step(projection: &'static Projection, workshop: &Workshop, scratch: &mut Scratch) -> Result<bool, Error> {
+    let live = sqlx::query_scalar!("select position from checkpoint where name = $1", projection.name);
     let live = live.fetch_optional(&workshop.pool).await?.unwrap_or(0);
     if live == 0 {
         return Ok(false);
     }
     let last = sqlx::query_scalar!(
         "select until from ops.scrubbed where projection = $1 order by at desc, until desc limit 1",
-        P::NAME
+        projection.name
     );
     let last = last.fetch_optional(&workshop.pool).await?.unwrap_or(0);
     let after = if last < live { last } else { 0 };
     let until = live.min(after + STRETCH);
-    let stretch = scratch.stretch::<P>(workshop, after, until, 1.0).await?;
+    let stretch = scratch.stretch(projection, workshop, after, until, 1.0).await?;
     for found in &stretch.findings {
-        let (projection, relation, thing, why) = (P::NAME, &found.relation, found.thing, &found.why);
+        let (projection, relation, thing, why) = (projection.name, &found.relation, found.thing, &found.why);
         tracing::error!(projection, relation, %thing, event = found.event_position, why, "a row is not what the log says");
     }
     if after == 0 {
-        scratch.foreign::<P>(workshop).await?;
+        scratch.foreign(projection, workshop).await?;
     }
     finding::say(workshop).await?;
     sqlx::query!(
         "with old as (delete from ops.scrubbed where projection = $1 and at < now() - make_interval(secs => $4))
          insert into ops.scrubbed (projection, after, until) values ($1, $2, $3)",
-        P::NAME,
+        projection.name,
         after,
         until,
         DAYS * 86_400.0
     )
     .execute(&workshop.pool)
     .await?;
-    measure::<P>(workshop, live).await?;
+    measure(projection, workshop, live).await?;
     Ok(true)
 }
 
 /// Tells how much of the log was compared lately, and how many findings are open.
-async fn measure<P: Projection>(workshop: &Workshop, live: i64) -> Result<(), Error> {
+async fn measure(projection: &'static Projection, workshop: &Workshop, live: i64) -> Result<(), Error> {
     let row = sqlx::query!(
         r#"select (select count(distinct g) from ops.scrubbed s, generate_series(s.after / $2, (s.until - 1) / $2) g
                    where s.projection = $1) as "stretches!",
                   (select count(*) from ops.finding f where f.projection = $1 and f.closed_at is null) as "open!""#,
-        P::NAME,
+        projection.name,
         STRETCH
     )
     .fetch_one(&workshop.pool)
@@ -125,7 +130,7 @@ async fn measure<P: Projection>(workshop: &Workshop, live: i64) -> Result<(), Er
     let all = (live - 1) / STRETCH + 1;
     #[expect(clippy::cast_precision_loss, reason = "a share, and a gauge is a float")]
     let (covered, open) = ((row.stretches as f64 / all as f64).min(1.0), row.open as f64);
-    metrics::gauge!(name::SCRUB_COVERAGE, "projection" => P::NAME).set(covered);
-    metrics::gauge!(name::PROJECTION_FINDINGS, "projection" => P::NAME).set(open);
+    metrics::gauge!(name::SCRUB_COVERAGE, "projection" => projection.name).set(covered);
+    metrics::gauge!(name::PROJECTION_FINDINGS, "projection" => projection.name).set(open);
     Ok(())
 }

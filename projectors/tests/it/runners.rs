@@ -10,7 +10,7 @@ use nats::{
     relay,
     server::{Config, DURABLES, User, Users},
 };
-use projectors::{NAMES, Parts, Projection, Runner, Turn, board::Board, catalog, execution, identity, prompt};
+use projectors::{ALL, Parts, Runner, Turn, board::Board, catalog, execution, identity, prompt};
 use service::{
     db::{self, Kind},
     embedded::{Durability, Nats},
@@ -32,6 +32,11 @@ pub fn log(database: &Database) -> Store {
     let (store, mut lanes) = Store::open(database.pool.clone(), connect, &Options::default());
     lanes.detach_all();
     store
+}
+
+/// The names of all projections.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    ALL.iter().map(|projection| projection.name)
 }
 
 /// Waits for what must come, and fails where it does not.
@@ -69,10 +74,10 @@ async fn server() -> (Nats, Users) {
 async fn all(database: &Database) -> [String; 4] {
     let pool = &database.pool;
     [
-        dump::<identity::Identity>(pool).await,
-        dump::<catalog::Catalog>(pool).await,
-        dump::<prompt::Prompts>(pool).await,
-        dump::<execution::Executions>(pool).await,
+        dump(&identity::IDENTITY, pool).await,
+        dump(&catalog::CATALOG, pool).await,
+        dump(&prompt::PROMPTS, pool).await,
+        dump(&execution::EXECUTIONS, pool).await,
     ]
 }
 
@@ -80,10 +85,10 @@ async fn all(database: &Database) -> [String; 4] {
 async fn expected(events: &[Arc<Recorded>]) -> [String; 4] {
     let database = testkit::database().await;
     let mut tx = database.pool.begin().await.unwrap();
-    identity::Identity::apply(&mut tx, events).await.unwrap();
-    catalog::Catalog::apply(&mut tx, events).await.unwrap();
-    prompt::Prompts::apply(&mut tx, events).await.unwrap();
-    execution::Executions::apply(&mut tx, events).await.unwrap();
+    identity::IDENTITY.apply(&mut tx, events).await.unwrap();
+    catalog::CATALOG.apply(&mut tx, events).await.unwrap();
+    prompt::PROMPTS.apply(&mut tx, events).await.unwrap();
+    execution::EXECUTIONS.apply(&mut tx, events).await.unwrap();
     tx.commit().await.unwrap();
     all(&database).await
 }
@@ -152,7 +157,7 @@ async fn all_projections_follow_the_log_over_the_bus_and_tell_how_far_they_are()
     );
     let events = record(&store, &script(0)).await;
     let head = events.last().unwrap().position;
-    let mut behind: Vec<&str> = NAMES.to_vec();
+    let mut behind: Vec<&str> = names().collect();
     within("progress of all", async {
         while !behind.is_empty() {
             let (name, position) = progress.next().await.unwrap();
@@ -181,17 +186,17 @@ async fn read_tables_that_were_emptied_come_back_the_same() {
             scrub: projectors::verify::Scrub::default(),
         };
         projectors::start(&parts, &lifecycle);
-        for name in NAMES {
+        for name in names() {
             stands(&database, name, head).await;
         }
         lifecycle.stop();
         lifecycle.tracker().close();
         within("the end of all tasks", lifecycle.tracker().wait()).await;
         dumps.push(all(&database).await);
-        clear::<identity::Identity>(&database.pool).await;
-        clear::<catalog::Catalog>(&database.pool).await;
-        clear::<prompt::Prompts>(&database.pool).await;
-        clear::<execution::Executions>(&database.pool).await;
+        clear(&identity::IDENTITY, &database.pool).await;
+        clear(&catalog::CATALOG, &database.pool).await;
+        clear(&prompt::PROMPTS, &database.pool).await;
+        clear(&execution::EXECUTIONS, &database.pool).await;
     }
     assert_eq!(dumps[0], dumps[1]);
     assert!(dumps[0].iter().all(|dump| !dump.trim().is_empty()));
@@ -206,7 +211,8 @@ async fn of_two_runners_of_one_name_one_works_and_when_it_ends_the_other_goes_on
     tokio::spawn(feeding);
     let bus = nobody().await;
     let run = |soft: &CancellationToken| {
-        let runner = Runner::<execution::Executions>::new(
+        let runner = Runner::new(
+            &execution::EXECUTIONS,
             feed.clone(),
             database.pool.clone(),
             store.clone(),
@@ -231,7 +237,7 @@ async fn of_two_runners_of_one_name_one_works_and_when_it_ends_the_other_goes_on
     let head = store.head().await.unwrap();
     stands(&database, "execution", head).await;
     let events: Vec<Arc<Recorded>> = store.after(0, 10_000).await.unwrap().into_iter().map(Arc::new).collect();
-    assert_eq!(dump::<execution::Executions>(&database.pool).await, expected(&events).await[3]);
+    assert_eq!(dump(&execution::EXECUTIONS, &database.pool).await, expected(&events).await[3]);
     second.cancel();
     within("the second's end", other).await.unwrap().unwrap();
     soft.cancel();
@@ -246,7 +252,7 @@ async fn a_runner_takes_whatever_waits_in_one_step() {
     let (feed, feeding) = Feed::start(store.clone(), nobody().await, soft.clone());
     tokio::spawn(feeding);
     let mut runner =
-        Runner::<prompt::Prompts>::new(feed, database.pool.clone(), store.clone(), nobody().await, Board::default());
+        Runner::new(&prompt::PROMPTS, feed, database.pool.clone(), store.clone(), nobody().await, Board::default());
     let turn = within("a step", runner.step()).await.unwrap();
     assert_eq!(turn, Turn::Applied(events.last().unwrap().position));
     soft.cancel();
@@ -269,7 +275,7 @@ async fn what_a_projection_does_not_know_is_parked_for_all_to_see_and_everything
     append(&store, "prompt", &unknown, "prompt_archived").await;
     record(&store, &script(1)).await;
     let head = store.head().await.unwrap();
-    for name in NAMES {
+    for name in names() {
         stands(&database, name, head).await;
     }
     let without_bus = Readiness::Degraded(vec!["nats".to_owned()]);
@@ -305,7 +311,7 @@ async fn while_the_database_is_away_it_is_not_ready_and_then_goes_on() {
     let pool = db::pool(&database.url, Kind::Workers).unwrap();
     let writing = log(&Database { pool, ..database.clone() });
     let events = within("the database", record(&writing, &script(2))).await;
-    for name in NAMES {
+    for name in names() {
         stands(&database, name, events.last().unwrap().position).await;
     }
     says(&probe, |now| *now == without_bus).await;

@@ -7,6 +7,7 @@ use sqlx::{Connection as _, PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::{
+    fold::column,
     parking::{self, Care},
     projection::{Error, Projection},
 };
@@ -54,10 +55,25 @@ pub enum Outcome {
     Superseded,
 }
 
+/// A place in the log to move a checkpoint to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    /// The place.
+    pub place: Checkpoint,
+    /// The epoch of the event there.
+    pub epoch: i32,
+}
+
+impl Target {
+    /// The end of `batch`, if it has one.
+    pub fn of(batch: &[Arc<Recorded>]) -> Option<Self> {
+        let last = batch.last()?;
+        let place = Checkpoint { position: last.position, event_id: Some(last.event_id) };
+        Some(Self { place, epoch: last.epoch })
+    }
+}
+
 /// Applies `batch`, which follows on `from` without a gap, and moves the checkpoint, in one transaction.
-///
-/// The checkpoint's row is moved first, and locked with that, so that of two projectors of one name one waits, then finds
-/// that the other was there. A thing whose event cannot be applied is parked.
 pub async fn apply(
     projection: &'static Projection,
     connections: &Connections,
@@ -66,34 +82,89 @@ pub async fn apply(
 ) -> Result<Outcome, Error> {
     let Some(to) = follow(from, batch)? else { return Ok(Outcome::Applied(from)) };
     let own: Vec<_> = batch.iter().filter(|event| projection.is_own(event)).cloned().collect();
-    let epoch = batch.last().map_or(0, |last| last.epoch);
+    apply_own(projection, connections, from, to, &own).await
+}
+
+/// Applies `own`, which is all that concerns the projection after `from` up to `to`, and moves the checkpoint, in one
+/// transaction.
+///
+/// The checkpoint's row is moved first, and locked with that, so that of two projectors of one name one waits, then finds
+/// that the other was there. A thing whose event cannot be applied is parked.
+pub(crate) async fn apply_own(
+    projection: &'static Projection,
+    connections: &Connections,
+    from: Checkpoint,
+    to: Target,
+    own: &[Arc<Recorded>],
+) -> Result<Outcome, Error> {
     if own.is_empty() {
         let mut connection = connections.lend().await?;
-        let moved = advance(projection, &mut connection, from, to, epoch).await?;
+        let moved = advance(projection, &mut connection, from, to).await?;
         connection.give_back();
-        return Ok(moved.map_or(Outcome::Superseded, |_| Outcome::Applied(to)));
+        return Ok(moved.map_or(Outcome::Superseded, |_| Outcome::Applied(to.place)));
     }
-    match attempt(projection, connections, from, to, epoch, &own, Care::Swift).await {
+    match attempt(projection, connections, from, to, own, Care::Swift).await {
         Err(error) if error.is_of_an_event() => {
             tracing::debug!(projection = projection.name, %error, "the batch is applied again, each thing by itself");
-            attempt(projection, connections, from, to, epoch, &own, Care::Careful).await
+            attempt(projection, connections, from, to, own, Care::Careful).await
         }
         done => done,
     }
+}
+
+/// The move of a checkpoint past events that do not concern its projection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pass {
+    pub(crate) projection: &'static Projection,
+    pub(crate) from: Checkpoint,
+    pub(crate) to: Target,
+}
+
+/// Moves checkpoints in one statement; the names of those that were moved. The others are not where they were read to be, or
+/// somebody holds them, for whom nobody else is to wait.
+pub(crate) async fn pass(connections: &Connections, passes: &[Pass]) -> Result<Vec<String>, Error> {
+    if passes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut connection = connections.lend().await?;
+    let moved = sqlx::query_scalar!(
+        "with free as (
+             select c.name, x.position, x.epoch, x.event_id
+             from unnest($1::text[], $2::integer[], $3::bigint[], $4::uuid[], $5::bigint[], $6::integer[], $7::uuid[])
+                  as x (name, version, from_position, from_event_id, position, epoch, event_id)
+             join checkpoint c on c.name = x.name
+             where c.version = x.version and c.position = x.from_position
+               and c.event_id is not distinct from x.from_event_id
+             for update of c skip locked
+         )
+         update checkpoint c set position = free.position, epoch = free.epoch, event_id = free.event_id, updated_at = now()
+         from free where c.name = free.name
+         returning c.name",
+        &column(passes, |pass| pass.projection.name) as &[&str],
+        &column(passes, |pass| pass.projection.version),
+        &column(passes, |pass| pass.from.position),
+        &column(passes, |pass| pass.from.event_id) as &[Option<Uuid>],
+        &column(passes, |pass| pass.to.place.position),
+        &column(passes, |pass| pass.to.epoch),
+        &column(passes, |pass| pass.to.place.event_id) as &[Option<Uuid>],
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    connection.give_back();
+    Ok(moved)
 }
 
 async fn attempt(
     projection: &'static Projection,
     connections: &Connections,
     from: Checkpoint,
-    to: Checkpoint,
-    epoch: i32,
+    to: Target,
     own: &[Arc<Recorded>],
     care: Care,
 ) -> Result<Outcome, Error> {
     let mut connection = connections.lend().await?;
     let mut tx = connection.begin().await?;
-    let Some(rows) = advance(projection, &mut tx, from, to, epoch).await? else { return Ok(Outcome::Superseded) };
+    let Some(rows) = advance(projection, &mut tx, from, to).await? else { return Ok(Outcome::Superseded) };
     if plant::planted(plant::CHECKPOINT) {
         tx.commit().await?;
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
@@ -107,7 +178,7 @@ async fn attempt(
     }
     tx.commit().await?;
     connection.give_back();
-    Ok(Outcome::Applied(to))
+    Ok(Outcome::Applied(to.place))
 }
 
 /// Which rows a checkpoint is of.
@@ -122,8 +193,7 @@ async fn advance(
     projection: &'static Projection,
     tx: &mut PgConnection,
     from: Checkpoint,
-    to: Checkpoint,
-    epoch: i32,
+    to: Target,
 ) -> Result<Option<Rows>, Error> {
     let moved = sqlx::query_as!(
         Rows,
@@ -132,9 +202,9 @@ async fn advance(
          returning generation, parked",
         projection.name,
         from.position,
-        to.position,
-        epoch,
-        to.event_id,
+        to.place.position,
+        to.epoch,
+        to.place.event_id,
         from.event_id,
         projection.version
     );
@@ -142,11 +212,11 @@ async fn advance(
 }
 
 /// Where `batch` leads from `from`; nowhere if it is empty.
-pub(crate) fn follow(from: Checkpoint, batch: &[Arc<Recorded>]) -> Result<Option<Checkpoint>, Error> {
+pub(crate) fn follow(from: Checkpoint, batch: &[Arc<Recorded>]) -> Result<Option<Target>, Error> {
     for (expected, event) in (from.position + 1..).zip(batch) {
         if event.position != expected {
             return Err(Error::NotContiguous { expected, found: event.position });
         }
     }
-    Ok(batch.last().map(|last| Checkpoint { position: last.position, event_id: Some(last.event_id) }))
+    Ok(Target::of(batch))
 }

@@ -86,12 +86,12 @@ impl<R: ChildRow> Table for ChildTable<R> {
                 let whole = (event.id, key.clone());
                 let row = rows.remove(&whole);
                 let row = match row {
-                    Some((row, changed)) if row.position() >= event.position => (row, changed),
+                    Some((row, is_other)) if row.position() >= event.position => (row, is_other),
                     row => (R::next(row.map(|(row, _)| row), key, event)?, true),
                 };
                 rows.insert(whole, row);
             }
-            let rows: Vec<R> = rows.into_values().filter_map(|(row, changed)| changed.then_some(row)).collect();
+            let rows: Vec<R> = rows.into_values().filter_map(|(row, is_other)| is_other.then_some(row)).collect();
             if rows.is_empty() { Ok(()) } else { R::store(tx, &rows).await }
         })
     }

@@ -38,7 +38,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use process::{Args, run};
 pub use projection::{Error, Projection, Table};
-pub use runner::{Runner, Turn};
+pub use runner::Runner;
 
 use board::Board;
 use rebuild::{Progress, Workshop};
@@ -73,25 +73,6 @@ pub async fn verify(
     Ok(verified)
 }
 
-fn scrub(workshop: &Workshop, cores: f64, lifecycle: &Lifecycle) {
-    // All together have the budget.
-    #[expect(clippy::cast_precision_loss, reason = "a handful")]
-    let cores = cores / ALL.len() as f64;
-    for projection in ALL {
-        lifecycle.spawn("scrubber", verify::scrub(projection, workshop.clone(), cores, lifecycle.soft()));
-    }
-}
-
-fn spawn(parts: &Parts, feed: &Feed, board: &Board, lifecycle: &Lifecycle) {
-    for projection in ALL {
-        let Parts { store, bus, pool, .. } = parts.clone();
-        let runner = Runner::new(projection, feed.clone(), pool, store, bus, board.clone());
-        lifecycle.spawn(projection.name, runner.run(lifecycle.soft()));
-        let Parts { store, pool, .. } = parts.clone();
-        lifecycle.spawn("parked things", parking::run(projection, pool, store, lifecycle.soft()));
-    }
-}
-
 /// What the projectors work with.
 #[derive(Clone)]
 pub struct Parts {
@@ -111,10 +92,14 @@ pub fn start(parts: &Parts, lifecycle: &Lifecycle) -> Probe {
     let (feed, feeding) = Feed::start(parts.store.clone(), parts.bus.clone(), lifecycle.soft());
     lifecycle.spawn("feed", feeding);
     let board = Board::default();
-    spawn(parts, &feed, &board, lifecycle);
+    let Parts { store, bus, pool, .. } = parts.clone();
+    let runner = Runner::new(ALL, feed.clone(), pool, store, bus, board.clone(), lifecycle.soft());
+    lifecycle.spawn("projections", runner.run());
+    let Parts { store, pool, .. } = parts.clone();
+    lifecycle.spawn("parked things", parking::run(ALL, pool, store, lifecycle.soft()));
     lifecycle.spawn("lag of projections", board.clone().run(parts.store.clone(), lifecycle.soft()));
     let workshop = Workshop::new(&parts.store, db::beside(&parts.pool, Kind::Rebuild));
-    scrub(&workshop, parts.scrub.scrub, lifecycle);
+    lifecycle.spawn("scrubber", verify::scrub(ALL, workshop.clone(), parts.scrub.scrub, lifecycle.soft()));
     lifecycle.spawn("requests to rebuild", requests::run(workshop.clone(), feed, lifecycle.soft()));
     lifecycle.spawn("progress of rebuilds", requests::tell(workshop, parts.bus.clone(), lifecycle.soft()));
     probe::of(board, parts)

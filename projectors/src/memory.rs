@@ -11,7 +11,7 @@ use events::{Recorded, plant, store::Connections};
 use sqlx::PgConnection;
 
 use crate::{
-    checkpoint::{self, Checkpoint, Outcome},
+    checkpoint::{self, Checkpoint, Outcome, Target},
     kept::Kept,
     projection::{Error, Projection},
 };
@@ -58,18 +58,27 @@ impl Memory {
         from: Checkpoint,
         batch: &[Arc<Recorded>],
     ) -> Result<Outcome, Error> {
-        let projection = self.projection;
-        let own: Vec<_> = batch.iter().filter(|event| projection.is_own(event)).cloned().collect();
+        let Some(to) = checkpoint::follow(from, batch)? else { return Ok(Outcome::Applied(from)) };
+        let own: Vec<_> = batch.iter().filter(|event| self.projection.is_own(event)).cloned().collect();
+        self.apply_own(connections, from, to, &own).await
+    }
+
+    /// [`checkpoint::apply_own`], the short way where that is possible.
+    pub(crate) async fn apply_own(
+        &mut self,
+        connections: &Connections,
+        from: Checkpoint,
+        to: Target,
+        own: &[Arc<Recorded>],
+    ) -> Result<Outcome, Error> {
         // Where nothing concerns the projection there is nothing to remember.
         if self.kept.is_some() && !own.is_empty() && !plant::planted(plant::CHECKPOINT) {
-            if let Some(to) = checkpoint::follow(from, batch)?
-                && self.advance(connections, from, to, batch.last().map_or(0, |last| last.epoch), &own).await?
-            {
-                return Ok(Outcome::Applied(to));
+            if self.advance(connections, from, to, own).await? {
+                return Ok(Outcome::Applied(to.place));
             }
             self.forget();
         }
-        let outcome = checkpoint::apply(projection, connections, from, batch).await?;
+        let outcome = checkpoint::apply_own(self.projection, connections, from, to, own).await?;
         if outcome == Outcome::Superseded {
             self.forget();
         }
@@ -81,8 +90,7 @@ impl Memory {
         &mut self,
         connections: &Connections,
         from: Checkpoint,
-        to: Checkpoint,
-        epoch: i32,
+        to: Target,
         own: &[Arc<Recorded>],
     ) -> Result<bool, Error> {
         let projection = self.projection;
@@ -98,7 +106,15 @@ impl Memory {
             connection.give_back();
             return Ok(false);
         };
-        let step = Move { name: projection.name, version: projection.version, generation, revision, from, to, epoch };
+        let step = Move {
+            name: projection.name,
+            version: projection.version,
+            generation,
+            revision,
+            from,
+            to: to.place,
+            epoch: to.epoch,
+        };
         match kept.advance(&mut connection, own, &step).await {
             Ok(done) => {
                 connection.give_back();

@@ -73,7 +73,7 @@ async fn settled(pool: &PgPool, known: Known, stop: &CancellationToken) -> anyho
         if let Outcome::Decided(report) = outcome {
             anyhow::ensure!(report.allowed, "{name} could not be made anew: {}", report.reason);
         }
-        beyond.push(name);
+        beyond.push(projection.name);
     }
     if !beyond.is_empty() {
         rebuild::say(&workshop).await?;

@@ -97,9 +97,7 @@ impl Place {
             let _ = feeding.await;
         });
         let parts = Parts { feed, pool: self.pool.clone(), store, bus, soft: soft.clone() };
-        for projection in projections {
-            parts.spawn(projection, &mut tasks);
-        }
+        parts.spawn(projections, &mut tasks);
         let names: Vec<&str> = projections.iter().map(|projection| projection.name).collect();
         loop {
             let arrived: i64 =
@@ -139,10 +137,10 @@ struct Parts {
 }
 
 impl Parts {
-    fn spawn(&self, projection: &'static Projection, tasks: &mut JoinSet<()>) {
+    fn spawn(&self, projections: &[&'static Projection], tasks: &mut JoinSet<()>) {
         let Self { feed, pool, store, bus, soft } = self;
-        let runner = Runner::new(projection, feed.clone(), pool.clone(), store.clone(), bus.clone(), Board::default())
-            .run(soft.clone());
+        let (feed, pool, store, bus) = (feed.clone(), pool.clone(), store.clone(), bus.clone());
+        let runner = Runner::new(projections, feed, pool, store, bus, Board::default(), soft.clone()).run();
         tasks.spawn(async move {
             let _ = runner.await;
         });

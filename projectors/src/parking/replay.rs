@@ -21,9 +21,9 @@ const TRY: u32 = 12;
 /// The most things that are tried in one transaction, in which the projection waits.
 const AT_ONCE: i64 = 50;
 
-/// Counts the parked things of `P`, for the metric, and tries them again from time to time, until `soft`.
+/// Counts the parked things of all these projections, for the metric, and tries them again from time to time, until `soft`.
 pub async fn run(
-    projection: &'static Projection,
+    projections: &'static [&'static Projection],
     pool: PgPool,
     store: Store,
     soft: CancellationToken,
@@ -35,16 +35,18 @@ pub async fn run(
             () = soft.cancelled() => return Ok(()),
             _ = every.tick() => {}
         }
-        let parked = sqlx::query_scalar!("select parked from checkpoint where name = $1", projection.name);
+        let rows = sqlx::query!("select name, parked from checkpoint").fetch_all(&pool).await;
         // Where the database is away, others tell.
-        let Ok(Some(parked)) = parked.fetch_optional(&pool).await else { continue };
-        metrics::gauge!(name::PROJECTION_PARKED, "projection" => projection.name).set(f64::from(parked));
-        if parked > 0 && count.is_multiple_of(TRY) {
-            match replay(projection, &pool, &store).await {
-                Ok(0) => {}
-                Ok(done) => tracing::info!(projection = projection.name, done, "parked things are applied"),
-                Err(error) => {
-                    tracing::warn!(projection = projection.name, %error, "parked things could not be tried again")
+        for row in rows.unwrap_or_default() {
+            let Some(projection) = projections.iter().find(|one| one.name == row.name) else { continue };
+            metrics::gauge!(name::PROJECTION_PARKED, "projection" => projection.name).set(f64::from(row.parked));
+            if row.parked > 0 && count.is_multiple_of(TRY) {
+                match replay(projection, &pool, &store).await {
+                    Ok(0) => {}
+                    Ok(done) => tracing::info!(projection = projection.name, done, "parked things are applied"),
+                    Err(error) => {
+                        tracing::warn!(projection = projection.name, %error, "parked things could not be tried again");
+                    }
                 }
             }
         }

@@ -104,7 +104,7 @@ pub async fn verify(
         return Err(error);
     }
     if options.sample >= 1.0 {
-        let mut scratch = Scratch::open(projection, workshop).await?;
+        let mut scratch = Scratch::open(&[projection], workshop).await?;
         verified.findings.extend(scratch.foreign(projection, workshop).await?);
         scratch.connection.close().await?;
     }
@@ -128,7 +128,7 @@ impl Walk {
     /// What the stretches come to that this job has taken.
     async fn run(&self, projection: &'static Projection, stop: &CancellationToken) -> Result<Stretch, Error> {
         let Self { workshop, options, head, next, progress } = self;
-        let mut scratch = Scratch::open(projection, workshop).await?;
+        let mut scratch = Scratch::open(&[projection], workshop).await?;
         let mut sum = Stretch { position: 0, things: 0, findings: Vec::new() };
         let mut throttle = Throttle::new(options.share, options.jobs);
         loop {
@@ -165,10 +165,10 @@ struct Scratch {
 }
 
 impl Scratch {
-    async fn open(projection: &'static Projection, workshop: &Workshop) -> Result<Self, Error> {
+    async fn open(projections: &[&'static Projection], workshop: &Workshop) -> Result<Self, Error> {
         let options = (*workshop.pool.connect_options()).clone();
         let mut connection = PgConnection::connect_with(&options).await?;
-        for table in projection.table_names() {
+        for table in projections.iter().flat_map(|projection| projection.table_names()) {
             // A few thousand rows are joined by hash, and gone again: indexes would cost more than they bring.
             let options = "including all excluding indexes excluding statistics";
             let sql = format!("create temporary table {table} (like read.{table} {options})");

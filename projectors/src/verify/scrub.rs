@@ -37,9 +37,9 @@ impl Default for Scrub {
     }
 }
 
-/// Scrubs `P` within so many cores until `soft`, if no other process does.
+/// Scrubs all these projections, in turns, within so many cores together until `soft`, if no other process does.
 pub async fn run(
-    projection: &'static Projection,
+    projections: &'static [&'static Projection],
     workshop: Workshop,
     cores: f64,
     soft: CancellationToken,
@@ -47,8 +47,8 @@ pub async fn run(
     let scrubbing = async {
         let holder = clock::id();
         loop {
-            if let Err(error) = turns(projection, &workshop, cores, holder).await {
-                tracing::warn!(projection = projection.name, %error, "scrubbing begins again later");
+            if let Err(error) = turns(projections, &workshop, cores, holder).await {
+                tracing::warn!(%error, "scrubbing begins again later");
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -63,19 +63,35 @@ pub async fn run(
     }
 }
 
-/// Stretch after stretch, until an error, or until there is nothing to be done.
-async fn turns(projection: &'static Projection, workshop: &Workshop, cores: f64, holder: Uuid) -> Result<(), Error> {
-    let mut scratch = Scratch::open(projection, workshop).await?;
+/// A stretch of each projection after the other, round and round, until an error, or until there is nothing to be done.
+async fn turns(
+    projections: &'static [&'static Projection],
+    workshop: &Workshop,
+    cores: f64,
+    holder: Uuid,
+) -> Result<(), Error> {
+    let mut scratch = Scratch::open(projections, workshop).await?;
     let mut throttle = Throttle::new(cores, 1);
     loop {
-        if !workshop.store.lease(&format!("scrub {}", projection.name), holder, LEASE).await? {
+        let mut is_idle = true;
+        for projection in projections {
+            if !workshop.store.lease("scrub", holder, LEASE).await? {
+                return Ok(());
+            }
+            throttle.begin();
+            match step(projection, workshop, &mut scratch).await {
+                Ok(done) => is_idle &= !done,
+                // The others are looked at nevertheless; the connection is left in the middle of something.
+                Err(error) => {
+                    tracing::warn!(projection = projection.name, %error, "it is scrubbed later");
+                    scratch = Scratch::open(projections, workshop).await?;
+                }
+            }
+            throttle.rest().await;
+        }
+        if is_idle {
             return Ok(());
         }
-        throttle.begin();
-        if !step(projection, workshop, &mut scratch).await? {
-            return Ok(());
-        }
-        throttle.rest().await;
     }
 }
 

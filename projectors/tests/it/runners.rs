@@ -10,7 +10,7 @@ use nats::{
     relay,
     server::{Config, DURABLES, User, Users},
 };
-use projectors::{ALL, Parts, Runner, Turn, board::Board, catalog, execution, identity, prompt};
+use projectors::{ALL, Parts, Projection, Runner, board::Board, catalog, execution, identity, prompt};
 use service::{
     db::{self, Kind},
     embedded::{Durability, Nats},
@@ -19,11 +19,12 @@ use service::{
     telemetry,
     testkit::{self, Database},
 };
+use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     folds::{clear, dump},
-    history::{append, history, record},
+    history::{append, history, record, record_others},
 };
 
 /// The log of a test's database.
@@ -211,15 +212,9 @@ async fn of_two_runners_of_one_name_one_works_and_when_it_ends_the_other_goes_on
     tokio::spawn(feeding);
     let bus = nobody().await;
     let run = |soft: &CancellationToken| {
-        let runner = Runner::new(
-            &execution::EXECUTIONS,
-            feed.clone(),
-            database.pool.clone(),
-            store.clone(),
-            bus.clone(),
-            Board::default(),
-        );
-        tokio::spawn(runner.run(soft.clone()))
+        let (feed, pool, store, bus) = (feed.clone(), database.pool.clone(), store.clone(), bus.clone());
+        let runner = Runner::new(&[&execution::EXECUTIONS], feed, pool, store, bus, Board::default(), soft.clone());
+        tokio::spawn(runner.run())
     };
     let (first, second) = (CancellationToken::new(), CancellationToken::new());
     let (one, other) = (run(&first), run(&second));
@@ -244,18 +239,115 @@ async fn of_two_runners_of_one_name_one_works_and_when_it_ends_the_other_goes_on
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_runner_takes_whatever_waits_in_one_step() {
+async fn a_runner_takes_whatever_waits_in_one_transaction() {
     let database = testkit::database().await;
     let store = log(&database);
     let events = record(&store, &script(9)).await;
     let soft = CancellationToken::new();
     let (feed, feeding) = Feed::start(store.clone(), nobody().await, soft.clone());
     tokio::spawn(feeding);
-    let mut runner =
-        Runner::new(&prompt::PROMPTS, feed, database.pool.clone(), store.clone(), nobody().await, Board::default());
-    let turn = within("a step", runner.step()).await.unwrap();
-    assert_eq!(turn, Turn::Applied(events.last().unwrap().position));
+    let mut tail = feed.tail();
+    within("the whole log", tail.wait_for(|tail| *tail == events.last().unwrap().position)).await.unwrap();
+    let (pool, bus) = (database.pool.clone(), nobody().await);
+    let runner = Runner::new(&[&prompt::PROMPTS], feed, pool, store, bus, Board::default(), soft.clone());
+    let running = tokio::spawn(runner.run());
+    stands(&database, "prompt", events.last().unwrap().position).await;
+    assert_eq!(transactions(&database, "prompt union all select xmin from prompt_version").await, 1);
     soft.cancel();
+    within("the end", running).await.unwrap().unwrap();
+}
+
+/// How many transactions have written the rows of `tables` as they are.
+async fn transactions(database: &Database, tables: &str) -> i64 {
+    let sql = format!("select count(distinct xmin::text) from (select xmin from {tables}) x");
+    sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&database.pool).await.unwrap()
+}
+
+/// So many projections that nothing concerns, under names of their own.
+fn idle(count: usize) -> Vec<&'static Projection> {
+    let copy = |number| {
+        let name = Box::leak(format!("idle_{number}").into_boxed_str());
+        &*Box::leak(Box::new(Projection { name, tables: &[], streams: &["nothing"], ..identity::IDENTITY }))
+    };
+    (0..count).map(copy).collect()
+}
+
+/// A pool whose connections can be told from all others by their name.
+fn named(database: &Database, name: &str) -> PgPool {
+    PgPool::connect_lazy_with((*database.pool.connect_options()).clone().application_name(name))
+}
+
+/// How many connections of this name are open.
+async fn connections(database: &Database, name: &str) -> i64 {
+    let sql = "select count(*) from pg_stat_activity where datname = current_database() and application_name = $1";
+    sqlx::query_scalar(sql).bind(name).fetch_one(&database.pool).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_idle_projections_commit_as_often_as_a_few_and_have_no_more_connections() {
+    for count in [5, 30] {
+        let database = testkit::database().await;
+        let store = log(&database);
+        let soft = CancellationToken::new();
+        let (feed, feeding) = Feed::start(store.clone(), nobody().await, soft.clone());
+        tokio::spawn(feeding);
+        let projections = idle(count);
+        let (pool, bus, board) = (named(&database, "runner"), nobody().await, Board::default());
+        let runner = Runner::new(&projections, feed, pool, store.clone(), bus, board.clone(), soft.clone());
+        let running = tokio::spawn(runner.run());
+        within("all of them", async {
+            while board.readiness() != Readiness::Ready {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        // All are in the group when a batch has moved all of them at once.
+        within("one commit for all", async {
+            for round in 0.. {
+                let events = record_others(&store, &script(round), u128::from(round + 1) << 64).await;
+                for projection in &projections {
+                    stands(&database, projection.name, events.last().unwrap().position).await;
+                }
+                if transactions(&database, "checkpoint").await == 1 {
+                    return;
+                }
+            }
+        })
+        .await;
+        let open = connections(&database, "runner").await;
+        assert!(open <= 8, "{count} projections have {open} connections");
+        soft.cancel();
+        within("the end", running).await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_is_held_up_holds_up_no_other_and_catches_up() {
+    let database = testkit::database().await;
+    let store = log(&database);
+    let soft = CancellationToken::new();
+    let (feed, feeding) = Feed::start(store.clone(), nobody().await, soft.clone());
+    tokio::spawn(feeding);
+    let (pool, bus) = (database.pool.clone(), nobody().await);
+    let runner = Runner::new(ALL, feed, pool, store.clone(), bus, Board::default(), soft.clone());
+    let running = tokio::spawn(runner.run());
+    let first = record(&store, &script(0)).await;
+    for name in names() {
+        stands(&database, name, first.last().unwrap().position).await;
+    }
+    let mut hold = database.pool.begin().await.unwrap();
+    sqlx::query("select from checkpoint where name = 'prompt' for update").execute(&mut *hold).await.unwrap();
+    let more = record_others(&store, &script(1), 1 << 64).await;
+    let head = more.last().unwrap().position;
+    for name in names().filter(|name| *name != "prompt") {
+        stands(&database, name, head).await;
+    }
+    hold.rollback().await.unwrap();
+    stands(&database, "prompt", head).await;
+    let events: Vec<Arc<Recorded>> = store.after(0, 10_000).await.unwrap().into_iter().map(Arc::new).collect();
+    assert_eq!(all(&database).await, expected(&events).await);
+    soft.cancel();
+    within("the end", running).await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

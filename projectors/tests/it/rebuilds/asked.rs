@@ -62,8 +62,16 @@ async fn a_runner_of_a_new_version_makes_the_rows_anew_by_itself() {
     let soft = CancellationToken::new();
     let (feed, feeding) = Feed::start(store.clone(), nobody().await, soft.clone());
     tokio::spawn(feeding);
-    let runner = Runner::new(&NEWER, feed, database.pool.clone(), store.clone(), nobody().await, Board::default());
-    let running = tokio::spawn(runner.run(soft.clone()));
+    let runner = Runner::new(
+        &[&NEWER],
+        feed,
+        database.pool.clone(),
+        store.clone(),
+        nobody().await,
+        Board::default(),
+        soft.clone(),
+    );
+    let running = tokio::spawn(runner.run());
     stands(&database, "execution", store.head().await.unwrap()).await;
     let version: i32 = sqlx::query_scalar("select version from checkpoint where name = 'execution'")
         .fetch_one(&database.pool)
@@ -80,8 +88,9 @@ async fn a_runner_of_a_new_version_makes_the_rows_anew_by_itself() {
     let (soft, board) = (CancellationToken::new(), Board::default());
     let (feed, feeding) = Feed::start(store.clone(), nobody().await, soft.clone());
     tokio::spawn(feeding);
-    let runner = Runner::new(&NEWER, feed, database.pool.clone(), store.clone(), nobody().await, board.clone());
-    let running = tokio::spawn(runner.run(soft.clone()));
+    let runner =
+        Runner::new(&[&NEWER], feed, database.pool.clone(), store.clone(), nobody().await, board.clone(), soft.clone());
+    let running = tokio::spawn(runner.run());
     within("a stop", async {
         while !matches!(board.readiness(), Readiness::NotReady(why) if why.contains("has stopped")) {
             tokio::task::yield_now().await;

@@ -46,7 +46,16 @@ const ROUNDS: usize = 3;
 /// How many events the reference reads at a time.
 const PAGE: usize = 10_000;
 /// The tables of all projections.
-const TABLES: [&str; 6] = ["user_account", "specialty", "sub_specialty", "prompt", "prompt_version", "execution"];
+const TABLES: [&str; 8] = [
+    "user_account",
+    "specialty",
+    "sub_specialty",
+    "prompt",
+    "prompt_version",
+    "execution",
+    "usage_execution",
+    "usage_daily",
+];
 
 /// Runs it.
 pub fn main() -> ExitCode {

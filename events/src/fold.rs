@@ -79,7 +79,7 @@ pub enum Error {
 }
 
 /// The refusal of an event that cannot follow on the row as it is.
-pub(crate) fn out_of_place(event: &Recorded) -> Error {
+pub fn out_of_place(event: &Recorded) -> Error {
     Error::OutOfPlace {
         position: event.position,
         stream: event.stream.clone(),

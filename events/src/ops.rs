@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::{Claim, Class, Fact, Refusal, Stream};
 
 /// The projections that there are.
-pub const PROJECTIONS: [&str; 4] = ["identity", "catalog", "prompt", "execution"];
+pub const PROJECTIONS: [&str; 5] = ["identity", "catalog", "prompt", "execution", "usage"];
 
 /// The id of the projection called `name`: a `UUIDv7` of the time 0, whose chance is the name's hash.
 pub fn projection_id(name: &str) -> Uuid {

@@ -24,6 +24,8 @@ pub mod rebuild;
 mod requests;
 pub mod row;
 mod runner;
+pub mod summed;
+pub mod usage;
 pub mod verify;
 
 use events::Store;
@@ -44,7 +46,8 @@ use board::Board;
 use rebuild::{Progress, Workshop};
 
 /// All projections.
-pub static ALL: &[&Projection] = &[&identity::IDENTITY, &catalog::CATALOG, &prompt::PROMPTS, &execution::EXECUTIONS];
+pub static ALL: &[&Projection] =
+    &[&identity::IDENTITY, &catalog::CATALOG, &prompt::PROMPTS, &execution::EXECUTIONS, &usage::USAGE];
 
 /// The projection of this name.
 pub fn known(name: &str) -> Result<&'static Projection, rebuild::Error> {

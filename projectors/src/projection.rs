@@ -47,6 +47,11 @@ pub trait Table: Send + Sync {
     /// once more changes nothing.
     fn apply<'a>(&'a self, tx: &'a mut PgConnection, batch: &'a [Arc<Recorded>]) -> BoxFuture<'a, Result<(), Error>>;
 
+    /// Whether its rows are sums of events of many things ([`crate::summed`]): then the same batch once more adds it again.
+    fn is_summed(&self) -> bool {
+        false
+    }
+
     /// Makes the same rows in memory, for a rebuild.
     fn gather(&self) -> Box<dyn Bulk>;
 }
@@ -55,6 +60,11 @@ impl Projection {
     /// The names of its tables.
     pub fn table_names(&self) -> Vec<&'static str> {
         self.tables.iter().map(|table| table.name()).collect()
+    }
+
+    /// Whether some of its rows are sums of events of many things.
+    pub(crate) fn has_sums(&self) -> bool {
+        self.tables.iter().any(|table| table.is_summed())
     }
 
     /// Applies `batch`, in order, to all tables. The same batch once more changes nothing.

@@ -121,7 +121,8 @@ impl Place {
     /// Empties the read models.
     pub(super) async fn forget(&self) -> anyhow::Result<()> {
         let tables = "truncate read.checkpoint, read.user_account, read.specialty, read.sub_specialty, read.prompt, \
-                      read.prompt_version, read.execution";
+                      read.prompt_version, read.execution, read.usage_execution, \
+                      read.usage_daily";
         self.pool.execute(tables).await?;
         self.pool.execute("checkpoint").await?;
         Ok(())

@@ -21,6 +21,7 @@ mod late;
 mod request;
 pub mod retry;
 pub mod row;
+pub mod usage;
 
 pub use aggregate::{Attempt, Execution, Setback, Status};
 pub use command::{Calling, Command, Failed, Holder};

@@ -1,6 +1,7 @@
 //! All tables of a projection, gathered.
 
 use events::Recorded;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{Bulk, Last, Load, Taken};
@@ -19,9 +20,11 @@ impl Gathered {
     pub fn take(&mut self, event: &Recorded) -> Result<Taken, Error> {
         let mut of_all = Taken::Foreign;
         for table in &mut self.0 {
+            // What one has handed out is applied to all: the others know what they have.
             match table.take(event)? {
-                Taken::Foreign => {}
-                taken => of_all = taken,
+                Taken::Late => of_all = Taken::Late,
+                Taken::Gathered if of_all == Taken::Foreign => of_all = Taken::Gathered,
+                Taken::Gathered | Taken::Foreign => {}
             }
         }
         Ok(of_all)
@@ -42,6 +45,14 @@ impl Gathered {
     /// Hands out all rows, by table.
     pub fn hand_out(&mut self) -> Vec<Load> {
         self.0.iter_mut().map(|table| table.hand_out()).collect()
+    }
+
+    /// Adds what is gathered of sums to their tables.
+    pub(crate) async fn merge(&mut self, tx: &mut PgConnection) -> Result<(), Error> {
+        for table in &mut self.0 {
+            table.merge(tx).await?;
+        }
+        Ok(())
     }
 
     /// The rows of `table` that the last event of a thing has made or changed.

@@ -10,6 +10,8 @@ mod gathered;
 use std::collections::HashMap;
 
 use events::Recorded;
+use futures_util::future::BoxFuture;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 pub use copy::{Copy, HEAD, Line, TAIL};
@@ -41,6 +43,12 @@ pub trait Bulk: Send {
 
     /// Hands out all rows.
     fn hand_out(&mut self) -> Load;
+
+    /// Adds what is gathered to the rows of the table, which has its key by then, where rows are sums.
+    fn merge<'a>(&'a mut self, tx: &'a mut PgConnection) -> BoxFuture<'a, Result<(), Error>> {
+        let _ = tx;
+        Box::pin(std::future::ready(Ok(())))
+    }
 
     /// The rows of `table` that the last event of a thing has made or changed, for whoever follows one thing event by event.
     fn last(&self, table: &str, id: Uuid) -> Vec<Last>;

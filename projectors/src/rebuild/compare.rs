@@ -92,6 +92,22 @@ pub(crate) async fn things(
     Ok(differences)
 }
 
+/// Compares all rows with those in `schema` at once, with `most` samples of each table.
+pub(crate) async fn whole(
+    projection: &'static Projection,
+    schema: &str,
+    tx: &mut PgConnection,
+    most: usize,
+) -> Result<Differences, Error> {
+    let mut differences = Differences::default();
+    for pair in pairs(projection, schema, tx).await? {
+        let mut table = Table::default();
+        pair.compare(tx, Which::Range(None, None), &mut table, &mut differences.samples, most).await?;
+        differences.tables.insert(pair.table.to_owned(), table);
+    }
+    Ok(differences)
+}
+
 /// Fails where a table has other columns than its live one.
 pub(super) async fn shapes(projection: &'static Projection, schema: &str, tx: &mut PgConnection) -> Result<(), Error> {
     for table in projection.table_names() {

@@ -103,9 +103,11 @@ impl Generation {
         let schema = schema(projection.name, number);
         let mut sql = vec![format!("create schema {schema}")];
         // Indexes come later, with those of the live table as they are then.
-        sql.extend(projection.table_names().iter().map(|table| {
-            let options = "including all excluding indexes excluding statistics";
-            format!("create table {schema}.{table} (like read.{table} {options})")
+        sql.extend(projection.tables.iter().map(|table| {
+            // Sums are added to by key from the first on.
+            let indexes = if table.is_summed() { "" } else { "excluding indexes" };
+            let table = table.name();
+            format!("create table {schema}.{table} (like read.{table} including all {indexes} excluding statistics)")
         }));
         sql.push(format!(
             "create table {schema}.fence (holder uuid not null);

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use super::{Error, Options, Sizes, generation, throttle::Throttle, work::Work};
 use crate::{
-    bulk::{self, Load, Taken},
+    bulk::{self, Gathered, Load, Taken},
     parking::Care,
     projection::Projection,
 };
@@ -100,7 +100,7 @@ async fn load(
         work.progress.loaded(until - at);
         at = until;
         if at == target || gathered.weight() > sizes.gathered {
-            write(work, &gathered.hand_out(), &late, &mut part, at).await?;
+            write(projection, work, &mut gathered, &late, &mut part, at).await?;
             late.clear();
         }
         throttle.rest().await;
@@ -109,9 +109,16 @@ async fn load(
 }
 
 /// Writes what was gathered up to `at`, with how far the part has come.
-async fn write(work: &Work, loads: &[Load], late: &[i64], part: &mut Part, at: i64) -> Result<(), Error> {
+async fn write(
+    projection: &'static Projection,
+    work: &Work,
+    gathered: &mut Gathered,
+    late: &[i64],
+    part: &mut Part,
+    at: i64,
+) -> Result<(), Error> {
     let mut connection = work.pool.acquire().await?;
-    let written = write_on(&mut connection, work, loads, late, part, at).await;
+    let written = write_on(projection, &mut connection, work, gathered, late, part, at).await;
     if written.is_err() {
         // What a copy that broke off has left unread would be taken for the answer to whatever is asked next.
         connection.close_on_drop();
@@ -120,17 +127,23 @@ async fn write(work: &Work, loads: &[Load], late: &[i64], part: &mut Part, at: i
 }
 
 async fn write_on(
+    projection: &'static Projection,
     connection: &mut PgConnection,
     work: &Work,
-    loads: &[Load],
+    gathered: &mut Gathered,
     late: &[i64],
     part: &mut Part,
     at: i64,
 ) -> Result<(), Error> {
     let schema = work.generation.schema();
     let mut tx = generation::transaction(connection, &work.generation, work.holder).await?;
-    for load in loads.iter().filter(|load| !load.rows.is_empty()) {
+    for load in gathered.hand_out().iter().filter(|load| !load.rows.is_empty()) {
         copy(&mut tx, load).await?;
+    }
+    if projection.has_sums() {
+        // Parts of the log add to the same rows, one after the other.
+        sqlx::query("select pg_advisory_xact_lock(hashtextextended($1, 0))").bind(&schema).execute(&mut *tx).await?;
+        gathered.merge(&mut tx).await?;
     }
     let sql = format!("insert into {schema}.load_late select unnest($1::bigint[]) on conflict do nothing");
     sqlx::query(AssertSqlSafe(sql)).bind(late).execute(&mut *tx).await?;

@@ -99,6 +99,17 @@ impl Differences {
         Counts { added: sum(|t| t.added), removed: sum(|t| t.removed), changed: sum(|t| t.changed) }
     }
 
+    /// What there is more of than in what was found before.
+    pub(super) fn without(mut self, before: &Self) -> Self {
+        for (name, table) in &mut self.tables {
+            let Some(before) = before.tables.get(name) else { continue };
+            table.added = (table.added - before.added).max(0);
+            table.removed = (table.removed - before.removed).max(0);
+            table.changed = (table.changed - before.changed).max(0);
+        }
+        self
+    }
+
     /// Takes in what was found elsewhere.
     pub(super) fn add(&mut self, others: Self) {
         for (name, other) in others.tables {

@@ -111,6 +111,23 @@ pub(super) async fn close_others(
     Ok(())
 }
 
+/// Closes whatever was found earlier about the projection and is not so any more.
+pub(super) async fn close_all_others(
+    projection: &'static Projection,
+    workshop: &Workshop,
+    still: &[Finding],
+) -> Result<(), Error> {
+    let still: Vec<Uuid> = still.iter().map(|finding| finding.id).collect();
+    sqlx::query!(
+        "update ops.finding set closed_at = now() where projection = $1 and closed_at is null and id <> all ($2)",
+        projection.name,
+        &still
+    )
+    .execute(&workshop.pool)
+    .await?;
+    Ok(())
+}
+
 /// Says in the log what it was not told yet; how much that was.
 pub async fn say(workshop: &Workshop) -> Result<usize, Error> {
     let unsaid = sqlx::query!(

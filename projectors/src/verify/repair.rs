@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sqlx::{AssertSqlSafe, Connection as _};
 
-use super::Finding;
+use super::{Finding, refold};
 use crate::{
     memory,
     projection::{self, Projection},
@@ -14,6 +14,9 @@ use crate::{
 /// Makes the rows of the finding's thing anew from its events, up to where the live rows stand, in one transaction in which the
 /// projector waits, and closes the finding.
 pub async fn repair(projection: &'static Projection, workshop: &Workshop, finding: &Finding) -> Result<(), Error> {
+    if projection.has_sums() {
+        return refold::repair(projection, workshop, &finding.relation, finding.thing).await;
+    }
     let mut connection = workshop.pool.acquire().await?;
     let mut tx = connection.begin().await?;
     let live = sqlx::query!("select position, version from checkpoint where name = $1 for update", projection.name)

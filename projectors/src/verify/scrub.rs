@@ -1,6 +1,6 @@
 //! Verifying, always on: a little at a time, within a budget, round and round.
 
-use std::{convert::Infallible, time::Duration};
+use std::{collections::HashMap, convert::Infallible, time::Duration};
 
 use clap::Args;
 use events::clock;
@@ -8,7 +8,7 @@ use service::telemetry::name;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Scratch, finding};
+use super::{Finding, Scratch, finding, refold::Refold};
 use crate::{
     projection::Projection,
     rebuild::{Error, Workshop, throttle::Throttle},
@@ -72,6 +72,7 @@ async fn turns(
 ) -> Result<(), Error> {
     let mut scratch = Scratch::open(projections, workshop).await?;
     let mut throttle = Throttle::new(cores, 1);
+    let mut refolds: HashMap<&str, Refold> = HashMap::new();
     loop {
         let mut is_idle = true;
         for projection in projections {
@@ -79,12 +80,14 @@ async fn turns(
                 return Ok(());
             }
             throttle.begin();
-            match step(projection, workshop, &mut scratch).await {
+            let refold = refolds.entry(projection.name).or_default();
+            match step(projection, workshop, &mut scratch, refold).await {
                 Ok(done) => is_idle &= !done,
                 // The others are looked at nevertheless; the connection is left in the middle of something.
                 Err(error) => {
                     tracing::warn!(projection = projection.name, %error, "it is scrubbed later");
                     scratch = Scratch::open(projections, workshop).await?;
+                    refolds.clear();
                 }
             }
             throttle.rest().await;
@@ -96,11 +99,19 @@ async fn turns(
 }
 
 /// The next stretch; false where the log is empty.
-async fn step(projection: &'static Projection, workshop: &Workshop, scratch: &mut Scratch) -> Result<bool, Error> {
+async fn step(
+    projection: &'static Projection,
+    workshop: &Workshop,
+    scratch: &mut Scratch,
+    refold: &mut Refold,
+) -> Result<bool, Error> {
     let live = sqlx::query_scalar!("select position from checkpoint where name = $1", projection.name);
     let live = live.fetch_optional(&workshop.pool).await?.unwrap_or(0);
     if live == 0 {
         return Ok(false);
+    }
+    if projection.has_sums() {
+        return sums(projection, workshop, scratch, refold, live).await;
     }
     let last = sqlx::query_scalar!(
         "select until from ops.scrubbed where projection = $1 order by at desc, until desc limit 1",
@@ -110,14 +121,46 @@ async fn step(projection: &'static Projection, workshop: &Workshop, scratch: &mu
     let after = if last < live { last } else { 0 };
     let until = live.min(after + STRETCH);
     let stretch = scratch.stretch(projection, workshop, after, until, 1.0).await?;
-    for found in &stretch.findings {
-        let (projection, relation, thing, why) = (projection.name, &found.relation, found.thing, &found.why);
-        tracing::error!(projection, relation, %thing, event = found.event_position, why, "a row is not what the log says");
-    }
+    warn(projection, &stretch.findings);
     if after == 0 {
         scratch.foreign(projection, workshop).await?;
     }
     finding::say(workshop).await?;
+    note(projection, workshop, after, until).await?;
+    measure(projection, workshop, live).await?;
+    Ok(true)
+}
+
+/// The next stretch of a projection whose rows are sums: they are compared when the whole log is folded again.
+async fn sums(
+    projection: &'static Projection,
+    workshop: &Workshop,
+    scratch: &mut Scratch,
+    refold: &mut Refold,
+    live: i64,
+) -> Result<bool, Error> {
+    refold.up_to(projection, workshop, scratch, refold.at() + STRETCH).await?;
+    if refold.at() >= live {
+        let stretch = refold.compare(projection, workshop, scratch).await?;
+        warn(projection, &stretch.findings);
+        finding::say(workshop).await?;
+        if stretch.things > 0 {
+            note(projection, workshop, 0, stretch.position).await?;
+        }
+        measure(projection, workshop, live).await?;
+    }
+    Ok(true)
+}
+
+fn warn(projection: &'static Projection, findings: &[Finding]) {
+    for found in findings {
+        let (projection, relation, thing, why) = (projection.name, &found.relation, found.thing, &found.why);
+        tracing::error!(projection, relation, %thing, event = found.event_position, why, "a row is not what the log says");
+    }
+}
+
+/// Keeps that a stretch of the log was compared, and forgets what was long ago.
+async fn note(projection: &'static Projection, workshop: &Workshop, after: i64, until: i64) -> Result<(), Error> {
     sqlx::query!(
         "with old as (delete from ops.scrubbed where projection = $1 and at < now() - make_interval(secs => $4))
          insert into ops.scrubbed (projection, after, until) values ($1, $2, $3)",
@@ -128,8 +171,7 @@ async fn step(projection: &'static Projection, workshop: &Workshop, scratch: &mu
     )
     .execute(&workshop.pool)
     .await?;
-    measure(projection, workshop, live).await?;
-    Ok(true)
+    Ok(())
 }
 
 /// Tells how much of the log was compared lately, and how many findings are open.

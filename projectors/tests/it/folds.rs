@@ -26,7 +26,7 @@ use crate::history::{Script, cut, cuts, history, scripts};
 pub async fn dump(projection: &'static Projection, pool: &PgPool) -> String {
     let mut all = String::new();
     for table in projection.table_names() {
-        let sql = format!("select coalesce(string_agg(t::text, chr(10) order by t.id, t.version), '') from {table} t");
+        let sql = format!("select coalesce(string_agg(t::text, chr(10) order by t.id, t.position), '') from {table} t");
         let rows: String = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(pool).await.unwrap();
         all.push_str(&rows);
         all.push('\n');

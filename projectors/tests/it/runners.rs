@@ -10,7 +10,7 @@ use nats::{
     relay,
     server::{Config, DURABLES, User, Users},
 };
-use projectors::{ALL, Parts, Projection, Runner, board::Board, catalog, execution, identity, prompt};
+use projectors::{ALL, Parts, Projection, Runner, board::Board, execution, identity, prompt};
 use service::{
     db::{self, Kind},
     embedded::{Durability, Nats},
@@ -72,24 +72,21 @@ async fn server() -> (Nats, Users) {
 }
 
 /// The rows of all projections.
-async fn all(database: &Database) -> [String; 4] {
-    let pool = &database.pool;
-    [
-        dump(&identity::IDENTITY, pool).await,
-        dump(&catalog::CATALOG, pool).await,
-        dump(&prompt::PROMPTS, pool).await,
-        dump(&execution::EXECUTIONS, pool).await,
-    ]
+async fn all(database: &Database) -> Vec<String> {
+    let mut dumps = Vec::new();
+    for projection in ALL {
+        dumps.push(dump(projection, &database.pool).await);
+    }
+    dumps
 }
 
 /// What all projections make of `events`, all of them at once, in a database of its own.
-async fn expected(events: &[Arc<Recorded>]) -> [String; 4] {
+async fn expected(events: &[Arc<Recorded>]) -> Vec<String> {
     let database = testkit::database().await;
     let mut tx = database.pool.begin().await.unwrap();
-    identity::IDENTITY.apply(&mut tx, events).await.unwrap();
-    catalog::CATALOG.apply(&mut tx, events).await.unwrap();
-    prompt::PROMPTS.apply(&mut tx, events).await.unwrap();
-    execution::EXECUTIONS.apply(&mut tx, events).await.unwrap();
+    for projection in ALL {
+        projection.apply(&mut tx, events).await.unwrap();
+    }
     tx.commit().await.unwrap();
     all(&database).await
 }
@@ -194,10 +191,9 @@ async fn read_tables_that_were_emptied_come_back_the_same() {
         lifecycle.tracker().close();
         within("the end of all tasks", lifecycle.tracker().wait()).await;
         dumps.push(all(&database).await);
-        clear(&identity::IDENTITY, &database.pool).await;
-        clear(&catalog::CATALOG, &database.pool).await;
-        clear(&prompt::PROMPTS, &database.pool).await;
-        clear(&execution::EXECUTIONS, &database.pool).await;
+        for projection in ALL {
+            clear(projection, &database.pool).await;
+        }
     }
     assert_eq!(dumps[0], dumps[1]);
     assert!(dumps[0].iter().all(|dump| !dump.trim().is_empty()));

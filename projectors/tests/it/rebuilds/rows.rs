@@ -7,6 +7,7 @@ use projectors::{
     identity::IDENTITY,
     prompt::PROMPTS,
     rebuild::{self, Decision, Generation, Options, Outcome, Progress, Sizes},
+    usage::USAGE,
 };
 use proptest::{
     prelude::*,
@@ -64,6 +65,7 @@ async fn a_rebuild_makes_the_same_rows_and_the_old_ones_can_come_back() {
     the_same_in_a_new_log(&catalog::CATALOG).await;
     the_same_in_a_new_log(&PROMPTS).await;
     the_same_in_a_new_log(&EXECUTIONS).await;
+    the_same_in_a_new_log(&USAGE).await;
 }
 
 async fn the_same_in_a_new_log(projection: &'static Projection) {
@@ -89,6 +91,7 @@ fn however_it_is_loaded_the_rows_are_the_same() {
                 let options = Options { jobs, sizes: Sizes { page, gathered }, ..fast() };
                 loaded(&PROMPTS, &database, &store, until, &options).await;
                 loaded(&EXECUTIONS, &database, &store, until, &options).await;
+                loaded(&USAGE, &database, &store, until, &options).await;
                 loaded(&IDENTITY, &database, &store, head, &options).await;
                 loaded(&catalog::CATALOG, &database, &store, 0, &options).await;
             });

@@ -23,16 +23,25 @@ pub struct Checkpoint {
 
 /// Reads the checkpoint of `P`, making it where there is none, and refuses one that is of another log or of other code.
 pub async fn open(projection: &'static Projection, pool: &PgPool, store: &Store) -> Result<Checkpoint, Error> {
+    open_on(projection, &mut *pool.acquire().await?, store).await
+}
+
+/// The same on a connection.
+pub(crate) async fn open_on(
+    projection: &'static Projection,
+    connection: &mut PgConnection,
+    store: &Store,
+) -> Result<Checkpoint, Error> {
     sqlx::query!(
         "insert into checkpoint (name, version, position, epoch)
          select $1, $2, 0, l.epoch from ledger l on conflict (name) do nothing",
         projection.name,
         projection.version
     )
-    .execute(pool)
+    .execute(&mut *connection)
     .await?;
     let row = sqlx::query!("select version, position, event_id from checkpoint where name = $1", projection.name)
-        .fetch_one(pool)
+        .fetch_one(connection)
         .await?;
     if row.version != projection.version {
         return Err(Error::OtherVersion { name: projection.name, found: row.version, expected: projection.version });

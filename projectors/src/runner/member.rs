@@ -42,7 +42,9 @@ impl Member {
         }
         self.memory.forget();
         let _permit = shared.permits.acquire().await;
-        let at = checkpoint::open(self.projection, &shared.pool, &shared.store).await?;
+        let mut connection = shared.connections.lend().await?;
+        let at = checkpoint::open_on(self.projection, &mut connection, &shared.store).await?;
+        connection.give_back();
         shared.board.reached(self.projection.name, at.position);
         let place = Place { at, seen: Target { place: at, epoch: 0 } };
         self.place = Some(place);

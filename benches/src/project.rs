@@ -136,7 +136,7 @@ async fn ours(pool: &PgPool, projectors: &Process, history: &History) -> anyhow:
 async fn at_the_end(pool: &PgPool) -> anyhow::Result<bool> {
     let (projections, least): (i64, i64) =
         sqlx::query_as("select count(*), coalesce(min(position), 0) from read.checkpoint").fetch_one(pool).await?;
-    Ok(usize::try_from(projections)? == projectors::NAMES.len() && least == i64::try_from(EVENTS)?)
+    Ok(usize::try_from(projections)? == projectors::ALL.len() && least == i64::try_from(EVENTS)?)
 }
 
 /// That the read models say what happened.

@@ -46,7 +46,16 @@ const ROUNDS: usize = 3;
 /// How many events the reference reads at a time.
 const PAGE: usize = 10_000;
 /// The tables of all projections.
-const TABLES: [&str; 6] = ["user_account", "specialty", "sub_specialty", "prompt", "prompt_version", "execution"];
+const TABLES: [&str; 8] = [
+    "user_account",
+    "specialty",
+    "sub_specialty",
+    "prompt",
+    "prompt_version",
+    "execution",
+    "usage_execution",
+    "usage_daily",
+];
 
 /// Runs it.
 pub fn main() -> ExitCode {
@@ -104,9 +113,9 @@ async fn body() -> anyhow::Result<()> {
 
 /// Events per second into empty read models.
 async fn from_nothing(workshop: &Workshop) -> anyhow::Result<f64> {
-    for name in projectors::NAMES {
+    for projection in projectors::ALL {
         // What earlier rounds have kept.
-        let _ = projectors::discard(name, workshop, true).await;
+        let _ = rebuild::discard(projection, workshop, true).await;
     }
     workshop.pool.execute("delete from read.checkpoint").await?;
     for table in TABLES {
@@ -124,9 +133,10 @@ async fn beside(workshop: &Workshop) -> anyhow::Result<f64> {
 async fn verified(workshop: &Workshop) -> anyhow::Result<f64> {
     let options = verify::Options { share: 64.0, ..verify::Options::default() };
     let begin = Instant::now();
-    for name in projectors::NAMES {
+    for projection in projectors::ALL {
+        let name = projection.name;
         let (progress, stop) = (Progress::default(), CancellationToken::new());
-        let verified = projectors::verify(name, workshop, options, false, &progress, &stop).await?;
+        let verified = projectors::verify(projection, workshop, options, false, &progress, &stop).await?;
         ensure!(verified.findings.is_empty(), "{name}: {:?}", verified.findings);
     }
     Ok(rate(begin.elapsed()))
@@ -136,9 +146,10 @@ async fn timed(workshop: &Workshop, is_as_it_should: impl Fn(&Comparison) -> boo
     workshop.pool.execute("checkpoint").await?;
     let options = Options { share: 64.0, ..Options::default() };
     let begin = Instant::now();
-    for name in projectors::NAMES {
+    for projection in projectors::ALL {
+        let name = projection.name;
         let (progress, stop) = (Progress::default(), CancellationToken::new());
-        let outcome = projectors::rebuild(name, workshop, &options, &progress, &stop).await?;
+        let outcome = rebuild::run(projection, workshop, &options, &progress, &stop).await?;
         let Outcome::Decided(report) = outcome else { anyhow::bail!("{name} waits") };
         ensure!(report.decision == Decision::Switched && is_as_it_should(&report), "{name}: {report:?}");
         ensure!(usize::try_from(report.position)? == EVENTS, "{name} is at {}", report.position);

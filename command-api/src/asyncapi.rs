@@ -90,7 +90,7 @@ impl Events {
             },
             "defaultContentType": "application/json",
             "servers": { "nats": { "host": "127.0.0.1:4222", "protocol": "nats", "description": "As `daybook up` starts it" } },
-            "channels": { "projections": projections(), "events": {
+            "channels": { "projections": projections(), "positions": positions(), "events": {
                 "address": "events.{scope}.{stream}.{id}.{kind}",
                 "title": "Events",
                 "description": "`events.*.execution.>` is every execution, `events.{me}.>` is all of mine.",
@@ -121,6 +121,10 @@ impl Events {
                 "action": "send",
                 "summary": "Projectors tell how far read models and their rebuilds are.",
                 "channel": { "$ref": "#/channels/projections" },
+            }, "pass": {
+                "action": "send",
+                "summary": "Projectors tell how far read models are that nothing new concerns, all in one message.",
+                "channel": { "$ref": "#/channels/positions" },
             }},
             "components": { "messages": messages, "schemas": schemas },
         })
@@ -155,6 +159,26 @@ fn projections() -> Value {
                         "target": number,
                     },
                     "required": ["projection", "generation", "version", "phase", "done", "target"],
+                },
+            },
+        },
+    })
+}
+
+/// How far several projections are: on core NATS, for whoever listens at the time.
+fn positions() -> Value {
+    json!({
+        "address": subject::POSITIONS,
+        "title": "Progress of projections that nothing new concerns",
+        "description": "On core NATS, at most once, and not in the stream.",
+        "messages": {
+            "positions": {
+                "summary": "The live rows of each of these projections have come to this position.",
+                "contentType": "application/json",
+                "payload": {
+                    "type": "object",
+                    "propertyNames": { "enum": ops::PROJECTIONS },
+                    "additionalProperties": { "type": "integer", "minimum": 0 },
                 },
             },
         },

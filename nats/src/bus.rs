@@ -1,11 +1,11 @@
 //! The connection to NATS, one for a process and role; it comes and goes by itself.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_nats::{Client, ConnectOptions, Event, ServerAddr, connection, jetstream};
 use bytes::Bytes;
 use event_store::Recorded;
-use futures_util::{Stream, StreamExt as _, future};
+use futures_util::{Stream, StreamExt as _, future, stream};
 use percent_encoding::percent_decode_str;
 use tokio::{sync::watch, time::timeout};
 
@@ -86,6 +86,14 @@ impl Bus {
         self.tell(format!("ops.projection.{projection}"), position.to_string()).await;
     }
 
+    /// Tells who listens, in one message, how far several projections have come past events that do not concern them: a JSON
+    /// object with the position of each, by name. Best effort, too.
+    pub async fn publish_positions(&self, positions: &[(&str, i64)]) {
+        let positions: serde_json::Map<_, _> =
+            positions.iter().map(|(name, position)| ((*name).to_owned(), (*position).into())).collect();
+        self.tell(subject::POSITIONS.to_owned(), serde_json::Value::from(positions).to_string()).await;
+    }
+
     /// Tells who listens how far a rebuild of a projection has come, as a JSON object on the same subject: those who wait for
     /// a position pass it over. Best effort, too.
     pub async fn publish_rebuild(&self, projection: &str, json: String) {
@@ -111,12 +119,18 @@ impl Bus {
     /// The positions of all projections as they are told, by name. What was told before is not heard, nor what is told while
     /// the server is away.
     pub async fn progress(&self) -> Result<impl Stream<Item = (String, i64)> + Send + Unpin + use<>, Error> {
-        let told = self.client.subscribe("ops.projection.*").await.map_err(Error::bus("subscribing"))?;
-        Ok(told.filter_map(|message| {
+        let one = self.client.subscribe("ops.projection.*").await.map_err(Error::bus("subscribing"))?;
+        let several = self.client.subscribe(subject::POSITIONS).await.map_err(Error::bus("subscribing"))?;
+        let one = one.filter_map(|message| {
             let name = message.subject.strip_prefix("ops.projection.").map(str::to_owned);
             let position = std::str::from_utf8(&message.payload).ok().and_then(|text| text.parse().ok());
             future::ready(name.zip(position))
-        }))
+        });
+        let several = several.flat_map(|message| {
+            let positions: BTreeMap<String, i64> = serde_json::from_slice(&message.payload).unwrap_or_default();
+            stream::iter(positions)
+        });
+        Ok(stream::select(one, several))
     }
 
     /// The events of one kind as they are published: a plain subscription, which may repeat an event, miss some while the

@@ -13,6 +13,9 @@ pub const ALL: &str = "events.>";
 /// Where the signed heads of the log are told.
 pub const HEAD: &str = "ops.log.head";
 
+/// Where the positions of several projections are told in one message.
+pub const POSITIONS: &str = "ops.projections";
+
 /// The scope of the shared catalogue, as a token.
 const PUBLIC: &str = "public";
 

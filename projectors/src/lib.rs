@@ -1,17 +1,20 @@
 //! What is now, derived from what happened: one projection for each context, from the feed of events into read tables.
 //!
 //! A projection is a pure fold ([`fold`]) with set-based SQL around it; [`Runner`] brings it events in order and moves its
-//! checkpoint in the transaction of the rows. To add one: a module with a [`Projection`], and a line in the list below.
+//! checkpoint in the transaction of the rows. To add one: a module with a [`Projection`], and a line in [`ALL`].
 //! A projection can neither send nor append; what was decided about its rows ([`mod@rebuild`]) is said in the log by those who
 //! decided it.
 
 pub mod board;
 pub mod bulk;
-pub mod catalog;
 pub mod checkpoint;
+pub mod child;
+pub mod columns;
+pub mod contexts;
 pub mod execution;
 pub mod fold;
 pub mod identity;
+pub mod kept;
 pub mod memory;
 pub mod parking;
 mod probe;
@@ -20,7 +23,10 @@ pub mod projection;
 pub mod prompt;
 pub mod rebuild;
 mod requests;
+pub mod row;
 mod runner;
+pub mod summed;
+pub mod usage;
 pub mod verify;
 
 use events::Store;
@@ -34,114 +40,47 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 pub use process::{Args, run};
-pub use projection::{Error, Projection};
-pub use runner::{Runner, Turn};
+pub use projection::{Error, Projection, Table};
+pub use runner::Runner;
 
 use board::Board;
-use rebuild::{Generation, Options, Outcome, Progress, Workshop};
+use rebuild::{Progress, Workshop};
 
-/// Names the projections once: their names for others, and their start.
-macro_rules! projections {
-    ($($projection:ty),+ $(,)?) => {
-        /// The names of all projections.
-        pub const NAMES: &[&str] = &[$(<$projection as Projection>::NAME),+];
+/// All projections.
+pub static ALL: &[&Projection] = &[
+    &identity::IDENTITY,
+    &contexts::catalog::CATALOG,
+    &contexts::item::ITEM,
+    &prompt::PROMPTS,
+    &execution::EXECUTIONS,
+    &usage::USAGE,
+];
 
-        /// The names of all projections, each with its version in this code.
-        pub const VERSIONS: &[(&str, i32)] = &[$((<$projection as Projection>::NAME, <$projection as Projection>::VERSION)),+];
-
-        /// [`rebuild::run`] for the projection of this name.
-        pub async fn rebuild(
-            name: &str,
-            workshop: &Workshop,
-            options: &Options,
-            progress: &Progress,
-            stop: &CancellationToken,
-        ) -> Result<Outcome, rebuild::Error> {
-            $(if name == <$projection as Projection>::NAME {
-                return rebuild::run::<$projection>(workshop, options, progress, stop).await;
-            })+
-            Err(unknown(name))
-        }
-
-        /// [`rebuild::rollback`] for the projection of this name.
-        pub async fn rollback(
-            name: &str,
-            workshop: &Workshop,
-            options: &Options,
-            progress: &Progress,
-            stop: &CancellationToken,
-        ) -> Result<Outcome, rebuild::Error> {
-            $(if name == <$projection as Projection>::NAME {
-                return rebuild::rollback::<$projection>(workshop, options, progress, stop).await;
-            })+
-            Err(unknown(name))
-        }
-
-        /// [`rebuild::discard`] for the projection of this name.
-        pub async fn discard(name: &str, workshop: &Workshop, previous: bool) -> Result<Generation, rebuild::Error> {
-            $(if name == <$projection as Projection>::NAME {
-                return rebuild::discard::<$projection>(workshop, previous).await;
-            })+
-            Err(unknown(name))
-        }
-
-        /// [`verify::verify`] for the projection of this name, and [`verify::repair`] of what was found, if that is wanted.
-        pub async fn verify(
-            name: &str,
-            workshop: &Workshop,
-            options: verify::Options,
-            repair: bool,
-            progress: &Progress,
-            stop: &CancellationToken,
-        ) -> Result<verify::Verified, rebuild::Error> {
-            $(if name == <$projection as Projection>::NAME {
-                let verified = verify::verify::<$projection>(workshop, options, progress, stop).await?;
-                if repair {
-                    for finding in &verified.findings {
-                        verify::repair::<$projection>(workshop, finding).await?;
-                    }
-                }
-                return Ok(verified);
-            })+
-            Err(unknown(name))
-        }
-
-        fn scrub(workshop: &Workshop, cores: f64, lifecycle: &Lifecycle) {
-            // All together have the budget.
-            #[expect(clippy::cast_precision_loss, reason = "a handful")]
-            let cores = cores / NAMES.len() as f64;
-            $(
-                let scrubbing = verify::scrub::<$projection>(workshop.clone(), cores, lifecycle.soft());
-                lifecycle.spawn("scrubber", scrubbing);
-            )+
-        }
-
-        fn spawn(parts: &Parts, feed: &Feed, board: &Board, lifecycle: &Lifecycle) {
-            $(
-                let Parts { store, bus, pool, .. } = parts.clone();
-                let runner = Runner::<$projection>::new(feed.clone(), pool, store, bus, board.clone());
-                lifecycle.spawn(<$projection as Projection>::NAME, runner.run(lifecycle.soft()));
-                let Parts { store, pool, .. } = parts.clone();
-                lifecycle.spawn("parked things", parking::run::<$projection>(pool, store, lifecycle.soft()));
-            )+
-        }
-    };
+/// The projection of this name.
+pub fn known(name: &str) -> Result<&'static Projection, rebuild::Error> {
+    let known = ALL.iter().copied().find(|known| known.name == name);
+    known.ok_or_else(|| {
+        let names: Vec<&str> = ALL.iter().map(|known| known.name).collect();
+        rebuild::Error::Unknown { name: name.to_owned(), known: names.join(", ") }
+    })
 }
 
-projections! {
-    identity::Identity,
-    catalog::Catalog,
-    prompt::Prompts,
-    execution::Executions,
-}
-
-/// The name as this code has it, if there is such a projection.
-pub fn known(name: &str) -> Result<&'static str, rebuild::Error> {
-    NAMES.iter().find(|known| **known == name).copied().ok_or_else(|| unknown(name))
-}
-
-fn unknown(name: &str) -> rebuild::Error {
-    rebuild::Error::Unknown { name: name.to_owned(), known: NAMES.join(", ") }
+/// [`verify::verify`], and [`verify::repair`] of what was found, if that is wanted.
+pub async fn verify(
+    projection: &'static Projection,
+    workshop: &Workshop,
+    options: verify::Options,
+    repair: bool,
+    progress: &Progress,
+    stop: &CancellationToken,
+) -> Result<verify::Verified, rebuild::Error> {
+    let verified = verify::verify(projection, workshop, options, progress, stop).await?;
+    if repair {
+        for finding in &verified.findings {
+            verify::repair(projection, workshop, finding).await?;
+        }
+    }
+    Ok(verified)
 }
 
 /// What the projectors work with.
@@ -163,10 +102,14 @@ pub fn start(parts: &Parts, lifecycle: &Lifecycle) -> Probe {
     let (feed, feeding) = Feed::start(parts.store.clone(), parts.bus.clone(), lifecycle.soft());
     lifecycle.spawn("feed", feeding);
     let board = Board::default();
-    spawn(parts, &feed, &board, lifecycle);
+    let Parts { store, bus, pool, .. } = parts.clone();
+    let runner = Runner::new(ALL, feed.clone(), pool, store, bus, board.clone(), lifecycle.soft());
+    lifecycle.spawn("projections", runner.run());
+    let Parts { store, pool, .. } = parts.clone();
+    lifecycle.spawn("parked things", parking::run(ALL, pool, store, lifecycle.soft()));
     lifecycle.spawn("lag of projections", board.clone().run(parts.store.clone(), lifecycle.soft()));
     let workshop = Workshop::new(&parts.store, db::beside(&parts.pool, Kind::Rebuild));
-    scrub(&workshop, parts.scrub.scrub, lifecycle);
+    lifecycle.spawn("scrubber", verify::scrub(ALL, workshop.clone(), parts.scrub.scrub, lifecycle.soft()));
     lifecycle.spawn("requests to rebuild", requests::run(workshop.clone(), feed, lifecycle.soft()));
     lifecycle.spawn("progress of rebuilds", requests::tell(workshop, parts.bus.clone(), lifecycle.soft()));
     probe::of(board, parts)

@@ -11,15 +11,16 @@ use events::{Recorded, plant, store::Connections};
 use sqlx::PgConnection;
 
 use crate::{
-    checkpoint::{self, Checkpoint, Outcome},
-    projection::{Error, Projection, concerns, is_own},
+    checkpoint::{self, Checkpoint, Outcome, Target},
+    kept::Kept,
+    projection::{Error, Projection},
 };
 
 /// The memory of one projector.
-#[derive(Debug)]
-pub struct Memory<P: Projection> {
+pub struct Memory {
+    projection: &'static Projection,
     standing: Option<Standing>,
-    kept: P::Kept,
+    kept: Option<Box<dyn Kept>>,
 }
 
 /// Which rows it is of.
@@ -44,13 +45,12 @@ pub struct Move {
     pub epoch: i32,
 }
 
-impl<P: Projection> Default for Memory<P> {
-    fn default() -> Self {
-        Self { standing: None, kept: P::Kept::default() }
+impl Memory {
+    /// An empty one.
+    pub fn new(projection: &'static Projection) -> Self {
+        Self { projection, standing: None, kept: projection.kept.map(|new| new()) }
     }
-}
 
-impl<P: Projection> Memory<P> {
     /// [`checkpoint::apply`], the short way where that is possible.
     pub async fn apply(
         &mut self,
@@ -58,17 +58,27 @@ impl<P: Projection> Memory<P> {
         from: Checkpoint,
         batch: &[Arc<Recorded>],
     ) -> Result<Outcome, Error> {
-        let own: Vec<_> = batch.iter().filter(|event| is_own::<P>(event)).cloned().collect();
+        let Some(to) = checkpoint::follow(from, batch)? else { return Ok(Outcome::Applied(from)) };
+        let own: Vec<_> = batch.iter().filter(|event| self.projection.is_own(event)).cloned().collect();
+        self.apply_own(connections, from, to, &own).await
+    }
+
+    /// [`checkpoint::apply_own`], the short way where that is possible.
+    pub(crate) async fn apply_own(
+        &mut self,
+        connections: &Connections,
+        from: Checkpoint,
+        to: Target,
+        own: &[Arc<Recorded>],
+    ) -> Result<Outcome, Error> {
         // Where nothing concerns the projection there is nothing to remember.
-        if P::ADVANCES && !own.is_empty() && !plant::planted(plant::CHECKPOINT) {
-            if let Some(to) = checkpoint::follow(from, batch)?
-                && self.advance(connections, from, to, batch.last().map_or(0, |last| last.epoch), &own).await?
-            {
-                return Ok(Outcome::Applied(to));
+        if self.kept.is_some() && !own.is_empty() && !plant::planted(plant::CHECKPOINT) {
+            if self.advance(connections, from, to, own).await? {
+                return Ok(Outcome::Applied(to.place));
             }
             self.forget();
         }
-        let outcome = checkpoint::apply::<P>(connections, from, batch).await?;
+        let outcome = checkpoint::apply_own(self.projection, connections, from, to, own).await?;
         if outcome == Outcome::Superseded {
             self.forget();
         }
@@ -80,23 +90,32 @@ impl<P: Projection> Memory<P> {
         &mut self,
         connections: &Connections,
         from: Checkpoint,
-        to: Checkpoint,
-        epoch: i32,
+        to: Target,
         own: &[Arc<Recorded>],
     ) -> Result<bool, Error> {
-        if own.iter().any(|event| concerns::<P>(event).is_err()) {
+        let projection = self.projection;
+        let Some(kept) = &mut self.kept else { return Ok(false) };
+        if own.iter().any(|event| projection.concerns(event).is_err()) {
             return Ok(false);
         }
         let mut connection = connections.lend().await?;
         if self.standing.is_none() {
-            self.standing = standing::<P>(&mut connection).await?;
+            self.standing = standing(projection, &mut connection).await?;
         }
         let Some(Standing { generation, revision }) = self.standing else {
             connection.give_back();
             return Ok(false);
         };
-        let step = Move { name: P::NAME, version: P::VERSION, generation, revision, from, to, epoch };
-        match P::advance(&mut connection, &mut self.kept, own, &step).await {
+        let step = Move {
+            name: projection.name,
+            version: projection.version,
+            generation,
+            revision,
+            from,
+            to: to.place,
+            epoch: to.epoch,
+        };
+        match kept.advance(&mut connection, own, &step).await {
             Ok(done) => {
                 connection.give_back();
                 Ok(done)
@@ -111,23 +130,23 @@ impl<P: Projection> Memory<P> {
 
     /// Forgets everything.
     pub fn forget(&mut self) {
-        *self = Self::default();
+        *self = Self::new(self.projection);
     }
 }
 
 /// Which rows are live, unless some of their things are parked.
-async fn standing<P: Projection>(connection: &mut PgConnection) -> Result<Option<Standing>, Error> {
+async fn standing(projection: &'static Projection, connection: &mut PgConnection) -> Result<Option<Standing>, Error> {
     let standing = sqlx::query_as!(
         Standing,
         "select generation, revision from checkpoint where name = $1 and version = $2 and parked = 0",
-        P::NAME,
-        P::VERSION
+        projection.name,
+        projection.version
     );
     Ok(standing.fetch_optional(connection).await?)
 }
 
 /// Says in the transaction `tx`, which holds the checkpoint, that it changes rows of `P` past its projector.
-pub(crate) async fn disturb<P: Projection>(tx: &mut PgConnection) -> Result<(), Error> {
-    sqlx::query!("update checkpoint set revision = revision + 1 where name = $1", P::NAME).execute(tx).await?;
+pub(crate) async fn disturb(projection: &'static Projection, tx: &mut PgConnection) -> Result<(), Error> {
+    sqlx::query!("update checkpoint set revision = revision + 1 where name = $1", projection.name).execute(tx).await?;
     Ok(())
 }

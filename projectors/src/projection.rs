@@ -1,68 +1,129 @@
 //! What a projection is, and what can go wrong with one.
 
-use std::{future::Future, sync::Arc};
+use std::{fmt, sync::Arc};
 
-use events::{Recorded, fold, store::StoreError};
+use events::{Recorded, fold, read_model::TableRow, store::StoreError};
+use futures_util::future::BoxFuture;
 use sqlx::PgConnection;
 
-use crate::{bulk::Bulk, memory::Move};
+use crate::{
+    bulk::{Bulk, Gathered},
+    kept::Kept,
+};
 
-/// Read tables that are exactly a fold of the log.
-///
-/// It is given a connection within a transaction and nothing else: it can neither send, nor call out, nor append.
-pub trait Projection: Send + Sync + 'static {
+/// Read tables that are exactly a fold of the log: a value, so that all that works with projections is compiled once.
+#[derive(Clone, Copy)]
+pub struct Projection {
     /// The name of its checkpoint, by which it is spoken of everywhere.
-    const NAME: &'static str;
+    pub name: &'static str,
     /// Raised when the same events would give other rows: those of an older version then serve until new ones are made
     /// beside them.
-    const VERSION: i32;
+    pub version: i32,
     /// The streams that it reads.
-    const STREAMS: &'static [&'static str];
+    pub streams: &'static [&'static str],
     /// The kinds of event that it understands. One of its streams with another kind parks its thing.
-    const KINDS: &'static [&'static [&'static str]];
-    /// The tables that it alone writes. Each has the columns `id`, `version` and `position`.
-    const TABLES: &'static [&'static str];
+    pub kinds: &'static [&'static [&'static str]],
+    /// The tables that it alone writes, in the order in which a batch is applied to them.
+    pub tables: &'static [&'static dyn Table],
     /// The most things of one set of rows that may be parked. More are no longer a few bad events, but a fault of the code
     /// or of what feeds it: the projection stops before the next, and what it has stays as far as it is right.
-    const MOST_PARKED: i32 = 1000;
+    pub most_parked: i32,
+    /// Makes what a projector remembers of the rows that it has written, so that it need not read them, where the projection
+    /// has that.
+    pub kept: Option<fn() -> Box<dyn Kept>>,
+}
+
+/// [`Projection::most_parked`] where nothing speaks for another number.
+pub const MOST_PARKED: i32 = 1000;
+
+/// One read table, without the type of its rows.
+///
+/// It is given a connection within a transaction and nothing else: it can neither send, nor call out, nor append.
+pub trait Table: Send + Sync {
+    /// Its name. It has the columns `id`, `version` and `position`.
+    fn name(&self) -> &'static str;
+
+    /// Applies `batch`, in order: a few statements for all of it. What is not of its streams it passes over. The same batch
+    /// once more changes nothing.
+    fn apply<'a>(&'a self, tx: &'a mut PgConnection, batch: &'a [Arc<Recorded>]) -> BoxFuture<'a, Result<(), Error>>;
+
+    /// Whether its rows are sums of events of many things ([`crate::summed`]): then the same batch once more adds it again.
+    fn is_summed(&self) -> bool {
+        false
+    }
+
     /// Makes the same rows in memory, for a rebuild.
-    type Bulk: Bulk;
-    /// What a projector remembers of the rows that it has written, so that it need not read them; `()` is nothing.
-    type Kept: Default + Send + Sync;
-    /// Whether there is [`Self::advance`].
-    const ADVANCES: bool = false;
+    fn gather(&self) -> Box<dyn Bulk>;
+}
 
-    /// Applies `batch`, in order, to the tables: a few statements for all of it. What is not of its streams it passes over.
-    /// The same batch once more changes nothing.
-    fn apply(tx: &mut PgConnection, batch: &[Arc<Recorded>]) -> impl Future<Output = Result<(), Error>> + Send;
+/// The kinds of rows that a projection writes, as types: what it reads follows from them.
+pub trait Rows {
+    /// The streams of the rows.
+    const STREAMS: &'static [&'static str];
+    /// The kinds of event of each.
+    const KINDS: &'static [&'static [&'static str]];
+}
 
-    /// The same, and the move of the checkpoint, in one statement: both or, if the checkpoint is not where it was, neither.
-    /// Returns whether it was done. `batch` has events that the projection knows, and no others.
-    fn advance(
-        connection: &mut PgConnection,
-        kept: &mut Self::Kept,
-        batch: &[Arc<Recorded>],
-        step: &Move,
-    ) -> impl Future<Output = Result<bool, Error>> + Send {
-        let _ = (connection, kept, batch, step);
-        std::future::ready(Ok(false))
+impl<A: TableRow> Rows for (A,) {
+    const STREAMS: &'static [&'static str] = &[A::STREAM];
+    const KINDS: &'static [&'static [&'static str]] = &[A::KINDS];
+}
+
+impl<A: TableRow, B: TableRow> Rows for (A, B) {
+    const STREAMS: &'static [&'static str] = &[A::STREAM, B::STREAM];
+    const KINDS: &'static [&'static [&'static str]] = &[A::KINDS, B::KINDS];
+}
+
+impl Projection {
+    /// One that writes these rows and no others.
+    pub const fn of<R: Rows>(name: &'static str, version: i32, tables: &'static [&'static dyn Table]) -> Self {
+        Self { name, version, streams: R::STREAMS, kinds: R::KINDS, tables, most_parked: MOST_PARKED, kept: None }
+    }
+
+    /// The names of its tables.
+    pub fn table_names(&self) -> Vec<&'static str> {
+        self.tables.iter().map(|table| table.name()).collect()
+    }
+
+    /// Whether some of its rows are sums of events of many things.
+    pub(crate) fn has_sums(&self) -> bool {
+        self.tables.iter().any(|table| table.is_summed())
+    }
+
+    /// Applies `batch`, in order, to all tables. The same batch once more changes nothing.
+    pub async fn apply(&self, tx: &mut PgConnection, batch: &[Arc<Recorded>]) -> Result<(), Error> {
+        for table in self.tables {
+            table.apply(tx, batch).await?;
+        }
+        Ok(())
+    }
+
+    /// The same rows in memory.
+    pub(crate) fn gather(&self) -> Gathered {
+        Gathered::new(self.tables.iter().map(|table| table.gather()).collect())
+    }
+
+    /// Whether `event` is of a stream that it reads.
+    pub(crate) fn is_own(&self, event: &Recorded) -> bool {
+        self.streams.contains(&event.stream.as_str())
+    }
+
+    /// Whether `event` is for it; an event of its streams that it does not know is an error, never skipped.
+    pub(crate) fn concerns(&self, event: &Recorded) -> Result<bool, Error> {
+        if !self.is_own(event) {
+            return Ok(false);
+        }
+        if self.kinds.iter().any(|kinds| kinds.contains(&event.kind.as_str())) {
+            return Ok(true);
+        }
+        Err(Error::UnknownKind { position: event.position, stream: event.stream.clone(), kind: event.kind.clone() })
     }
 }
 
-/// Whether `event` is of a stream that `P` reads.
-pub(crate) fn is_own<P: Projection>(event: &Recorded) -> bool {
-    P::STREAMS.contains(&event.stream.as_str())
-}
-
-/// Whether `event` is for `P`; an event of its streams that it does not know is an error, never skipped.
-pub(crate) fn concerns<P: Projection>(event: &Recorded) -> Result<bool, Error> {
-    if !is_own::<P>(event) {
-        return Ok(false);
+impl fmt::Debug for Projection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name, self.version)
     }
-    if P::KINDS.iter().any(|kinds| kinds.contains(&event.kind.as_str())) {
-        return Ok(true);
-    }
-    Err(Error::UnknownKind { position: event.position, stream: event.stream.clone(), kind: event.kind.clone() })
 }
 
 /// Why a projection does not go on.

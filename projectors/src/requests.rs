@@ -1,14 +1,14 @@
 //! Rebuilds that somebody has asked for: an event of the stream `ops` asks, and one answers when it is done.
 
-use std::{convert::Infallible, time::Duration};
+use std::{collections::HashMap, convert::Infallible, time::Duration};
 
 use events::{
     Meta, Recorded, execute,
-    ops::{self, Command, projection_id, projections},
+    ops::{self, Command, projection_id},
 };
 use nats::{Bus, feed::Feed};
 use serde_json::json;
-use tokio::time::{interval, timeout};
+use tokio::time::{Instant, interval, timeout_at};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -42,64 +42,91 @@ pub(crate) async fn run(workshop: Workshop, feed: Feed, soft: CancellationToken)
     }
 }
 
-/// Looks at once, and whenever there is something new in the stream `ops`.
+/// Looks at once, and whenever there is something new in the stream `ops`, whose history is read once.
 async fn follow(workshop: &Workshop, feed: &Feed, soft: &CancellationToken) -> Result<(), Error> {
-    let mut reader = feed.reader(workshop.store.head().await?);
+    let head = workshop.store.head().await?;
+    let mut reader = feed.reader(head);
+    let mut asked = Asked::read(workshop, head).await?;
     loop {
-        while look(workshop, soft).await? {
-            tokio::time::sleep(PAUSE).await;
-        }
+        let is_left = look(workshop, &mut asked, soft).await?;
         // What others have to say, and could not, is not in the log.
-        let _ = timeout(LOOK, async {
-            while let Ok(events) = reader.next(BATCH).await {
-                if events.iter().any(|event| event.stream == "ops") {
-                    return;
+        let until = Instant::now() + if is_left { PAUSE } else { LOOK };
+        while let Ok(events) = timeout_at(until, reader.next(BATCH)).await {
+            let Ok(events) = events else {
+                // A feed that has ended ends the process.
+                tokio::time::sleep(PAUSE).await;
+                return Ok(());
+            };
+            let mut is_new = false;
+            for event in events.iter().filter(|event| event.stream == "ops") {
+                asked.take(event)?;
+                is_new = true;
+            }
+            if is_new {
+                break;
+            }
+        }
+    }
+}
+
+/// The events that ask for a rebuild and were not answered, by the id of the projection.
+#[derive(Default)]
+struct Asked(HashMap<Uuid, Recorded>);
+
+impl Asked {
+    /// Those of the log up to a position.
+    async fn read(workshop: &Workshop, until: i64) -> Result<Self, Error> {
+        let mut asked = Self::default();
+        for projection in crate::ALL {
+            for event in workshop.store.stream("ops", projection_id(projection.name)).await? {
+                if event.position <= until {
+                    asked.take(&event)?;
                 }
             }
-            // A feed that has ended ends the process.
-            tokio::time::sleep(LOOK).await;
-        })
-        .await;
+        }
+        Ok(asked)
+    }
+
+    fn take(&mut self, event: &Recorded) -> Result<(), Error> {
+        match event.decode()? {
+            ops::Event::RebuildRequested { .. } => {
+                self.0.insert(event.id, event.clone());
+            }
+            ops::Event::ProjectionSwitched { .. }
+            | ops::Event::RebuildStopped { .. }
+            | ops::Event::RebuildFailed { .. } => {
+                self.0.remove(&event.id);
+            }
+            ops::Event::ProjectionMismatchFound { .. } | ops::Event::ProjectionRowRepaired { .. } => {}
+        }
+        Ok(())
     }
 }
 
 /// Does all that is asked for now; whether something is left, because another process is at it.
-async fn look(workshop: &Workshop, soft: &CancellationToken) -> Result<bool, Error> {
+async fn look(workshop: &Workshop, asked: &mut Asked, soft: &CancellationToken) -> Result<bool, Error> {
     rebuild::say(workshop).await?;
     verify::say(workshop).await?;
-    let mut left = false;
-    for name in projections() {
-        let Some(asked) = request(workshop, name).await? else { continue };
-        tracing::info!(projection = name, position = asked.position, "it is made anew, as was asked for");
-        let options = Options { actor: asked.meta.actor, asked: Some(asked.position), ..Options::default() };
-        match crate::rebuild(name, workshop, &options, &Progress::default(), soft).await {
+    for projection in crate::ALL {
+        let (name, id) = (projection.name, projection_id(projection.name));
+        let Some(request) = asked.0.get(&id) else { continue };
+        tracing::info!(projection = name, position = request.position, "it is made anew, as was asked for");
+        let options = Options { actor: request.meta.actor, asked: Some(request.position), ..Options::default() };
+        match rebuild::run(projection, workshop, &options, &Progress::default(), soft).await {
             Ok(_) | Err(Error::Answered { .. }) => {}
-            Err(Error::Running { .. } | Error::Lost { .. } | Error::Interrupted { .. }) => left = true,
+            Err(Error::Running { .. } | Error::Lost { .. } | Error::Interrupted { .. }) => continue,
             Err(error @ (Error::Database(_) | Error::Log(_) | Error::Unsaid(_))) => return Err(error),
             Err(Error::Projection(error)) if error.passes() => return Err(error.into()),
             Err(error) => {
                 tracing::error!(projection = name, %error, "it could not be made anew");
-                fail(workshop, name, &asked, error.to_string()).await?;
+                fail(workshop, name, request, error.to_string()).await?;
             }
         }
         rebuild::say(workshop).await?;
+        // Its answer is in the log, or will be by whoever has decided.
+        asked.0.remove(&id);
     }
-    Ok(left)
-}
-
-/// The event that asks for `name`, if it was not answered.
-async fn request(workshop: &Workshop, name: &str) -> Result<Option<Recorded>, Error> {
-    let mut asked = None;
-    for event in workshop.store.stream("ops", projection_id(name)).await? {
-        match event.decode()? {
-            ops::Event::RebuildRequested { .. } => asked = Some(event),
-            ops::Event::ProjectionSwitched { .. }
-            | ops::Event::RebuildStopped { .. }
-            | ops::Event::RebuildFailed { .. } => asked = None,
-            ops::Event::ProjectionMismatchFound { .. } | ops::Event::ProjectionRowRepaired { .. } => {}
-        }
-    }
-    Ok(asked)
+    Ok(!asked.0.is_empty())
 }
 
 async fn fail(workshop: &Workshop, name: &str, asked: &Recorded, reason: String) -> Result<(), Error> {

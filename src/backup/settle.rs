@@ -66,14 +66,14 @@ async fn settled(pool: &PgPool, known: Known, stop: &CancellationToken) -> anyho
         if there.is_some() && there == event_id {
             continue;
         }
-        let name = projectors::known(&name)?;
+        let projection = projectors::known(&name)?;
         // There is nothing to compare with.
         let options = Options { approve: true, share: 64.0, ..Options::default() };
-        let outcome = projectors::rebuild(name, &workshop, &options, &Progress::default(), stop).await?;
+        let outcome = rebuild::run(projection, &workshop, &options, &Progress::default(), stop).await?;
         if let Outcome::Decided(report) = outcome {
             anyhow::ensure!(report.allowed, "{name} could not be made anew: {}", report.reason);
         }
-        beyond.push(name);
+        beyond.push(projection.name);
     }
     if !beyond.is_empty() {
         rebuild::say(&workshop).await?;

@@ -67,8 +67,8 @@ pub struct Discard {
 
 /// Makes them anew. Whether all that was asked for is so.
 pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<bool> {
-    let names: Vec<&str> = if settings.all {
-        projectors::NAMES.to_vec()
+    let chosen = if settings.all {
+        projectors::ALL.to_vec()
     } else {
         // All of them are looked at before any is begun.
         settings.names.iter().map(|name| projectors::known(name)).collect::<Result<_, _>>()?
@@ -84,9 +84,10 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<
         ..Options::default()
     };
     let mut well = true;
-    for name in names {
+    for projection in chosen {
+        let name = projection.name;
         let progress = Progress::default();
-        let work = projectors::rebuild(name, &workshop, &options, &progress, &stop);
+        let work = generations::run(projection, &workshop, &options, &progress, &stop);
         let outcome = bar::shown(name, &progress, work).await.with_context(|| name.to_owned())?;
         well &= tell(name, &outcome, settings.common.json);
         generations::say(&workshop).await?;
@@ -96,11 +97,12 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<
 
 /// Makes the former rows live again.
 pub async fn rollback(settings: Rollback, stop: CancellationToken) -> anyhow::Result<bool> {
-    let name = projectors::known(&settings.name)?;
+    let projection = projectors::known(&settings.name)?;
+    let name = projection.name;
     let workshop = workshop(&settings.common.reach).await?;
     let options = Options { share: settings.share, ..Options::default() };
     let progress = Progress::default();
-    let work = projectors::rollback(name, &workshop, &options, &progress, &stop);
+    let work = generations::rollback(projection, &workshop, &options, &progress, &stop);
     let outcome = bar::shown(name, &progress, work).await?;
     let well = tell(name, &outcome, settings.common.json);
     generations::say(&workshop).await?;
@@ -109,9 +111,10 @@ pub async fn rollback(settings: Rollback, stop: CancellationToken) -> anyhow::Re
 
 /// Drops a generation.
 pub async fn discard(settings: Discard) -> anyhow::Result<bool> {
-    let name = projectors::known(&settings.name)?;
+    let projection = projectors::known(&settings.name)?;
+    let name = projection.name;
     let workshop = workshop(&settings.common.reach).await?;
-    let dropped = projectors::discard(name, &workshop, settings.previous).await?;
+    let dropped = generations::discard(projection, &workshop, settings.previous).await?;
     if settings.common.json {
         println!("{}", json!({ "projection": name, "generation": dropped.number, "decision": "discarded" }));
     } else {

@@ -37,14 +37,15 @@ pub struct Settings {
 
 /// Compares rows with the log. Whether all that was looked at is right, or was made so.
 pub async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<bool> {
-    let names: Vec<&str> = settings.names.iter().map(|name| projectors::known(name)).collect::<Result<_, _>>()?;
+    let chosen: Vec<_> = settings.names.iter().map(|name| projectors::known(name)).collect::<Result<_, _>>()?;
     let workshop = workshop(&settings.common.reach).await?;
     let sample = if settings.all { 1.0 } else { settings.sample };
     let options = Options { sample, share: settings.share, jobs: settings.jobs.into() };
     let mut well = true;
-    for name in names {
+    for projection in chosen {
+        let name = projection.name;
         let progress = Progress::default();
-        let work = projectors::verify(name, &workshop, options, settings.repair, &progress, &stop);
+        let work = projectors::verify(projection, &workshop, options, settings.repair, &progress, &stop);
         let verified = bar::shown(name, &progress, work).await.with_context(|| name.to_owned())?;
         verify::say(&workshop).await?;
         tell(name, &verified, &settings);

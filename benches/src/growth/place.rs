@@ -85,7 +85,7 @@ impl Place {
     }
 
     /// Runs these projections on a feed until all of them stand at the end of the log; microseconds an event of `count`.
-    pub(super) async fn project(&self, names: &[&'static str], count: usize) -> anyhow::Result<f64> {
+    pub(super) async fn project(&self, projections: &[&'static Projection], count: usize) -> anyhow::Result<f64> {
         let store = self.store();
         let head = store.head().await?;
         let bus = Bus::connect(&self.urls.worker, "growth bench").await?;
@@ -97,18 +97,12 @@ impl Place {
             let _ = feeding.await;
         });
         let parts = Parts { feed, pool: self.pool.clone(), store, bus, soft: soft.clone() };
-        for name in names {
-            match *name {
-                projectors::identity::Identity::NAME => parts.spawn::<projectors::identity::Identity>(&mut tasks),
-                projectors::catalog::Catalog::NAME => parts.spawn::<projectors::catalog::Catalog>(&mut tasks),
-                projectors::prompt::Prompts::NAME => parts.spawn::<projectors::prompt::Prompts>(&mut tasks),
-                _ => parts.spawn::<projectors::execution::Executions>(&mut tasks),
-            }
-        }
+        parts.spawn(projections, &mut tasks);
+        let names: Vec<&str> = projections.iter().map(|projection| projection.name).collect();
         loop {
             let arrived: i64 =
                 sqlx::query_scalar("select count(*) from read.checkpoint where name = any($1) and position >= $2")
-                    .bind(names)
+                    .bind(&names)
                     .bind(head)
                     .fetch_one(&self.pool)
                     .await?;
@@ -127,7 +121,8 @@ impl Place {
     /// Empties the read models.
     pub(super) async fn forget(&self) -> anyhow::Result<()> {
         let tables = "truncate read.checkpoint, read.user_account, read.specialty, read.sub_specialty, read.prompt, \
-                      read.prompt_version, read.execution";
+                      read.prompt_version, read.execution, read.usage_execution, \
+                      read.usage_daily";
         self.pool.execute(tables).await?;
         self.pool.execute("checkpoint").await?;
         Ok(())
@@ -143,10 +138,10 @@ struct Parts {
 }
 
 impl Parts {
-    fn spawn<P: Projection>(&self, tasks: &mut JoinSet<()>) {
+    fn spawn(&self, projections: &[&'static Projection], tasks: &mut JoinSet<()>) {
         let Self { feed, pool, store, bus, soft } = self;
-        let runner = Runner::<P>::new(feed.clone(), pool.clone(), store.clone(), bus.clone(), Board::default())
-            .run(soft.clone());
+        let (feed, pool, store, bus) = (feed.clone(), pool.clone(), store.clone(), bus.clone());
+        let runner = Runner::new(projections, feed, pool, store, bus, Board::default(), soft.clone()).run();
         tasks.spawn(async move {
             let _ = runner.await;
         });

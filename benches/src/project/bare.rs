@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
-use projectors::execution::{Execution, load};
+use projectors::{execution::Execution, row::Row as _};
 use sqlx::{Executor as _, PgPool};
 use uuid::Uuid;
 
@@ -22,7 +22,7 @@ impl Rows {
         let mut connection = pool.acquire().await?;
         let mut chunks = Vec::new();
         for ids in ids.chunks(ROWS) {
-            let mut rows = load(&mut connection, ids).await?;
+            let mut rows = Execution::load(&mut connection, ids).await?;
             rows.sort_by_key(|row| row.id);
             chunks.push(rows);
         }

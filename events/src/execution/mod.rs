@@ -21,6 +21,7 @@ mod late;
 mod request;
 pub mod retry;
 pub mod row;
+pub mod usage;
 
 pub use aggregate::{Attempt, Execution, Setback, Status};
 pub use command::{Calling, Command, Failed, Holder};
@@ -36,7 +37,7 @@ pub(crate) static CONTEXT: Context = Context {
     name: "execution",
     doc: "Runs of prompts.",
     streams: &[EventStream::of::<Execution>()],
-    projections: &["execution"],
+    projections: &["execution", "usage"],
 };
 
 #[cfg(test)]

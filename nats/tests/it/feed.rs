@@ -203,6 +203,10 @@ async fn progress_is_heard_and_events_too() {
     teller.publish_progress("executions", 42).await;
     let told = within("the progress", progress.next()).await;
     assert_eq!(told, Some(("executions".to_owned(), 42)));
+    teller.publish_positions(&[("catalog", 7), ("identity", 8)]).await;
+    for (name, position) in [("catalog", 7), ("identity", 8)] {
+        assert_eq!(within("one of several", progress.next()).await, Some((name.to_owned(), position)));
+    }
     let head = world.write(1).await;
     relay.reaches(head).await;
     let event = within("the event", created.next()).await;

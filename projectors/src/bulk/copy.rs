@@ -140,6 +140,13 @@ impl Line<'_> {
         self.long(value.timestamp_micros() - EPOCH_MICROS)
     }
 
+    /// `date`, which PostgreSQL counts in days since 2000.
+    pub fn date(&mut self, value: chrono::NaiveDate) -> &mut Self {
+        let days =
+            value.signed_duration_since(chrono::NaiveDate::from_ymd_opt(2000, 1, 1).unwrap_or_default()).num_days();
+        self.int(i32::try_from(days).unwrap_or(i32::MAX))
+    }
+
     /// `timestamptz`, or null
     pub fn maybe_time(&mut self, value: Option<DateTime<Utc>>) -> &mut Self {
         match value {
@@ -156,7 +163,8 @@ impl Line<'_> {
         }
     }
 
-    fn null(&mut self) -> &mut Self {
+    /// Null, of any type.
+    pub fn null(&mut self) -> &mut Self {
         self.bytes.extend_from_slice(&NULL.to_be_bytes());
         self
     }

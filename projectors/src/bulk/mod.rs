@@ -5,15 +5,19 @@
 //! by the projection's usual way.
 
 mod copy;
+mod gathered;
 
 use std::collections::HashMap;
 
 use events::Recorded;
+use futures_util::future::BoxFuture;
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 pub use copy::{Copy, HEAD, Line, TAIL};
+pub use gathered::Gathered;
 
-use crate::{fold::Fold, projection::Error};
+use crate::{projection::Error, row::Row};
 
 /// What of an event became of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,8 +30,8 @@ pub enum Taken {
     Foreign,
 }
 
-/// All that is gathered for one projection.
-pub trait Bulk: Default + Send + 'static {
+/// All that is gathered for one table.
+pub trait Bulk: Send {
     /// Takes the next event. After an error its thing is to be dropped.
     fn take(&mut self, event: &Recorded) -> Result<Taken, Error>;
 
@@ -37,19 +41,24 @@ pub trait Bulk: Default + Send + 'static {
     /// About how many bytes are gathered.
     fn weight(&self) -> usize;
 
-    /// Hands out all rows, per table and with the columns that they have.
-    fn hand_out(&mut self) -> Vec<Load>;
+    /// Hands out all rows.
+    fn hand_out(&mut self) -> Load;
 
-    /// The row that the last event of a thing has made in `table`, for whoever follows one thing event by event. It stays
-    /// gathered; rows of earlier events are gathered no longer.
-    fn last(&mut self, table: &str, id: Uuid) -> Option<Last>;
+    /// Adds what is gathered to the rows of the table, which has its key by then, where rows are sums.
+    fn merge<'a>(&'a mut self, tx: &'a mut PgConnection) -> BoxFuture<'a, Result<(), Error>> {
+        let _ = tx;
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    /// The rows of `table` that the last event of a thing has made or changed, for whoever follows one thing event by event.
+    fn last(&self, table: &str, id: Uuid) -> Vec<Last>;
 }
 
 /// A row as an event has left it.
 #[derive(Debug)]
 pub struct Last {
-    /// The thing's version, which is in the key where a table has a row for each.
-    pub version: i32,
+    /// The row's key among those of its thing, as text; empty where a thing has one row.
+    pub key: String,
     /// The row's columns, in the order of the values.
     pub columns: &'static [&'static str],
     /// The row, as it would be written.
@@ -67,18 +76,7 @@ pub struct Load {
     pub rows: Vec<u8>,
 }
 
-/// A row that can be written by `COPY`.
-pub trait Row: Fold + Send {
-    /// The table that it is of.
-    const TABLE: &'static str;
-    /// The table's columns, in the order in which they are written.
-    const COLUMNS: &'static [&'static str];
-
-    /// Writes its values, in the order of the columns.
-    fn write(&self, line: &mut Line<'_>);
-}
-
-/// The rows of one table, gathered; also the whole [`Bulk`] of a projection that has no other.
+/// The rows of a table with one for each thing, gathered.
 #[derive(Debug)]
 pub struct Rows<R> {
     gathered: Vec<Option<R>>,
@@ -94,12 +92,12 @@ impl<R> Default for Rows<R> {
 
 impl<R: Row> Rows<R> {
     /// The row of `id` as it is gathered so far.
-    pub fn get(&self, id: Uuid) -> Option<&R> {
+    fn get(&self, id: Uuid) -> Option<&R> {
         self.places.get(&id).and_then(|place| self.gathered.get(*place)).and_then(Option::as_ref)
     }
 
     /// Hands out the rows, in the order in which their things began.
-    pub fn load(&mut self) -> Load {
+    fn load(&mut self) -> Load {
         let mut copy = Copy::default();
         for row in std::mem::take(&mut self.gathered).into_iter().flatten() {
             row.write(&mut copy.row(R::COLUMNS.len()));
@@ -110,7 +108,7 @@ impl<R: Row> Rows<R> {
     }
 }
 
-impl<R: Row + 'static> Bulk for Rows<R> {
+impl<R: Row> Bulk for Rows<R> {
     fn take(&mut self, event: &Recorded) -> Result<Taken, Error> {
         if event.stream != R::STREAM {
             return Ok(Taken::Foreign);
@@ -140,14 +138,14 @@ impl<R: Row + 'static> Bulk for Rows<R> {
         self.weight
     }
 
-    fn hand_out(&mut self) -> Vec<Load> {
-        vec![self.load()]
+    fn hand_out(&mut self) -> Load {
+        self.load()
     }
 
-    fn last(&mut self, table: &str, id: Uuid) -> Option<Last> {
-        let row = self.get(id).filter(|_| table == R::TABLE)?;
+    fn last(&self, table: &str, id: Uuid) -> Vec<Last> {
+        let Some(row) = self.get(id).filter(|_| table == R::TABLE) else { return Vec::new() };
         let mut copy = Copy::default();
         row.write(&mut copy.row(R::COLUMNS.len()));
-        Some(Last { version: row.version(), columns: R::COLUMNS, row: copy })
+        vec![Last { key: String::new(), columns: R::COLUMNS, row: copy }]
     }
 }

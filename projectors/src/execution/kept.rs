@@ -12,7 +12,7 @@ const ROWS: usize = 8 << 10;
 
 /// The rows. Those that are too many are forgotten, and read again when they are needed.
 #[derive(Debug)]
-pub struct Kept(Cache<Uuid, Execution, ByWeight>);
+pub(super) struct Unfinished(Cache<Uuid, Execution, ByWeight>);
 
 #[derive(Debug, Clone)]
 struct ByWeight;
@@ -25,13 +25,13 @@ impl Weighter<Uuid, Execution> for ByWeight {
     }
 }
 
-impl Default for Kept {
+impl Default for Unfinished {
     fn default() -> Self {
         Self(Cache::with_weighter(ROWS, WEIGHT, ByWeight))
     }
 }
 
-impl Kept {
+impl Unfinished {
     /// The row of `id`, which is not kept any more: what goes wrong with it leaves nothing behind.
     pub(super) fn take(&mut self, id: Uuid) -> Option<Execution> {
         self.0.remove(&id).map(|(_, row)| row)

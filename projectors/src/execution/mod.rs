@@ -7,69 +7,64 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use events::{Recorded, execution::Event};
+use futures_util::future::BoxFuture;
 use rust_decimal::Decimal;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 pub use events::execution::row::Execution;
-pub use kept::Kept;
+use kept::Unfinished;
 
 use crate::{
-    bulk::Rows,
     fold::{self, column},
+    kept::Kept,
     memory::Move,
-    projection::{Error, Projection},
+    projection::{Error, MOST_PARKED, Projection},
+    row::RowTable,
 };
 
 /// Writes `execution`.
-#[derive(Debug)]
-pub struct Executions;
+pub static EXECUTIONS: Projection = Projection {
+    name: "execution",
+    version: 1,
+    streams: &["execution"],
+    kinds: &[Event::KINDS],
+    tables: &[&RowTable::<Execution>::NEW],
+    most_parked: MOST_PARKED,
+    kept: Some(|| Box::new(Unfinished::default())),
+};
 
-impl Projection for Executions {
-    const NAME: &'static str = "execution";
-    const VERSION: i32 = 1;
-    const STREAMS: &'static [&'static str] = &["execution"];
-    const KINDS: &'static [&'static [&'static str]] = &[Event::KINDS];
-    const TABLES: &'static [&'static str] = &["execution"];
-    type Bulk = Rows<Execution>;
-    type Kept = Kept;
-    const ADVANCES: bool = true;
-
-    async fn apply(tx: &mut PgConnection, batch: &[Arc<Recorded>]) -> Result<(), Error> {
-        let there = load(tx, &fold::begun::<Execution>(batch)).await?;
-        store(tx, &fold::rows(there, batch)?, None).await?;
-        Ok(())
-    }
-
-    async fn advance(
-        connection: &mut PgConnection,
-        kept: &mut Kept,
-        batch: &[Arc<Recorded>],
-        step: &Move,
-    ) -> Result<bool, Error> {
-        let (mut there, mut missing) = (Vec::new(), Vec::new());
-        for id in fold::begun::<Execution>(batch) {
-            match kept.take(id) {
-                Some(row) => there.push(row),
-                None => missing.push(id),
+impl Kept for Unfinished {
+    fn advance<'a>(
+        &'a mut self,
+        connection: &'a mut PgConnection,
+        batch: &'a [Arc<Recorded>],
+        step: &'a Move,
+    ) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(async move {
+            let (mut there, mut missing) = (Vec::new(), Vec::new());
+            for id in fold::begun::<Execution>(batch) {
+                match self.take(id) {
+                    Some(row) => there.push(row),
+                    None => missing.push(id),
+                }
             }
-        }
-        // What is read before the statement is still so when its condition holds.
-        there.extend(load(connection, &missing).await?);
-        let rows = fold::rows(there, batch)?;
-        let done = store(connection, &rows, Some(step)).await?;
-        if done {
-            kept.keep(rows);
-        }
-        Ok(done)
+            // What is read before the statement is still so when its condition holds.
+            if !missing.is_empty() {
+                there.extend(load(connection, &missing).await?);
+            }
+            let rows = fold::rows(there, batch)?;
+            let done = store(connection, &rows, Some(step)).await?;
+            if done {
+                self.keep(rows);
+            }
+            Ok(done)
+        })
     }
 }
 
 /// The rows of these executions.
 pub async fn load(tx: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Execution>, Error> {
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
     let rows = sqlx::query!(
         r#"select id, prompt_id, prompt_version, user_id, variables::text as "variables!", llm_provider, model,
                   status, result, input_tokens, output_tokens, cached_input_tokens, reasoning_tokens, cost::text,

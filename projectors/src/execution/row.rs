@@ -1,8 +1,10 @@
 //! An execution, as `COPY` writes it.
 
 use events::execution::row::Execution;
+use sqlx::PgConnection;
+use uuid::Uuid;
 
-use crate::bulk::{Line, Row};
+use crate::{bulk::Line, projection::Error, row::Row};
 
 impl Row for Execution {
     const TABLE: &'static str = "execution";
@@ -84,5 +86,13 @@ impl Row for Execution {
             .bool(self.is_redrive)
             .maybe_text(self.reasoning.as_deref())
             .maybe_text(self.tool_calls.as_deref());
+    }
+
+    async fn load(tx: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Self>, Error> {
+        super::load(tx, ids).await
+    }
+
+    async fn store(tx: &mut PgConnection, rows: &[Self]) -> Result<(), Error> {
+        super::store(tx, rows, None).await.map(drop)
     }
 }

@@ -2,44 +2,30 @@
 
 mod row;
 
-use std::sync::Arc;
-
-use events::Recorded;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 pub use events::identity::row::User;
 
 use crate::{
-    bulk::Rows,
-    fold::{self, column},
-    projection::{Error, Projection},
+    fold::column,
+    projection::{Error, MOST_PARKED, Projection},
+    row::RowTable,
 };
 
 /// Writes `user_account`.
-#[derive(Debug)]
-pub struct Identity;
-
-impl Projection for Identity {
-    const NAME: &'static str = "identity";
-    const VERSION: i32 = 1;
-    const STREAMS: &'static [&'static str] = &["user"];
-    const KINDS: &'static [&'static [&'static str]] = &[events::identity::Event::KINDS];
-    const TABLES: &'static [&'static str] = &["user_account"];
-    type Bulk = Rows<User>;
-    type Kept = ();
-
-    async fn apply(tx: &mut PgConnection, batch: &[Arc<Recorded>]) -> Result<(), Error> {
-        let there = load(tx, &fold::begun::<User>(batch)).await?;
-        store(tx, &fold::rows(there, batch)?).await
-    }
-}
+pub static IDENTITY: Projection = Projection {
+    name: "identity",
+    version: 1,
+    streams: &["user"],
+    kinds: &[events::identity::Event::KINDS],
+    tables: &[&RowTable::<User>::NEW],
+    most_parked: MOST_PARKED,
+    kept: None,
+};
 
 /// The rows of these users.
-pub async fn load(tx: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<User>, Error> {
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
+async fn load(tx: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<User>, Error> {
     let rows = sqlx::query_as!(
         User,
         "select id, email, username, roles, is_active, created_at, updated_at, version, position
@@ -50,9 +36,6 @@ pub async fn load(tx: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<User>, Erro
 }
 
 async fn store(tx: &mut PgConnection, rows: &[User]) -> Result<(), Error> {
-    if rows.is_empty() {
-        return Ok(());
-    }
     // An array of arrays must be a rectangle: roles travel as JSON.
     let roles: Vec<String> = column(rows, |row| serde_json::Value::from(row.roles.clone()).to_string());
     sqlx::query!(

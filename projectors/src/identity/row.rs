@@ -1,8 +1,10 @@
 //! A user, as `COPY` writes it.
 
 use events::identity::row::User;
+use sqlx::PgConnection;
+use uuid::Uuid;
 
-use crate::bulk::{Line, Row};
+use crate::{bulk::Line, projection::Error, row::Row};
 
 impl Row for User {
     const TABLE: &'static str = "user_account";
@@ -19,5 +21,13 @@ impl Row for User {
             .time(self.updated_at)
             .int(self.version)
             .long(self.position);
+    }
+
+    async fn load(tx: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Self>, Error> {
+        super::load(tx, ids).await
+    }
+
+    async fn store(tx: &mut PgConnection, rows: &[Self]) -> Result<(), Error> {
+        super::store(tx, rows).await
     }
 }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 pub use replay::{replay, run};
 
-use crate::projection::{Error, Projection, concerns};
+use crate::projection::{Error, Projection};
 
 /// How a batch is applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,33 +29,34 @@ pub enum Care {
 /// error, and the transaction is to be given up.
 ///
 /// An error that is of an event ([`Error::is_of_an_event`]) is to be answered by trying again with care.
-pub async fn apply<P: Projection>(
+pub async fn apply(
+    projection: &'static Projection,
     tx: &mut PgConnection,
     generation: i32,
     parked: i32,
     batch: &[Arc<Recorded>],
     care: Care,
 ) -> Result<i32, Error> {
-    let waiting = if parked > 0 { known::<P>(tx, generation, batch).await? } else { HashSet::new() };
+    let waiting = if parked > 0 { known(projection, tx, generation, batch).await? } else { HashSet::new() };
     let (held, free): (Vec<_>, Vec<_>) =
         batch.iter().cloned().partition(|event| waiting.contains(&(event.stream.clone(), event.id)));
     if !held.is_empty() {
-        wait::<P>(tx, generation, &held).await?;
+        wait(projection, tx, generation, &held).await?;
     }
     if care == Care::Swift {
         for event in &free {
-            concerns::<P>(event)?;
+            projection.concerns(event)?;
         }
         if !free.is_empty() {
-            P::apply(tx, &free).await?;
+            projection.apply(tx, &free).await?;
         }
         return Ok(0);
     }
     let mut more = 0;
     for thing in things(&free) {
-        let Some(position) = one::<P>(tx, generation, &thing).await? else { continue };
-        if parked + more >= P::MOST_PARKED {
-            return Err(Error::TooManyParked { name: P::NAME, parked: parked + more, position });
+        let Some(position) = one(projection, tx, generation, &thing).await? else { continue };
+        if parked + more >= projection.most_parked {
+            return Err(Error::TooManyParked { name: projection.name, parked: parked + more, position });
         }
         more += 1;
     }
@@ -77,17 +78,18 @@ fn things(events: &[Arc<Recorded>]) -> Vec<Vec<Arc<Recorded>>> {
 }
 
 /// Applies the events of one thing, and parks it before the first that cannot be: the position of that one.
-async fn one<P: Projection>(
+async fn one(
+    projection: &'static Projection,
     tx: &mut PgConnection,
     generation: i32,
     events: &[Arc<Recorded>],
 ) -> Result<Option<i64>, Error> {
-    if attempt::<P>(tx, events).await?.is_none() {
+    if attempt(projection, tx, events).await?.is_none() {
         return Ok(None);
     }
     for (index, event) in events.iter().enumerate() {
-        if let Some(error) = attempt::<P>(tx, std::slice::from_ref(event)).await? {
-            park::<P>(tx, generation, event, events.len() - index, &error).await?;
+        if let Some(error) = attempt(projection, tx, std::slice::from_ref(event)).await? {
+            park(projection, tx, generation, event, events.len() - index, &error).await?;
             return Ok(Some(event.position));
         }
     }
@@ -95,17 +97,18 @@ async fn one<P: Projection>(
 }
 
 /// Applies events in a transaction within the transaction; the error, where one of them is at fault.
-pub(crate) async fn attempt<P: Projection>(
+pub(crate) async fn attempt(
+    projection: &'static Projection,
     tx: &mut PgConnection,
     events: &[Arc<Recorded>],
 ) -> Result<Option<Error>, Error> {
     for event in events {
-        if let Err(error) = concerns::<P>(event) {
+        if let Err(error) = projection.concerns(event) {
             return Ok(Some(error));
         }
     }
     let mut inner = tx.begin().await?;
-    match P::apply(&mut inner, events).await {
+    match projection.apply(&mut inner, events).await {
         Ok(()) => {
             inner.commit().await?;
             Ok(None)
@@ -118,7 +121,8 @@ pub(crate) async fn attempt<P: Projection>(
     }
 }
 
-async fn park<P: Projection>(
+async fn park(
+    projection: &'static Projection,
     tx: &mut PgConnection,
     generation: i32,
     event: &Recorded,
@@ -126,11 +130,11 @@ async fn park<P: Projection>(
     error: &Error,
 ) -> Result<(), Error> {
     let (position, kind, thing) = (event.position, &event.kind, event.id);
-    tracing::error!(projection = P::NAME, position, kind, %thing, %error, "an event cannot be applied: its thing is parked");
+    tracing::error!(projection = projection.name, position, kind, %thing, %error, "an event cannot be applied: its thing is parked");
     sqlx::query!(
         "insert into ops.parked (projection, generation, stream, id, position, version, kind, error, events)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-        P::NAME,
+        projection.name,
         generation,
         event.stream,
         event.id,
@@ -146,7 +150,8 @@ async fn park<P: Projection>(
 }
 
 /// Which of the things of `batch` are parked.
-async fn known<P: Projection>(
+async fn known(
+    projection: &'static Projection,
     tx: &mut PgConnection,
     generation: i32,
     batch: &[Arc<Recorded>],
@@ -154,7 +159,7 @@ async fn known<P: Projection>(
     let ids: Vec<Uuid> = batch.iter().map(|event| event.id).collect();
     let rows = sqlx::query!(
         "select stream, id from ops.parked where projection = $1 and generation = $2 and id = any ($3)",
-        P::NAME,
+        projection.name,
         generation,
         &ids
     );
@@ -162,7 +167,12 @@ async fn known<P: Projection>(
 }
 
 /// Counts events that wait with those before them.
-async fn wait<P: Projection>(tx: &mut PgConnection, generation: i32, held: &[Arc<Recorded>]) -> Result<(), Error> {
+async fn wait(
+    projection: &'static Projection,
+    tx: &mut PgConnection,
+    generation: i32,
+    held: &[Arc<Recorded>],
+) -> Result<(), Error> {
     let ids: Vec<Uuid> = held.iter().map(|event| event.id).collect();
     let streams: Vec<String> = held.iter().map(|event| event.stream.clone()).collect();
     sqlx::query!(
@@ -170,7 +180,7 @@ async fn wait<P: Projection>(tx: &mut PgConnection, generation: i32, held: &[Arc
          from (select stream, id, count(*)::integer as events
                from unnest($3::text[], $4::uuid[]) as e (stream, id) group by stream, id) x
          where p.projection = $1 and p.generation = $2 and p.stream = x.stream and p.id = x.id",
-        P::NAME,
+        projection.name,
         generation,
         &streams,
         &ids

@@ -21,8 +21,13 @@ const TRY: u32 = 12;
 /// The most things that are tried in one transaction, in which the projection waits.
 const AT_ONCE: i64 = 50;
 
-/// Counts the parked things of `P`, for the metric, and tries them again from time to time, until `soft`.
-pub async fn run<P: Projection>(pool: PgPool, store: Store, soft: CancellationToken) -> Result<(), Infallible> {
+/// Counts the parked things of all these projections, for the metric, and tries them again from time to time, until `soft`.
+pub async fn run(
+    projections: &'static [&'static Projection],
+    pool: PgPool,
+    store: Store,
+    soft: CancellationToken,
+) -> Result<(), Infallible> {
     let mut every = interval(COUNT);
     let mut count: u32 = 0;
     loop {
@@ -30,15 +35,19 @@ pub async fn run<P: Projection>(pool: PgPool, store: Store, soft: CancellationTo
             () = soft.cancelled() => return Ok(()),
             _ = every.tick() => {}
         }
-        let parked = sqlx::query_scalar!("select parked from checkpoint where name = $1", P::NAME);
+        let rows = sqlx::query!("select name, parked from checkpoint").fetch_all(&pool).await;
         // Where the database is away, others tell.
-        let Ok(Some(parked)) = parked.fetch_optional(&pool).await else { continue };
-        metrics::gauge!(name::PROJECTION_PARKED, "projection" => P::NAME).set(f64::from(parked));
-        if parked > 0 && count.is_multiple_of(TRY) {
-            match replay::<P>(&pool, &store).await {
-                Ok(0) => {}
-                Ok(done) => tracing::info!(projection = P::NAME, done, "parked things are applied"),
-                Err(error) => tracing::warn!(projection = P::NAME, %error, "parked things could not be tried again"),
+        for row in rows.unwrap_or_default() {
+            let Some(projection) = projections.iter().find(|one| one.name == row.name) else { continue };
+            metrics::gauge!(name::PROJECTION_PARKED, "projection" => projection.name).set(f64::from(row.parked));
+            if row.parked > 0 && count.is_multiple_of(TRY) {
+                match replay(projection, &pool, &store).await {
+                    Ok(0) => {}
+                    Ok(done) => tracing::info!(projection = projection.name, done, "parked things are applied"),
+                    Err(error) => {
+                        tracing::warn!(projection = projection.name, %error, "parked things could not be tried again");
+                    }
+                }
             }
         }
         count = count.wrapping_add(1);
@@ -46,22 +55,22 @@ pub async fn run<P: Projection>(pool: PgPool, store: Store, soft: CancellationTo
 }
 
 /// Tries all parked things of the live rows of `P` once; how many are parked no more.
-pub async fn replay<P: Projection>(pool: &PgPool, store: &Store) -> Result<usize, Error> {
+pub async fn replay(projection: &'static Projection, pool: &PgPool, store: &Store) -> Result<usize, Error> {
     let (mut done, mut after) = (0, 0);
     loop {
         let mut connection = pool.acquire().await?;
         let mut tx = connection.begin().await?;
         let live = sqlx::query!(
             "select position, generation from checkpoint where name = $1 and version = $2 for update",
-            P::NAME,
-            P::VERSION
+            projection.name,
+            projection.version
         );
         // The rows of another version are for its code to mend.
         let Some(live) = live.fetch_optional(&mut *tx).await? else { return Ok(done) };
         let parked = sqlx::query!(
             "select stream, id, version, position from ops.parked
              where projection = $1 and generation = $2 and position > $3 order by position limit $4",
-            P::NAME,
+            projection.name,
             live.generation,
             after,
             AT_ONCE
@@ -74,12 +83,12 @@ pub async fn replay<P: Projection>(pool: &PgPool, store: &Store) -> Result<usize
             let history = store.stream(&thing.stream, thing.id).await?;
             let waits = |event: &Recorded| event.version >= thing.version && event.position <= live.position;
             let events: Vec<_> = history.into_iter().filter(waits).map(Arc::new).collect();
-            match attempt::<P>(&mut tx, &events).await? {
+            match attempt(projection, &mut tx, &events).await? {
                 None => {
                     freed += 1;
                     sqlx::query!(
                         "delete from ops.parked where projection = $1 and generation = $2 and stream = $3 and id = $4",
-                        P::NAME,
+                        projection.name,
                         live.generation,
                         thing.stream,
                         thing.id
@@ -91,7 +100,7 @@ pub async fn replay<P: Projection>(pool: &PgPool, store: &Store) -> Result<usize
                     sqlx::query!(
                         "update ops.parked set tries = tries + 1, error = $5
                          where projection = $1 and generation = $2 and stream = $3 and id = $4",
-                        P::NAME,
+                        projection.name,
                         live.generation,
                         thing.stream,
                         thing.id,
@@ -102,10 +111,10 @@ pub async fn replay<P: Projection>(pool: &PgPool, store: &Store) -> Result<usize
                 }
             }
         }
-        sqlx::query!("update checkpoint set parked = parked - $2 where name = $1", P::NAME, freed)
+        sqlx::query!("update checkpoint set parked = parked - $2 where name = $1", projection.name, freed)
             .execute(&mut *tx)
             .await?;
-        memory::disturb::<P>(&mut tx).await?;
+        memory::disturb(projection, &mut tx).await?;
         tx.commit().await?;
         done += usize::try_from(freed).unwrap_or(0);
     }

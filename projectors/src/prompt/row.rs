@@ -1,8 +1,10 @@
-//! A prompt and its versions, as `COPY` writes them.
+//! A prompt, as `COPY` writes them.
 
 use events::prompt::row::Prompt;
+use sqlx::PgConnection;
+use uuid::Uuid;
 
-use crate::bulk::{Line, Row};
+use crate::{bulk::Line, projection::Error, row::Row};
 
 impl Row for Prompt {
     const TABLE: &'static str = "prompt";
@@ -32,39 +34,18 @@ impl Row for Prompt {
             .long(self.position)
             .maybe_text(self.policy.as_deref());
     }
+
+    async fn load(tx: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Self>, Error> {
+        super::load(tx, ids).await
+    }
+
+    async fn store(tx: &mut PgConnection, rows: &[Self]) -> Result<(), Error> {
+        super::store(tx, rows).await
+    }
 }
 
-/// The table of all versions.
-pub(super) const VERSION_TABLE: &str = "prompt_version";
-
-/// The columns of its rows, in the order in which they are written.
-pub(super) const VERSION_COLUMNS: &[&str] = &[
-    "id",
-    "user_id",
-    "sub_specialty_id",
-    "title",
-    "content",
-    "variables",
-    "llm_provider",
-    "model",
-    "parameters",
-    "is_public",
-    "created_at",
-    "version",
-    "position",
-    "policy",
-];
-
-/// Writes the newest version as a row of `prompt_version`: as [`Prompt::version_of`] the last event.
-pub(super) fn write_version(prompt: &Prompt, line: &mut Line<'_>) {
-    begin(prompt, line)
-        .time(prompt.updated_at)
-        .int(prompt.version)
-        .long(prompt.position)
-        .maybe_text(prompt.policy.as_deref());
-}
-
-fn begin<'a, 'b>(prompt: &Prompt, line: &'a mut Line<'b>) -> &'a mut Line<'b> {
+/// Writes what a version has as the prompt has it.
+pub(super) fn begin<'a, 'b>(prompt: &Prompt, line: &'a mut Line<'b>) -> &'a mut Line<'b> {
     line.uuid(prompt.id)
         .uuid(prompt.user_id)
         .uuid(prompt.sub_specialty_id)

@@ -50,10 +50,14 @@ enum Which<'a> {
 }
 
 /// Compares all rows in the snapshot of `tx`.
-pub(super) async fn all<P: Projection>(work: &Work, tx: &mut PgConnection) -> Result<Differences, Error> {
+pub(super) async fn all(
+    projection: &'static Projection,
+    work: &Work,
+    tx: &mut PgConnection,
+) -> Result<Differences, Error> {
     let mut differences = Differences::default();
     let mut throttle = Throttle::single(work.share);
-    for pair in pairs::<P>(&work.generation.schema(), tx).await? {
+    for pair in pairs(projection, &work.generation.schema(), tx).await? {
         let mut table = Table::default();
         let mut after = None;
         throttle.begin();
@@ -70,14 +74,15 @@ pub(super) async fn all<P: Projection>(work: &Work, tx: &mut PgConnection) -> Re
 }
 
 /// Compares the rows of these things alone with those in `schema`, with `most` samples of each table.
-pub(crate) async fn things<P: Projection>(
+pub(crate) async fn things(
+    projection: &'static Projection,
     schema: &str,
     tx: &mut PgConnection,
     things: &[Uuid],
     most: usize,
 ) -> Result<Differences, Error> {
     let mut differences = Differences::default();
-    for pair in pairs::<P>(schema, tx).await? {
+    for pair in pairs(projection, schema, tx).await? {
         let mut table = Table::default();
         if !things.is_empty() {
             pair.compare(tx, Which::Things(things), &mut table, &mut differences.samples, most).await?;
@@ -87,9 +92,25 @@ pub(crate) async fn things<P: Projection>(
     Ok(differences)
 }
 
+/// Compares all rows with those in `schema` at once, with `most` samples of each table.
+pub(crate) async fn whole(
+    projection: &'static Projection,
+    schema: &str,
+    tx: &mut PgConnection,
+    most: usize,
+) -> Result<Differences, Error> {
+    let mut differences = Differences::default();
+    for pair in pairs(projection, schema, tx).await? {
+        let mut table = Table::default();
+        pair.compare(tx, Which::Range(None, None), &mut table, &mut differences.samples, most).await?;
+        differences.tables.insert(pair.table.to_owned(), table);
+    }
+    Ok(differences)
+}
+
 /// Fails where a table has other columns than its live one.
-pub(super) async fn shapes<P: Projection>(schema: &str, tx: &mut PgConnection) -> Result<(), Error> {
-    for table in P::TABLES {
+pub(super) async fn shapes(projection: &'static Projection, schema: &str, tx: &mut PgConnection) -> Result<(), Error> {
+    for table in projection.table_names() {
         let same: bool = sqlx::query_scalar(
             "select not exists (
                  select from (select attname, atttypid, attnotnull from pg_attribute
@@ -104,16 +125,16 @@ pub(super) async fn shapes<P: Projection>(schema: &str, tx: &mut PgConnection) -
         .fetch_one(&mut *tx)
         .await?;
         if !same {
-            return Err(Error::OtherShape { name: P::NAME.to_owned(), table: (*table).to_owned() });
+            return Err(Error::OtherShape { name: projection.name.to_owned(), table: (*table).to_owned() });
         }
     }
     Ok(())
 }
 
-async fn pairs<P: Projection>(schema: &str, tx: &mut PgConnection) -> Result<Vec<Pair>, Error> {
-    shapes::<P>(schema, tx).await?;
+async fn pairs(projection: &'static Projection, schema: &str, tx: &mut PgConnection) -> Result<Vec<Pair>, Error> {
+    shapes(projection, schema, tx).await?;
     let mut pairs = Vec::new();
-    for table in P::TABLES {
+    for table in projection.table_names() {
         let rows = sqlx::query(
             "select a.attname::text, a.attnum = any (i.indkey),
                     not exists (select from pg_operator o

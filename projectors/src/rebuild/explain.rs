@@ -15,26 +15,32 @@ use super::{
     Error,
     report::{Explanation, Live, Sample},
 };
-use crate::{
-    bulk::{Bulk, Last},
-    projection::{Projection, concerns},
-};
+use crate::{bulk::Last, projection::Projection};
 
 /// Says for each sample which event explains it, of those up to `until`. A history that cannot be folded is said to be so.
-pub(crate) async fn all<P: Projection>(store: &Store, samples: &mut [Sample], until: i64) -> Result<(), Error> {
+pub(crate) async fn all(
+    projection: &'static Projection,
+    store: &Store,
+    samples: &mut [Sample],
+    until: i64,
+) -> Result<(), Error> {
     for sample in samples {
-        one::<P>(store, sample, until).await?;
+        if projection.tables.iter().any(|table| table.is_summed() && table.name() == sample.table) {
+            "it is the sum of events of many things".clone_into(&mut sample.why);
+            continue;
+        }
+        one(projection, store, sample, until).await?;
     }
     Ok(())
 }
 
-async fn one<P: Projection>(store: &Store, sample: &mut Sample, until: i64) -> Result<(), Error> {
+async fn one(projection: &'static Projection, store: &Store, sample: &mut Sample, until: i64) -> Result<(), Error> {
     let mut trail = Trail::new(sample);
-    let mut gathered = P::Bulk::default();
+    let mut gathered = projection.gather();
     let things = [sample.id];
-    let mut events = pin!(store.of(P::STREAMS, &things, until));
+    let mut events = pin!(store.of(projection.streams, &things, until));
     while let Some(event) = events.try_next().await? {
-        if let Err(error) = concerns::<P>(&event).and_then(|_| gathered.take(&event)) {
+        if let Err(error) = projection.concerns(&event).and_then(|_| gathered.take(&event)) {
             if !error.is_of_an_event() {
                 return Err(error.into());
             }
@@ -43,8 +49,8 @@ async fn one<P: Projection>(store: &Store, sample: &mut Sample, until: i64) -> R
             return Ok(());
         }
         let last = gathered.last(&sample.table, event.id);
-        // Of a table with a row for each version another is there since an earlier event, and stays as it is.
-        trail.see(&event, last.filter(|last| sample.version.is_none_or(|version| version == last.version)).as_ref());
+        // Of a thing with several rows this may be about others.
+        trail.see(&event, last.iter().find(|last| last.key == sample.key()));
     }
     trail.tell(sample);
     Ok(())

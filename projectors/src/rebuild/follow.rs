@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{Error, Live, generation, throttle::Throttle, work::Work};
 use crate::{
     parking::Care,
-    projection::{self, Projection, is_own},
+    projection::{self, Projection},
 };
 
 /// The most events of one transaction.
@@ -23,19 +23,20 @@ pub(super) struct Followed {
 }
 
 /// Follows up to the position where the live rows are now, in as many transactions as it takes.
-pub(super) async fn up_to_live<P: Projection>(work: &Work, at: &mut Followed) -> Result<(), Error> {
+pub(super) async fn up_to_live(projection: &'static Projection, work: &Work, at: &mut Followed) -> Result<(), Error> {
     let mut throttle = Throttle::new(work.share, 1);
     loop {
-        let live = Live::read::<P>(work).await?;
+        let live = Live::read(projection, work).await?;
         if at.position >= live.position {
             return Ok(());
         }
-        up_to::<P>(work, at, live.position, &mut throttle).await?;
+        up_to(projection, work, at, live.position, &mut throttle).await?;
     }
 }
 
 /// Follows up to `until`.
-pub(super) async fn up_to<P: Projection>(
+pub(super) async fn up_to(
+    projection: &'static Projection,
     work: &Work,
     at: &mut Followed,
     until: i64,
@@ -47,7 +48,7 @@ pub(super) async fn up_to<P: Projection>(
         throttle.begin();
         let mut connection = work.pool.acquire().await?;
         let mut tx = connection.begin().await?;
-        match step::<P>(work, &mut tx, at, until, care).await {
+        match step(projection, work, &mut tx, at, until, care).await {
             Err(Error::Projection(error)) if error.is_of_an_event() && care == Care::Swift => {
                 tx.rollback().await?;
                 care = Care::Careful;
@@ -64,7 +65,8 @@ pub(super) async fn up_to<P: Projection>(
 }
 
 /// One batch, at most up to `until`, in this transaction.
-pub(super) async fn step<P: Projection>(
+pub(super) async fn step(
+    projection: &'static Projection,
     work: &Work,
     tx: &mut PgConnection,
     at: &mut Followed,
@@ -77,10 +79,10 @@ pub(super) async fn step<P: Projection>(
         return Err(projection::Error::NotContiguous { expected: at.position + 1, found: 0 }.into());
     };
     let (position, epoch, event_id) = (last.position, last.epoch, last.event_id);
-    let own: Vec<Arc<Recorded>> = batch.into_iter().filter(is_own::<P>).map(Arc::new).collect();
+    let own: Vec<Arc<Recorded>> = batch.into_iter().filter(|event| projection.is_own(event)).map(Arc::new).collect();
     generation::enter(tx, &work.generation, work.holder).await?;
     if !own.is_empty() {
-        generation::apply::<P>(tx, &work.generation, &own, care).await?;
+        generation::apply(projection, tx, &work.generation, &own, care).await?;
     }
     let moved = sqlx::query!(
         "update ops.generation set position = $4, epoch = $5, event_id = $6, updated_at = now()

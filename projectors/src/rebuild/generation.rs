@@ -77,7 +77,8 @@ impl Generation {
     }
 
     /// Makes a new one, empty, whose rows are to be loaded up to `target` in so many parts. Fails where there is one already.
-    pub(super) async fn begin<P: Projection>(
+    pub(super) async fn begin(
+        projection: &'static Projection,
         pool: &PgPool,
         live: &Live,
         target: i64,
@@ -91,20 +92,22 @@ impl Generation {
                                        coalesce((select max(r.generation) from ops.report r where r.projection = $1), 0)),
                       $3, 'building', 'load', $4, $5, now() + make_interval(secs => $6)
                returning number"#,
-            P::NAME,
+            projection.name,
             live.generation,
-            P::VERSION,
+            projection.version,
             target,
             holder,
             HELD
         );
-        let number = begun.fetch_one(&mut *tx).await.map_err(|error| taken(P::NAME, error))?;
-        let schema = schema(P::NAME, number);
+        let number = begun.fetch_one(&mut *tx).await.map_err(|error| taken(projection.name, error))?;
+        let schema = schema(projection.name, number);
         let mut sql = vec![format!("create schema {schema}")];
         // Indexes come later, with those of the live table as they are then.
-        sql.extend(P::TABLES.iter().map(|table| {
-            let options = "including all excluding indexes excluding statistics";
-            format!("create table {schema}.{table} (like read.{table} {options})")
+        sql.extend(projection.tables.iter().map(|table| {
+            // Sums are added to by key from the first on.
+            let indexes = if table.is_summed() { "" } else { "excluding indexes" };
+            let table = table.name();
+            format!("create table {schema}.{table} (like read.{table} including all {indexes} excluding statistics)")
         }));
         sql.push(format!(
             "create table {schema}.fence (holder uuid not null);
@@ -117,7 +120,7 @@ impl Generation {
         let sql = format!("insert into {schema}.load_part select part, $1, 0 from generate_series(0, $1 - 1) part");
         sqlx::query(AssertSqlSafe(sql)).bind(parts).execute(&mut *tx).await?;
         tx.commit().await?;
-        Self::one(pool, P::NAME, number).await
+        Self::one(pool, projection.name, number).await
     }
 
     async fn one(pool: &PgPool, projection: &str, number: i32) -> Result<Self, Error> {
@@ -211,18 +214,19 @@ pub(super) async fn enter(tx: &mut PgConnection, generation: &Generation, holder
 }
 
 /// Applies events in a transaction that was entered; what cannot be applied is parked, if that is done with care.
-pub(super) async fn apply<P: Projection>(
+pub(super) async fn apply(
+    projection: &'static Projection,
     tx: &mut PgConnection,
     generation: &Generation,
     events: &[Arc<Recorded>],
     care: Care,
 ) -> Result<(), crate::Error> {
-    let (name, number) = (P::NAME, generation.number);
+    let (name, number) = (projection.name, generation.number);
     let parked =
         sqlx::query_scalar!("select parked from ops.generation where projection = $1 and number = $2", name, number)
             .fetch_one(&mut *tx)
             .await?;
-    let more = parking::apply::<P>(tx, number, parked, events, care).await?;
+    let more = parking::apply(projection, tx, number, parked, events, care).await?;
     if more > 0 {
         sqlx::query!(
             "update ops.generation set parked = parked + $3 where projection = $1 and number = $2",

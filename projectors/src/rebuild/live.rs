@@ -37,21 +37,28 @@ pub struct Live {
 
 impl Live {
     /// How they are now.
-    pub(super) async fn read<P: Projection>(work: &Work) -> Result<Self, Error> {
-        Self::find::<P>(&work.pool, &work.store).await
+    pub(super) async fn read(projection: &'static Projection, work: &Work) -> Result<Self, Error> {
+        Self::find(projection, &work.pool, &work.store).await
     }
 
     /// The same.
-    pub async fn find<P: Projection>(pool: &PgPool, store: &Store) -> Result<Self, Error> {
+    pub async fn find(projection: &'static Projection, pool: &PgPool, store: &Store) -> Result<Self, Error> {
         let row = sqlx::query!(
             "select generation, version, position, epoch, event_id from checkpoint where name = $1",
-            P::NAME
+            projection.name
         )
         .fetch_optional(pool)
         .await?;
         let Some(row) = row else {
             let basis = Basis::Nothing;
-            return Ok(Self { generation: 0, version: P::VERSION, position: 0, epoch: 1, event_id: None, basis });
+            return Ok(Self {
+                generation: 0,
+                version: projection.version,
+                position: 0,
+                epoch: 1,
+                event_id: None,
+                basis,
+            });
         };
         let mut live = Self {
             generation: row.generation,
@@ -71,18 +78,18 @@ impl Live {
     }
 
     /// Locks the checkpoint, made where there is none, to the end of the transaction: the live projection waits.
-    pub(super) async fn lock<P: Projection>(tx: &mut PgConnection) -> Result<Self, Error> {
+    pub(super) async fn lock(projection: &'static Projection, tx: &mut PgConnection) -> Result<Self, Error> {
         sqlx::query!(
             "insert into checkpoint (name, version, position, epoch)
              select $1, $2, 0, l.epoch from ledger l on conflict (name) do nothing",
-            P::NAME,
-            P::VERSION
+            projection.name,
+            projection.version
         )
         .execute(&mut *tx)
         .await?;
         let row = sqlx::query!(
             "select generation, version, position, epoch, event_id from checkpoint where name = $1 for update",
-            P::NAME
+            projection.name
         )
         .fetch_one(tx)
         .await?;

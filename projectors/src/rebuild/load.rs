@@ -10,9 +10,9 @@ use tokio::task::JoinSet;
 
 use super::{Error, Options, Sizes, generation, throttle::Throttle, work::Work};
 use crate::{
-    bulk::{self, Bulk, Load, Taken},
+    bulk::{self, Gathered, Load, Taken},
     parking::Care,
-    projection::{Projection, concerns},
+    projection::Projection,
 };
 
 /// The most late events of one transaction.
@@ -27,7 +27,7 @@ struct Part {
 }
 
 /// Loads all parts that are not complete, some at a time.
-pub(super) async fn parts<P: Projection>(work: &Work, options: &Options) -> Result<(), Error> {
+pub(super) async fn parts(projection: &'static Projection, work: &Work, options: &Options) -> Result<(), Error> {
     let schema = work.generation.schema();
     let sql = format!("select part, parts, position from {schema}.load_part order by part");
     let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&work.pool).await?;
@@ -47,7 +47,7 @@ pub(super) async fn parts<P: Projection>(work: &Work, options: &Options) -> Resu
             && let Some(part) = left.next()
         {
             let (work, throttle) = (work.clone(), Throttle::new(work.share, jobs));
-            running.spawn(async move { load::<P>(&work, part, sizes, throttle).await });
+            running.spawn(async move { load(projection, &work, part, sizes, throttle).await });
         }
         match running.join_next().await {
             None => return done,
@@ -63,19 +63,25 @@ pub(super) async fn parts<P: Projection>(work: &Work, options: &Options) -> Resu
     }
 }
 
-async fn load<P: Projection>(work: &Work, mut part: Part, sizes: Sizes, mut throttle: Throttle) -> Result<(), Error> {
+async fn load(
+    projection: &'static Projection,
+    work: &Work,
+    mut part: Part,
+    sizes: Sizes,
+    mut throttle: Throttle,
+) -> Result<(), Error> {
     let target = work.generation.target;
-    let mut gathered = P::Bulk::default();
+    let mut gathered = projection.gather();
     let mut late = Vec::new();
     let mut at = part.position;
     while at < target {
         work.check()?;
         throttle.begin();
         let until = target.min(at + sizes.page);
-        let span = Span { after: at, until, streams: P::STREAMS, part: part.number, parts: part.parts };
+        let span = Span { after: at, until, streams: projection.streams, part: part.number, parts: part.parts };
         let mut events = pin!(work.store.span(&span));
         while let Some(event) = events.try_next().await? {
-            match concerns::<P>(&event).and_then(|_| gathered.take(&event)) {
+            match projection.concerns(&event).and_then(|_| gathered.take(&event)) {
                 Ok(Taken::Late) => late.push(event.position),
                 Ok(Taken::Gathered | Taken::Foreign) => {}
                 Err(error) if error.is_of_an_event() => {
@@ -94,7 +100,7 @@ async fn load<P: Projection>(work: &Work, mut part: Part, sizes: Sizes, mut thro
         work.progress.loaded(until - at);
         at = until;
         if at == target || gathered.weight() > sizes.gathered {
-            write(work, &gathered.hand_out(), &late, &mut part, at).await?;
+            write(projection, work, &mut gathered, &late, &mut part, at).await?;
             late.clear();
         }
         throttle.rest().await;
@@ -103,9 +109,16 @@ async fn load<P: Projection>(work: &Work, mut part: Part, sizes: Sizes, mut thro
 }
 
 /// Writes what was gathered up to `at`, with how far the part has come.
-async fn write(work: &Work, loads: &[Load], late: &[i64], part: &mut Part, at: i64) -> Result<(), Error> {
+async fn write(
+    projection: &'static Projection,
+    work: &Work,
+    gathered: &mut Gathered,
+    late: &[i64],
+    part: &mut Part,
+    at: i64,
+) -> Result<(), Error> {
     let mut connection = work.pool.acquire().await?;
-    let written = write_on(&mut connection, work, loads, late, part, at).await;
+    let written = write_on(projection, &mut connection, work, gathered, late, part, at).await;
     if written.is_err() {
         // What a copy that broke off has left unread would be taken for the answer to whatever is asked next.
         connection.close_on_drop();
@@ -114,17 +127,23 @@ async fn write(work: &Work, loads: &[Load], late: &[i64], part: &mut Part, at: i
 }
 
 async fn write_on(
+    projection: &'static Projection,
     connection: &mut PgConnection,
     work: &Work,
-    loads: &[Load],
+    gathered: &mut Gathered,
     late: &[i64],
     part: &mut Part,
     at: i64,
 ) -> Result<(), Error> {
     let schema = work.generation.schema();
     let mut tx = generation::transaction(connection, &work.generation, work.holder).await?;
-    for load in loads.iter().filter(|load| !load.rows.is_empty()) {
+    for load in gathered.hand_out().iter().filter(|load| !load.rows.is_empty()) {
         copy(&mut tx, load).await?;
+    }
+    if projection.has_sums() {
+        // Parts of the log add to the same rows, one after the other.
+        sqlx::query("select pg_advisory_xact_lock(hashtextextended($1, 0))").bind(&schema).execute(&mut *tx).await?;
+        gathered.merge(&mut tx).await?;
     }
     let sql = format!("insert into {schema}.load_late select unnest($1::bigint[]) on conflict do nothing");
     sqlx::query(AssertSqlSafe(sql)).bind(late).execute(&mut *tx).await?;
@@ -152,10 +171,10 @@ pub(crate) async fn copy(tx: &mut PgConnection, load: &Load) -> Result<(), sqlx:
 }
 
 /// Gives the tables the indexes and keys that the live ones have, under the same names; those that are there already stay.
-pub(super) async fn indexes<P: Projection>(work: &Work) -> Result<(), Error> {
+pub(super) async fn indexes(projection: &'static Projection, work: &Work) -> Result<(), Error> {
     let schema = work.generation.schema();
     let mut throttle = Throttle::single(work.share);
-    for table in P::TABLES {
+    for table in projection.table_names() {
         let wanted = sqlx::query(
             "select c.relname, pg_get_indexdef(i.indexrelid, 0, true), k.conname, pg_get_constraintdef(k.oid)
              from pg_index i join pg_class c on c.oid = i.indexrelid
@@ -194,7 +213,7 @@ pub(super) async fn indexes<P: Projection>(work: &Work) -> Result<(), Error> {
 }
 
 /// Applies the events of things whose rows were written already, in order, as a projector does.
-pub(super) async fn late<P: Projection>(work: &Work) -> Result<(), Error> {
+pub(super) async fn late(projection: &'static Projection, work: &Work) -> Result<(), Error> {
     let schema = work.generation.schema();
     let mut throttle = Throttle::new(work.share, 1);
     let mut care = Care::Swift;
@@ -210,7 +229,7 @@ pub(super) async fn late<P: Projection>(work: &Work) -> Result<(), Error> {
         let last = events.last().map_or(0, |last| last.position);
         let mut connection = work.pool.acquire().await?;
         let mut tx = generation::transaction(&mut connection, &work.generation, work.holder).await?;
-        match generation::apply::<P>(&mut tx, &work.generation, &events, care).await {
+        match generation::apply(projection, &mut tx, &work.generation, &events, care).await {
             Err(error) if error.is_of_an_event() && care == Care::Swift => {
                 tx.rollback().await?;
                 care = Care::Careful;

@@ -127,15 +127,16 @@ pub enum Outcome {
 }
 
 /// Builds `P` anew, or goes on with what was begun, and exchanges it for the live rows if it may.
-pub async fn run<P: Projection>(
+pub async fn run(
+    projection: &'static Projection,
     workshop: &Workshop,
     options: &Options,
     progress: &Progress,
     stop: &CancellationToken,
 ) -> Result<Outcome, Error> {
-    let live = Live::find::<P>(&workshop.pool, &workshop.store).await?;
-    if live.version > P::VERSION {
-        return Err(Error::Newer { name: P::NAME.to_owned(), live: live.version, own: P::VERSION });
+    let live = Live::find(projection, &workshop.pool, &workshop.store).await?;
+    if live.version > projection.version {
+        return Err(Error::Newer { name: projection.name.to_owned(), live: live.version, own: projection.version });
     }
     let head = workshop.store.head().await?;
     if let Some(position) = options.until
@@ -146,24 +147,26 @@ pub async fn run<P: Projection>(
     // Not further than the live rows, which it is to be compared with.
     let target = options.until.unwrap_or(if live.basis == Basis::Rows { live.position } else { head });
     let holder = clock::id();
-    let generation = begin::<P>(workshop, options, &live, target, holder).await?;
+    let generation = begin(projection, workshop, options, &live, target, holder).await?;
     progress.aim(generation.target);
     let (mut work, _signs) =
         Work::begin(workshop, generation, holder, options.share, progress.clone(), stop.child_token());
     let done = match options.asked {
         // Another process may have made its exchange since the request was read: nobody does from here on.
-        Some(asked) if is_answered::<P>(&work.pool, asked).await? => Err(Error::Answered { name: P::NAME.to_owned() }),
-        _ => build_and_decide::<P>(&mut work, options).await,
+        Some(asked) if is_answered(projection, &work.pool, asked).await? => {
+            Err(Error::Answered { name: projection.name.to_owned() })
+        }
+        _ => build_and_decide(projection, &mut work, options).await,
     };
     match done {
         // To go on with it would come to the same again.
         Err(error) if error.is_disk_full() || error.is_mass_of_parked() || matches!(error, Error::Answered { .. }) => {
             work.leave(false).await?;
-            let generation = Generation::next(&work.pool, P::NAME).await?;
+            let generation = Generation::next(&work.pool, projection.name).await?;
             if let Some(generation) = generation.filter(|one| one.number == work.generation.number) {
                 generation.discard(&work.pool).await?;
             }
-            Err(if error.is_disk_full() { Error::DiskFull { name: P::NAME.to_owned() } } else { error })
+            Err(if error.is_disk_full() { Error::DiskFull { name: projection.name.to_owned() } } else { error })
         }
         Err(error) => {
             // Not for long where the database is away; it counts as left after a while anyway.
@@ -177,17 +180,18 @@ pub async fn run<P: Projection>(
 }
 
 /// Makes the generation that was live before live again, once it has caught up.
-pub async fn rollback<P: Projection>(
+pub async fn rollback(
+    projection: &'static Projection,
     workshop: &Workshop,
     options: &Options,
     progress: &Progress,
     stop: &CancellationToken,
 ) -> Result<Outcome, Error> {
-    let name = || P::NAME.to_owned();
-    let previous = Generation::previous(&workshop.pool, P::NAME).await?;
+    let name = || projection.name.to_owned();
+    let previous = Generation::previous(&workshop.pool, projection.name).await?;
     let previous = previous.ok_or_else(|| Error::Nothing { name: name(), what: "generation that was live before" })?;
-    if previous.version != P::VERSION {
-        return Err(Error::OtherVersion { name: name(), kept: previous.version, own: P::VERSION });
+    if previous.version != projection.version {
+        return Err(Error::OtherVersion { name: name(), kept: previous.version, own: projection.version });
     }
     let holder = clock::id();
     let generation = previous.take(&workshop.pool, holder).await?;
@@ -195,7 +199,7 @@ pub async fn rollback<P: Projection>(
     let (mut work, _signs) =
         Work::begin(workshop, generation, holder, options.share, progress.clone(), stop.child_token());
     let options = Options { approve: true, dry_run: false, until: None, ..options.clone() };
-    let done = decide::<P>(&mut work, &options, Decision::RolledBack).await;
+    let done = decide(projection, &mut work, &options, Decision::RolledBack).await;
     if done.is_err() {
         work.leave(false).await?;
     }
@@ -203,20 +207,25 @@ pub async fn rollback<P: Projection>(
 }
 
 /// Drops the generation that waits or was left behind; with `previous`, the one that was live before.
-pub async fn discard<P: Projection>(workshop: &Workshop, previous: bool) -> Result<Generation, Error> {
+pub async fn discard(
+    projection: &'static Projection,
+    workshop: &Workshop,
+    previous: bool,
+) -> Result<Generation, Error> {
     let pool = &workshop.pool;
     let (found, what) = if previous {
-        (Generation::previous(pool, P::NAME).await?, "generation that was live before")
+        (Generation::previous(pool, projection.name).await?, "generation that was live before")
     } else {
-        (Generation::next(pool, P::NAME).await?, "candidate")
+        (Generation::next(pool, projection.name).await?, "candidate")
     };
-    let generation = found.ok_or_else(|| Error::Nothing { name: P::NAME.to_owned(), what })?;
+    let generation = found.ok_or_else(|| Error::Nothing { name: projection.name.to_owned(), what })?;
     generation.clone().discard(pool).await?;
     Ok(generation)
 }
 
 /// The generation to work at: the candidate that is approved, one that was left behind, or a new one.
-async fn begin<P: Projection>(
+async fn begin(
+    projection: &'static Projection,
     workshop: &Workshop,
     options: &Options,
     live: &Live,
@@ -224,11 +233,11 @@ async fn begin<P: Projection>(
     holder: Uuid,
 ) -> Result<Generation, Error> {
     let pool = &workshop.pool;
-    if let Some(there) = Generation::next(pool, P::NAME).await? {
+    if let Some(there) = Generation::next(pool, projection.name).await? {
         if there.is_held {
-            return Err(Error::Running { name: P::NAME.to_owned() });
+            return Err(Error::Running { name: projection.name.to_owned() });
         }
-        let is_ours = there.version == P::VERSION && is_of_this_log(workshop, &there).await?;
+        let is_ours = there.version == projection.version && is_of_this_log(workshop, &there).await?;
         let goes_on = match there.state.as_str() {
             "candidate" => options.approve,
             // Its target may be older: what has come since is followed.
@@ -239,17 +248,17 @@ async fn begin<P: Projection>(
         }
         there.discard(pool).await?;
     }
-    space::check::<P>(pool).await?;
+    space::check(projection, pool).await?;
     let parts = i32::try_from(options.jobs.clamp(1, 8)).unwrap_or(1);
-    Generation::begin::<P>(pool, live, target, parts, holder).await
+    Generation::begin(projection, pool, live, target, parts, holder).await
 }
 
 /// Whether something was decided about `P` that the log was told of after the position `asked`, or is to be told of.
-async fn is_answered<P: Projection>(pool: &PgPool, asked: i64) -> Result<bool, Error> {
+async fn is_answered(projection: &'static Projection, pool: &PgPool, asked: i64) -> Result<bool, Error> {
     let answered = sqlx::query_scalar!(
         r#"select exists (select from ops.report where projection = $1 and decision <> 'dry_run'
                           and (said_at is null or said_at > $2)) as "answered!""#,
-        P::NAME,
+        projection.name,
         asked
     );
     Ok(answered.fetch_one(pool).await?)
@@ -264,20 +273,24 @@ async fn is_of_this_log(workshop: &Workshop, generation: &Generation) -> Result<
     Ok(there.map(|identity| identity.event_id) == generation.event_id)
 }
 
-async fn build_and_decide<P: Projection>(work: &mut Work, options: &Options) -> Result<Outcome, Error> {
+async fn build_and_decide(
+    projection: &'static Projection,
+    work: &mut Work,
+    options: &Options,
+) -> Result<Outcome, Error> {
     if work.generation.phase == "load" {
         work.enter(Phase::Load).await?;
-        load::parts::<P>(work, options).await?;
+        load::parts(projection, work, options).await?;
         work.enter(Phase::Index).await?;
     }
     if work.generation.phase == "index" {
         work.progress.enter(Phase::Index);
-        load::indexes::<P>(work).await?;
+        load::indexes(projection, work).await?;
         work.enter(Phase::Late).await?;
     }
     if work.generation.phase == "late" {
         work.progress.enter(Phase::Late);
-        load::late::<P>(work).await?;
+        load::late(projection, work).await?;
         follow::begin(work).await?;
         work.enter(Phase::Follow).await?;
     }
@@ -286,21 +299,26 @@ async fn build_and_decide<P: Projection>(work: &mut Work, options: &Options) -> 
         let Generation { number, position, .. } = work.generation;
         return Ok(Outcome::Waits { generation: number, position });
     }
-    decide::<P>(work, options, Decision::Switched).await
+    decide(projection, work, options, Decision::Switched).await
 }
 
 /// Compares, and exchanges or leaves a candidate.
-async fn decide<P: Projection>(work: &mut Work, options: &Options, wish: Decision) -> Result<Outcome, Error> {
+async fn decide(
+    projection: &'static Projection,
+    work: &mut Work,
+    options: &Options,
+    wish: Decision,
+) -> Result<Outcome, Error> {
     let mut at = Followed { position: work.generation.position, ..Followed::default() };
     loop {
-        let live = Live::read::<P>(work).await?;
+        let live = Live::read(projection, work).await?;
         work.progress.enter(Phase::Follow);
         if live.basis == Basis::Rows {
-            follow::up_to_live::<P>(work, &mut at).await?;
+            follow::up_to_live(projection, work, &mut at).await?;
         }
         work.enter(Phase::Compare).await?;
         let found = match live.basis {
-            Basis::Rows => Some(compared::<P>(work, &mut at).await?),
+            Basis::Rows => Some(compared(projection, work, &mut at).await?),
             Basis::Nothing | Basis::OtherLog => None,
         };
         let declared = live.version != work.generation.version;
@@ -314,7 +332,7 @@ async fn decide<P: Projection>(work: &mut Work, options: &Options, wish: Decisio
         let is_allowed = counts.all() <= allowed && (live.basis != Basis::OtherLog || options.approve);
         let mut report = Report {
             id: clock::id(),
-            projection: P::NAME.to_owned(),
+            projection: projection.name.to_owned(),
             generation: work.generation.number,
             version: work.generation.version,
             live_generation: live.generation,
@@ -337,7 +355,7 @@ async fn decide<P: Projection>(work: &mut Work, options: &Options, wish: Decisio
         }
         work.enter(Phase::Switch).await?;
         let wanted = Wanted { found: found.as_ref(), allowed, report };
-        match switch::exchange::<P>(work, &live, &mut at, wanted).await? {
+        match switch::exchange(projection, work, &live, &mut at, wanted).await? {
             Exchanged::Done(report) => return Ok(Outcome::Decided(Box::new(report))),
             Exchanged::Stopped(mut report) => {
                 report.allowed = false;
@@ -352,13 +370,13 @@ async fn decide<P: Projection>(work: &mut Work, options: &Options, wish: Decisio
 }
 
 /// All rows of both, in one snapshot, with what explains the differences. What is followed after that is noted in `at`.
-async fn compared<P: Projection>(work: &Work, at: &mut Followed) -> Result<Differences, Error> {
+async fn compared(projection: &'static Projection, work: &Work, at: &mut Followed) -> Result<Differences, Error> {
     let mut connection = work.pool.acquire().await?;
-    let (mut tx, position) = switch::snapshot::<P>(work, &mut connection, at).await?;
+    let (mut tx, position) = switch::snapshot(projection, work, &mut connection, at).await?;
     at.things.clear();
-    let mut found = compare::all::<P>(work, &mut tx).await?;
+    let mut found = compare::all(projection, work, &mut tx).await?;
     tx.rollback().await?;
-    explain::all::<P>(&work.store, &mut found.samples, position).await?;
+    explain::all(projection, &work.store, &mut found.samples, position).await?;
     Ok(found)
 }
 

@@ -42,6 +42,13 @@ pub struct Sample {
     pub(super) live: Vec<Live>,
 }
 
+impl Sample {
+    /// The row's key among those of its thing, as text.
+    pub(super) fn key(&self) -> String {
+        self.version.map(|version| version.to_string()).unwrap_or_default()
+    }
+}
+
 /// A live value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Live {
@@ -90,6 +97,17 @@ impl Differences {
     pub fn counts(&self) -> Counts {
         let sum = |of: fn(&Table) -> i64| self.tables.values().map(of).sum();
         Counts { added: sum(|t| t.added), removed: sum(|t| t.removed), changed: sum(|t| t.changed) }
+    }
+
+    /// What there is more of than in what was found before.
+    pub(super) fn without(mut self, before: &Self) -> Self {
+        for (name, table) in &mut self.tables {
+            let Some(before) = before.tables.get(name) else { continue };
+            table.added = (table.added - before.added).max(0);
+            table.removed = (table.removed - before.removed).max(0);
+            table.changed = (table.changed - before.changed).max(0);
+        }
+        self
     }
 
     /// Takes in what was found elsewhere.

@@ -7,8 +7,8 @@ use crate::projection::Projection;
 
 /// Fails where the rows would not fit, as far as that can be known: against what is free where the database keeps its data, if
 /// that is on this machine. (A disk that fills up is told later, and then what was built is dropped.)
-pub(super) async fn check<P: Projection>(pool: &PgPool) -> Result<(), Error> {
-    let tables: Vec<String> = P::TABLES.iter().map(|table| format!("read.{table}")).collect();
+pub(super) async fn check(projection: &'static Projection, pool: &PgPool) -> Result<(), Error> {
+    let tables: Vec<String> = projection.table_names().iter().map(|table| format!("read.{table}")).collect();
     let (rows, wal): (i64, i64) = sqlx::query_as(
         "select coalesce(sum(pg_total_relation_size(to_regclass(t))), 0)::bigint, pg_size_bytes(current_setting('max_wal_size'))
          from unnest($1::text[]) t",
@@ -26,7 +26,7 @@ pub(super) async fn check<P: Projection>(pool: &PgPool) -> Result<(), Error> {
     let Ok(disk) = rustix::fs::statvfs(folder.as_str()) else { return Ok(()) };
     let unsigned = |bytes: i64| u64::try_from(bytes).unwrap_or(0);
     let (needed, free) = (needed(unsigned(rows), unsigned(wal)), disk.f_bavail * disk.f_frsize);
-    if needed > free { Err(Error::Disk { name: P::NAME.to_owned(), needed, free }) } else { Ok(()) }
+    if needed > free { Err(Error::Disk { name: projection.name.to_owned(), needed, free }) } else { Ok(()) }
 }
 
 /// How many bytes it takes to make rows anew that take so many: as many, a quarter more while indexes are sorted, and the

@@ -1,6 +1,7 @@
 //! All projections at a glance.
 
 use super::{Error, Generation, Workshop};
+use crate::projection::Projection;
 
 /// Where a projection stands, and what there is of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +30,8 @@ pub async fn standings(workshop: &Workshop) -> Result<Vec<Standing>, Error> {
     let all = Generation::all(&workshop.pool).await?;
     let rows = sqlx::query!("select name, version, position, generation, parked from checkpoint");
     let rows = rows.fetch_all(&workshop.pool).await?;
-    let standings = crate::VERSIONS.iter().map(|(name, version)| {
+    let standings = crate::ALL.iter().map(|projection| {
+        let Projection { name, version, .. } = projection;
         let row = rows.iter().find(|row| row.name == *name);
         let position = row.map_or(0, |row| row.position);
         Standing {

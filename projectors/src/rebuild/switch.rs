@@ -49,15 +49,15 @@ pub(super) enum Exchanged {
 }
 
 /// Waits until the live rows are at most [`REST`] events ahead and not behind, with the generation following.
-async fn close<P: Projection>(work: &Work, at: &mut Followed, basis: Basis) -> Result<(), Error> {
+async fn close(projection: &'static Projection, work: &Work, at: &mut Followed, basis: Basis) -> Result<(), Error> {
     let mut seen = (i64::MIN, Instant::now());
     loop {
         work.check()?;
         if basis != Basis::Rows {
             return Ok(());
         }
-        follow::up_to_live::<P>(work, at).await?;
-        let live = Live::read::<P>(work).await?;
+        follow::up_to_live(projection, work, at).await?;
+        let live = Live::read(projection, work).await?;
         if live.position >= at.position {
             return Ok(());
         }
@@ -74,25 +74,26 @@ async fn close<P: Projection>(work: &Work, at: &mut Followed, basis: Basis) -> R
 /// Begins a transaction in `other` whose snapshot shows both generations at the same position; returns that.
 ///
 /// The live projection waits while this is so, by the lock on its checkpoint, for the few events that are left.
-pub(super) async fn snapshot<'a, P: Projection>(
+pub(super) async fn snapshot<'a>(
+    projection: &'static Projection,
     work: &Work,
     other: &'a mut PgConnection,
     at: &mut Followed,
 ) -> Result<(sqlx::Transaction<'a, sqlx::Postgres>, i64), Error> {
     loop {
-        close::<P>(work, at, Basis::Rows).await?;
+        close(projection, work, at, Basis::Rows).await?;
         let mut holding = work.pool.acquire().await?;
         let mut hold = holding.begin().await?;
-        let live = Live::lock::<P>(&mut hold).await?;
+        let live = Live::lock(projection, &mut hold).await?;
         if live.position < at.position || live.position - at.position > REST {
             hold.rollback().await?;
             continue;
         }
-        follow::up_to::<P>(work, at, live.position, &mut Throttle::single(f64::MAX)).await?;
+        follow::up_to(projection, work, at, live.position, &mut Throttle::single(f64::MAX)).await?;
         let mut tx = other.begin_with("begin isolation level repeatable read read only").await?;
         // The first statement takes the snapshot.
         let stands: Option<i64> = sqlx::query_scalar("select position from read.checkpoint where name = $1")
-            .bind(P::NAME)
+            .bind(projection.name)
             .fetch_optional(&mut *tx)
             .await?;
         hold.rollback().await?;
@@ -102,7 +103,8 @@ pub(super) async fn snapshot<'a, P: Projection>(
 }
 
 /// Exchanges the generation with the live rows, as soon as nothing is in the way.
-pub(super) async fn exchange<P: Projection>(
+pub(super) async fn exchange(
+    projection: &'static Projection,
     work: &Work,
     live: &Live,
     at: &mut Followed,
@@ -111,10 +113,10 @@ pub(super) async fn exchange<P: Projection>(
     let until = Instant::now() + PATIENCE;
     let mut report = wanted.report;
     loop {
-        close::<P>(work, at, live.basis).await?;
+        close(projection, work, at, live.basis).await?;
         // What is rolled back has not followed.
         let mut tried = at.clone();
-        match attempt::<P>(work, live, &mut tried, wanted.found, wanted.allowed, &mut report).await {
+        match attempt(projection, work, live, &mut tried, wanted.found, wanted.allowed, &mut report).await {
             Ok(Attempt::Done) => return Ok(Exchanged::Done(report)),
             Ok(Attempt::Stopped) => return Ok(Exchanged::Stopped(report)),
             Ok(Attempt::Begun) => return Ok(Exchanged::Begun),
@@ -137,7 +139,8 @@ enum Attempt {
     Begun,
 }
 
-async fn attempt<P: Projection>(
+async fn attempt(
+    projection: &'static Projection,
     work: &Work,
     expected: &Live,
     at: &mut Followed,
@@ -147,21 +150,21 @@ async fn attempt<P: Projection>(
 ) -> Result<Attempt, Error> {
     let mut connection = work.pool.acquire().await?;
     let mut tx = connection.begin().await?;
-    let live_tables: Vec<String> = P::TABLES.iter().map(|table| format!("read.{table}")).collect();
+    let live_tables: Vec<String> = projection.table_names().iter().map(|table| format!("read.{table}")).collect();
     let live_tables = live_tables.join(", ");
     // Stops none of those who read or write rows, and makes an autovacuum give way.
     let sql = format!("lock table {live_tables} in share update exclusive mode");
     tx.execute(sqlx::raw_sql(AssertSqlSafe(sql))).await?;
-    let live = Live::lock::<P>(&mut tx).await?;
+    let live = Live::lock(projection, &mut tx).await?;
     if (live.generation, live.version) != (expected.generation, expected.version) {
-        return Err(Error::Lost { name: P::NAME.to_owned() });
+        return Err(Error::Lost { name: projection.name.to_owned() });
     }
     if expected.basis == Basis::Rows {
         if live.position < at.position || live.position - at.position > REST {
             return Ok(Attempt::Again);
         }
         while at.position < live.position {
-            match follow::step::<P>(work, &mut tx, at, live.position, Care::Swift).await {
+            match follow::step(projection, work, &mut tx, at, live.position, Care::Swift).await {
                 // Parked with care, while nobody waits.
                 Err(Error::Projection(error)) if error.is_of_an_event() => return Ok(Attempt::Again),
                 applied => applied?,
@@ -172,12 +175,17 @@ async fn attempt<P: Projection>(
     }
     generation::enter(&mut tx, &work.generation, work.holder).await?;
     tx.execute("set local search_path = read, public").await?;
-    compare::shapes::<P>(&work.generation.schema(), &mut tx).await?;
+    compare::shapes(projection, &work.generation.schema(), &mut tx).await?;
     report.position = at.position;
     if let Some(found) = found {
         // What both have applied since the full comparison.
         let things: Vec<_> = at.things.iter().copied().collect();
-        let since = compare::things::<P>(&work.generation.schema(), &mut tx, &things, SAMPLES).await?;
+        let schema = work.generation.schema();
+        let mut since = compare::things(projection, &schema, &mut tx, &things, SAMPLES).await?;
+        if projection.has_sums() && !things.is_empty() {
+            // Their rows are not told by the things whose events were applied; they are few.
+            since = compare::whole(projection, &schema, &mut tx, SAMPLES).await?.without(found);
+        }
         if since.counts().all() > 0 && found.counts().all() + since.counts().all() > allowed {
             let mut all = found.clone();
             all.add(since);
@@ -185,7 +193,7 @@ async fn attempt<P: Projection>(
             return Ok(Attempt::Stopped);
         }
     }
-    exchange_tables::<P>(work, &mut tx, &live, &live_tables).await?;
+    exchange_tables(projection, work, &mut tx, &live, &live_tables).await?;
     report.id = clock::id();
     report.keep(&mut tx).await?;
     events::failpoint::reach("rebuild.switch");
@@ -194,35 +202,36 @@ async fn attempt<P: Projection>(
     Ok(Attempt::Done)
 }
 
-async fn exchange_tables<P: Projection>(
+async fn exchange_tables(
+    projection: &'static Projection,
     work: &Work,
     tx: &mut PgConnection,
     live: &Live,
     live_tables: &str,
 ) -> Result<(), Error> {
-    let (new, old) = (work.generation.schema(), generation::schema(P::NAME, live.generation));
+    let (new, old) = (work.generation.schema(), generation::schema(projection.name, live.generation));
     // Of those that were live, one is kept.
     let former = sqlx::query_scalar!(
         "delete from ops.generation where projection = $1 and state = 'previous' and number <> $2 returning number",
-        P::NAME,
+        projection.name,
         work.generation.number
     );
     let former = former.fetch_optional(&mut *tx).await?;
     if let Some(former) = former {
-        sqlx::query!("delete from ops.parked where projection = $1 and generation = $2", P::NAME, former)
+        sqlx::query!("delete from ops.parked where projection = $1 and generation = $2", projection.name, former)
             .execute(&mut *tx)
             .await?;
     }
     let mut sql =
         vec![format!("set local lock_timeout = '{QUEUE}'; lock table {live_tables} in access exclusive mode")];
-    sql.extend(former.map(|former| format!("drop schema {} cascade", generation::schema(P::NAME, former))));
+    sql.extend(former.map(|former| format!("drop schema {} cascade", generation::schema(projection.name, former))));
     // Nobody holds it yet.
     sql.push(format!(
         "create schema {old}; create table {old}.fence (holder uuid not null);
          insert into {old}.fence values (gen_random_uuid())"
     ));
     sql.extend(
-        P::TABLES.iter().map(|table| {
+        projection.table_names().iter().map(|table| {
             format!("alter table read.{table} set schema {old}; alter table {new}.{table} set schema read")
         }),
     );
@@ -231,7 +240,7 @@ async fn exchange_tables<P: Projection>(
     let new = sqlx::query!(
         "delete from ops.generation where projection = $1 and number = $2
          returning number, version, position, epoch, event_id, parked",
-        P::NAME,
+        projection.name,
         work.generation.number
     )
     .fetch_one(&mut *tx)
@@ -241,7 +250,7 @@ async fn exchange_tables<P: Projection>(
              (projection, number, version, state, phase, target, done, position, epoch, event_id, parked)
          select name, generation, version, 'previous', 'follow', position, position, position, epoch, event_id, parked
          from checkpoint where name = $1",
-        P::NAME
+        projection.name
     )
     .execute(&mut *tx)
     .await?;
@@ -249,7 +258,7 @@ async fn exchange_tables<P: Projection>(
         "update checkpoint set generation = $2, version = $3, position = $4, epoch = $5, event_id = $6, parked = $7,
                 updated_at = now()
          where name = $1",
-        P::NAME,
+        projection.name,
         new.number,
         new.version,
         new.position,

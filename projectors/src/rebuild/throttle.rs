@@ -6,6 +6,8 @@ use tokio::time::Instant;
 
 /// How many cores a job keeps busy while it reads: itself, and half of the time PostgreSQL beside it.
 const CORES_OF_A_JOB: f64 = 1.5;
+/// The least share.
+const LEAST: f64 = 0.000_1;
 /// A rest is taken when it has grown to this.
 const NAP: Duration = Duration::from_millis(20);
 
@@ -22,13 +24,13 @@ impl Throttle {
     /// For each of `jobs` that together may have `share` cores.
     pub fn new(share: f64, jobs: usize) -> Self {
         let jobs = u32::try_from(jobs.max(1)).map_or(f64::MAX, f64::from);
-        let rest = (jobs * CORES_OF_A_JOB / share.max(0.01) - 1.0).max(0.0);
+        let rest = (jobs * CORES_OF_A_JOB / share.max(LEAST) - 1.0).max(0.0);
         Self { rest, owed: Duration::ZERO, since: Instant::now() }
     }
 
     /// For a statement that runs in PostgreSQL alone, on one core.
     pub fn single(share: f64) -> Self {
-        let rest = (1.0 / share.max(0.01) - 1.0).max(0.0);
+        let rest = (1.0 / share.max(LEAST) - 1.0).max(0.0);
         Self { rest, owed: Duration::ZERO, since: Instant::now() }
     }
 

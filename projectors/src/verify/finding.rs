@@ -41,7 +41,12 @@ pub struct Finding {
 
 impl Finding {
     /// Keeps it; one that is known already, and not closed, keeps its id.
-    pub(super) async fn keep<P: Projection>(workshop: &Workshop, sample: Sample, position: i64) -> Result<Self, Error> {
+    pub(super) async fn keep(
+        projection: &'static Projection,
+        workshop: &Workshop,
+        sample: Sample,
+        position: i64,
+    ) -> Result<Self, Error> {
         let change = match sample.change.as_str() {
             "added" => "missing",
             "removed" => "foreign",
@@ -58,7 +63,7 @@ impl Finding {
                      event_kind = excluded.event_kind, why = excluded.why, position = excluded.position
              returning id",
             clock::id(),
-            P::NAME,
+            projection.name,
             sample.table,
             sample.id,
             sample.version,
@@ -73,7 +78,7 @@ impl Finding {
         .await?;
         Ok(Self {
             id,
-            projection: P::NAME.to_owned(),
+            projection: projection.name.to_owned(),
             relation: sample.table,
             thing: sample.id,
             row_version: sample.version,
@@ -87,7 +92,8 @@ impl Finding {
 }
 
 /// Closes what was found earlier about `things` and is not so any more.
-pub(super) async fn close_others<P: Projection>(
+pub(super) async fn close_others(
+    projection: &'static Projection,
     workshop: &Workshop,
     things: &[Uuid],
     still: &[Finding],
@@ -96,8 +102,25 @@ pub(super) async fn close_others<P: Projection>(
     sqlx::query!(
         "update ops.finding set closed_at = now()
          where projection = $1 and thing = any ($2) and closed_at is null and id <> all ($3)",
-        P::NAME,
+        projection.name,
         things,
+        &still
+    )
+    .execute(&workshop.pool)
+    .await?;
+    Ok(())
+}
+
+/// Closes whatever was found earlier about the projection and is not so any more.
+pub(super) async fn close_all_others(
+    projection: &'static Projection,
+    workshop: &Workshop,
+    still: &[Finding],
+) -> Result<(), Error> {
+    let still: Vec<Uuid> = still.iter().map(|finding| finding.id).collect();
+    sqlx::query!(
+        "update ops.finding set closed_at = now() where projection = $1 and closed_at is null and id <> all ($2)",
+        projection.name,
         &still
     )
     .execute(&workshop.pool)

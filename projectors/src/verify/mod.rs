@@ -5,6 +5,7 @@
 //! event after which row and fold differ. Nothing is changed, unless [`repair`] is told to.
 
 mod finding;
+mod refold;
 mod repair;
 mod scrub;
 
@@ -23,12 +24,13 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use finding::{Finding, say};
+use refold::Refold;
 pub use repair::repair;
 pub use scrub::{Scrub, run as scrub};
 
 use crate::{
-    bulk::{Bulk, Taken},
-    projection::{Projection, concerns},
+    bulk::Taken,
+    projection::Projection,
     rebuild::{Error, Progress, Sample, Workshop, compare, explain, load, progress::Phase, throttle::Throttle},
 };
 
@@ -66,7 +68,8 @@ pub struct Verified {
 }
 
 /// Verifies `P`.
-pub async fn verify<P: Projection>(
+pub async fn verify(
+    projection: &'static Projection,
     workshop: &Workshop,
     options: Options,
     progress: &Progress,
@@ -76,12 +79,15 @@ pub async fn verify<P: Projection>(
     progress.aim(head);
     progress.enter(Phase::Load);
     progress.begin_load(0, 1);
+    if projection.has_sums() {
+        return refolded(projection, workshop, options, head, progress, stop).await;
+    }
     let walk = Walk { workshop: workshop.clone(), options, head, next: Arc::default(), progress: progress.clone() };
     let mut jobs = JoinSet::new();
     let halt = stop.child_token();
     for _ in 0..options.jobs.clamp(1, 8) {
         let (walk, halt) = (walk.clone(), halt.clone());
-        jobs.spawn(async move { walk.run::<P>(&halt).await });
+        jobs.spawn(async move { walk.run(projection, &halt).await });
     }
     let mut verified = Verified { position: 0, things: 0, findings: Vec::new() };
     let mut failed = None;
@@ -103,13 +109,42 @@ pub async fn verify<P: Projection>(
         return Err(error);
     }
     if options.sample >= 1.0 {
-        let mut scratch = Scratch::open::<P>(workshop).await?;
-        verified.findings.extend(scratch.foreign::<P>(workshop).await?);
+        let mut scratch = Scratch::open(&[projection], workshop).await?;
+        verified.findings.extend(scratch.foreign(projection, workshop).await?);
         scratch.connection.close().await?;
     }
     let place = |one: &Finding| (one.event_position, one.thing, one.relation.clone(), one.row_version);
     verified.findings.sort_by_key(place);
     Ok(verified)
+}
+
+/// Verifies a projection with sums, all of it.
+async fn refolded(
+    projection: &'static Projection,
+    workshop: &Workshop,
+    options: Options,
+    head: i64,
+    progress: &Progress,
+    stop: &CancellationToken,
+) -> Result<Verified, Error> {
+    let mut scratch = Scratch::open(&[projection], workshop).await?;
+    let mut throttle = Throttle::new(options.share, 1);
+    let mut refold = Refold::default();
+    let mut until = 0;
+    while until < head {
+        if stop.is_cancelled() {
+            return Err(Error::Interrupted { name: projection.name.to_owned() });
+        }
+        throttle.begin();
+        let stretch = STRETCH.min(head - until);
+        until += stretch;
+        refold.up_to(projection, workshop, &mut scratch, until).await?;
+        progress.loaded(stretch);
+        throttle.rest().await;
+    }
+    let Stretch { position, things, findings } = refold.compare(projection, workshop, &mut scratch).await?;
+    scratch.connection.close().await?;
+    Ok(Verified { position, things, findings })
 }
 
 /// A way through the log, whose stretches several jobs take in turns.
@@ -125,9 +160,9 @@ struct Walk {
 
 impl Walk {
     /// What the stretches come to that this job has taken.
-    async fn run<P: Projection>(&self, stop: &CancellationToken) -> Result<Stretch, Error> {
+    async fn run(&self, projection: &'static Projection, stop: &CancellationToken) -> Result<Stretch, Error> {
         let Self { workshop, options, head, next, progress } = self;
-        let mut scratch = Scratch::open::<P>(workshop).await?;
+        let mut scratch = Scratch::open(&[projection], workshop).await?;
         let mut sum = Stretch { position: 0, things: 0, findings: Vec::new() };
         let mut throttle = Throttle::new(options.share, options.jobs);
         loop {
@@ -137,11 +172,11 @@ impl Walk {
                 return Ok(sum);
             }
             if stop.is_cancelled() {
-                return Err(Error::Interrupted { name: P::NAME.to_owned() });
+                return Err(Error::Interrupted { name: projection.name.to_owned() });
             }
             throttle.begin();
             let until = (*head).min(after + STRETCH);
-            let stretch = scratch.stretch::<P>(workshop, after, until, options.sample).await?;
+            let stretch = scratch.stretch(projection, workshop, after, until, options.sample).await?;
             sum.position = sum.position.max(stretch.position);
             sum.things += stretch.things;
             sum.findings.extend(stretch.findings);
@@ -164,35 +199,45 @@ struct Scratch {
 }
 
 impl Scratch {
-    async fn open<P: Projection>(workshop: &Workshop) -> Result<Self, Error> {
+    async fn open(projections: &[&'static Projection], workshop: &Workshop) -> Result<Self, Error> {
         let options = (*workshop.pool.connect_options()).clone();
         let mut connection = PgConnection::connect_with(&options).await?;
-        for table in P::TABLES {
-            // A few thousand rows are joined by hash, and gone again: indexes would cost more than they bring.
-            let options = "including all excluding indexes excluding statistics";
-            let sql = format!("create temporary table {table} (like read.{table} {options})");
-            connection.execute(AssertSqlSafe(sql)).await?;
+        for projection in projections {
+            // A few thousand rows are joined by hash, and gone again: indexes would cost more than they bring. Where all is
+            // applied again in the usual way it goes by keys.
+            let indexes = if projection.has_sums() { "" } else { "excluding indexes" };
+            for table in projection.table_names() {
+                let options = format!("including all {indexes} excluding statistics");
+                let sql = format!("create temporary table {table} (like read.{table} {options})");
+                connection.execute(AssertSqlSafe(sql)).await?;
+            }
         }
         Ok(Self { connection })
     }
 
     /// Compares the things, or a share of them, that begin in a stretch of the log.
-    async fn stretch<P: Projection>(
+    async fn stretch(
         &mut self,
+        projection: &'static Projection,
         workshop: &Workshop,
         after: i64,
         until: i64,
         sample: f64,
     ) -> Result<Stretch, Error> {
-        let things = workshop.store.begun(after, until, P::STREAMS, sample).await?;
-        self.things::<P>(workshop, &things).await
+        let things = workshop.store.begun(after, until, projection.streams, sample).await?;
+        self.things(projection, workshop, &things).await
     }
 
     /// Compares these things.
-    async fn things<P: Projection>(&mut self, workshop: &Workshop, things: &[Uuid]) -> Result<Stretch, Error> {
+    async fn things(
+        &mut self,
+        projection: &'static Projection,
+        workshop: &Workshop,
+        things: &[Uuid],
+    ) -> Result<Stretch, Error> {
         let mut tx = self.connection.begin_with("begin isolation level repeatable read").await?;
         // The first statement takes the snapshot.
-        let live = sqlx::query!("select position, generation from read.checkpoint where name = $1", P::NAME)
+        let live = sqlx::query!("select position, generation from read.checkpoint where name = $1", projection.name)
             .fetch_optional(&mut *tx)
             .await?;
         let nothing = |position| Stretch { position, things: 0, findings: Vec::new() };
@@ -202,19 +247,19 @@ impl Scratch {
         }
         let parked = sqlx::query_scalar!(
             "select id from ops.parked where projection = $1 and generation = $2 and id = any ($3)",
-            P::NAME,
+            projection.name,
             live.generation,
             things
         )
         .fetch_all(&mut *tx)
         .await?;
         let mut things: Vec<Uuid> = things.iter().copied().filter(|thing| !parked.contains(thing)).collect();
-        let mut gathered = P::Bulk::default();
+        let mut gathered = projection.gather();
         let mut unfolded = Vec::new();
         {
-            let mut events = pin!(workshop.store.of(P::STREAMS, &things, live.position));
+            let mut events = pin!(workshop.store.of(projection.streams, &things, live.position));
             while let Some(event) = events.try_next().await? {
-                match concerns::<P>(&event).and_then(|_| gathered.take(&event)) {
+                match projection.concerns(&event).and_then(|_| gathered.take(&event)) {
                     Ok(Taken::Gathered | Taken::Foreign | Taken::Late) => {}
                     // What cannot be folded is parked by the projector, and seen there.
                     Err(error) if error.is_of_an_event() => {
@@ -226,46 +271,47 @@ impl Scratch {
             }
         }
         things.retain(|thing| !unfolded.contains(thing));
-        tx.execute(AssertSqlSafe(format!("truncate pg_temp.{}", P::TABLES.join(", pg_temp.")))).await?;
+        tx.execute(AssertSqlSafe(format!("truncate pg_temp.{}", projection.table_names().join(", pg_temp.")))).await?;
         for rows in gathered.hand_out().iter().filter(|rows| !rows.rows.is_empty()) {
             load::copy(&mut tx, rows).await?;
         }
-        let found = compare::things::<P>("pg_temp", &mut tx, &things, MOST).await?;
+        let found = compare::things(projection, "pg_temp", &mut tx, &things, MOST).await?;
         tx.commit().await?;
-        let findings = told::<P>(workshop, found.samples, live.position).await?;
-        finding::close_others::<P>(workshop, &things, &findings).await?;
+        let findings = told(projection, workshop, found.samples, live.position).await?;
+        finding::close_others(projection, workshop, &things, &findings).await?;
         Ok(Stretch { position: live.position, things: things.len(), findings })
     }
 
     /// Rows of things that the log does not know.
-    async fn foreign<P: Projection>(&mut self, workshop: &Workshop) -> Result<Vec<Finding>, Error> {
+    async fn foreign(&mut self, projection: &'static Projection, workshop: &Workshop) -> Result<Vec<Finding>, Error> {
         let mut things = Vec::new();
-        for table in P::TABLES {
+        for table in projection.table_names() {
             let sql = format!(
                 "select distinct t.id from read.{table} t
                  where not exists (select from event e where e.stream = any ($1) and e.id = t.id) limit $2"
             );
-            let streams: Vec<&str> = P::STREAMS.to_vec();
+            let streams: Vec<&str> = projection.streams.to_vec();
             let query =
                 sqlx::query_scalar::<_, Uuid>(AssertSqlSafe(sql)).bind(streams).bind(i64::try_from(MOST).unwrap_or(1));
             things.extend(query.fetch_all(&workshop.pool).await?);
         }
         things.sort_unstable();
         things.dedup();
-        Ok(self.things::<P>(workshop, &things).await?.findings)
+        Ok(self.things(projection, workshop, &things).await?.findings)
     }
 }
 
 /// The samples as findings that are kept, each with its event.
-async fn told<P: Projection>(
+async fn told(
+    projection: &'static Projection,
     workshop: &Workshop,
     mut samples: Vec<Sample>,
     position: i64,
 ) -> Result<Vec<Finding>, Error> {
-    explain::all::<P>(&workshop.store, &mut samples, position).await?;
+    explain::all(projection, &workshop.store, &mut samples, position).await?;
     let mut findings = Vec::with_capacity(samples.len());
     for sample in samples {
-        findings.push(Finding::keep::<P>(workshop, sample, position).await?);
+        findings.push(Finding::keep(projection, workshop, sample, position).await?);
     }
     Ok(findings)
 }

@@ -4,12 +4,11 @@ use std::{pin::pin, task::Poll};
 
 use events::store::Connections;
 use projectors::{
-    Projection,
     checkpoint::{self, Outcome},
-    execution::Executions,
-    identity::Identity,
+    execution::EXECUTIONS,
+    identity::IDENTITY,
     projection::Error,
-    prompt::Prompts,
+    prompt::PROMPTS,
 };
 
 use crate::{
@@ -29,18 +28,18 @@ async fn it_moves_only_to_the_contiguous_next_and_also_past_what_is_for_others()
     let (pool, store) = (&database.pool, log(&database));
     let connections = &Connections::like(pool.clone());
     let events = history(&script());
-    let start = checkpoint::open::<Identity>(pool, &store).await.unwrap();
+    let start = checkpoint::open(&IDENTITY, pool, &store).await.unwrap();
     assert_eq!((start.position, start.event_id), (0, None));
 
-    let error = checkpoint::apply::<Identity>(connections, start, &events[1..]).await.unwrap_err();
+    let error = checkpoint::apply(&IDENTITY, connections, start, &events[1..]).await.unwrap_err();
     assert!(matches!(error, Error::NotContiguous { expected: 1, found: 2 }), "{error}");
     let holed: Vec<_> = events.iter().filter(|event| event.position != 5).cloned().collect();
-    let error = checkpoint::apply::<Identity>(connections, start, &holed).await.unwrap_err();
+    let error = checkpoint::apply(&IDENTITY, connections, start, &holed).await.unwrap_err();
     assert!(matches!(error, Error::NotContiguous { expected: 5, found: 6 }), "{error}");
-    assert_eq!(checkpoint::open::<Identity>(pool, &store).await.unwrap(), start);
+    assert_eq!(checkpoint::open(&IDENTITY, pool, &store).await.unwrap(), start);
 
     let strangers: Vec<_> = history(&[(0, 3), (0, 3), (0, 3)]);
-    let outcome = checkpoint::apply::<Identity>(connections, start, &strangers).await.unwrap();
+    let outcome = checkpoint::apply(&IDENTITY, connections, start, &strangers).await.unwrap();
     assert!(matches!(outcome, Outcome::Applied(at) if at.position == 3 && at.event_id == Some(strangers[2].event_id)));
 }
 
@@ -50,18 +49,18 @@ async fn of_two_at_once_one_applies_and_the_other_finds_that_it_was_there() {
     let (pool, store) = (&database.pool, log(&database));
     let connections = &Connections::like(pool.clone());
     let events = record(&store, &script()).await;
-    let mut at = checkpoint::open::<Executions>(pool, &store).await.unwrap();
+    let mut at = checkpoint::open(&EXECUTIONS, pool, &store).await.unwrap();
     for batch in events.chunks(10) {
         let (one, other) = tokio::join!(
-            checkpoint::apply::<Executions>(connections, at, batch),
-            checkpoint::apply::<Executions>(connections, at, batch)
+            checkpoint::apply(&EXECUTIONS, connections, at, batch),
+            checkpoint::apply(&EXECUTIONS, connections, at, batch)
         );
         at = match (one.unwrap(), other.unwrap()) {
             (Outcome::Applied(at), Outcome::Superseded) | (Outcome::Superseded, Outcome::Applied(at)) => at,
             both => panic!("{both:?}"),
         };
     }
-    assert_eq!(checkpoint::open::<Executions>(pool, &store).await.unwrap(), at);
+    assert_eq!(checkpoint::open(&EXECUTIONS, pool, &store).await.unwrap(), at);
     assert_eq!(at.position, events.last().unwrap().position);
 }
 
@@ -86,24 +85,24 @@ async fn a_projector_that_ends_anywhere_loses_nothing_and_repeats_nothing() {
     let connections = &Connections::like(pool.clone());
     let events = record(&store, &script()).await;
     // How many polls it takes is the machine's business; but while somebody holds the checkpoint none ends it.
-    let at = checkpoint::open::<Prompts>(pool, &store).await.unwrap();
+    let at = checkpoint::open(&PROMPTS, pool, &store).await.unwrap();
     let mut holder = pool.begin().await.unwrap();
     sqlx::query("select from checkpoint for update").execute(&mut *holder).await.unwrap();
-    assert!(!cut_off(checkpoint::apply::<Prompts>(connections, at, &events[..12]), 1).await);
+    assert!(!cut_off(checkpoint::apply(&PROMPTS, connections, at, &events[..12]), 1).await);
     holder.rollback().await.unwrap();
     for polls in (1..40).cycle() {
-        let at = checkpoint::open::<Prompts>(pool, &store).await.unwrap();
+        let at = checkpoint::open(&PROMPTS, pool, &store).await.unwrap();
         let rest = &events[usize::try_from(at.position).unwrap()..];
         let Some(batch) = rest.chunks(12).next() else { break };
-        cut_off(checkpoint::apply::<Prompts>(connections, at, batch), polls).await;
+        cut_off(checkpoint::apply(&PROMPTS, connections, at, batch), polls).await;
     }
-    let torn = dump::<Prompts>(pool).await;
+    let torn = dump(&PROMPTS, pool).await;
 
     let whole = service::testkit::database().await;
     let mut tx = whole.pool.begin().await.unwrap();
-    Prompts::apply(&mut tx, &events).await.unwrap();
+    PROMPTS.apply(&mut tx, &events).await.unwrap();
     tx.commit().await.unwrap();
-    assert_eq!(torn, dump::<Prompts>(&whole.pool).await);
+    assert_eq!(torn, dump(&PROMPTS, &whole.pool).await);
 }
 
 #[tokio::test]
@@ -112,21 +111,21 @@ async fn a_checkpoint_of_another_log_is_refused_with_what_to_do() {
     let (pool, store) = (&database.pool, log(&database));
     let connections = &Connections::like(pool.clone());
     let events = record(&store, &script()).await;
-    let at = checkpoint::open::<Prompts>(pool, &store).await.unwrap();
-    checkpoint::apply::<Prompts>(connections, at, &events[..20]).await.unwrap();
+    let at = checkpoint::open(&PROMPTS, pool, &store).await.unwrap();
+    checkpoint::apply(&PROMPTS, connections, at, &events[..20]).await.unwrap();
 
     let change = |sql: &'static str| async move { sqlx::query(sql).execute(pool).await.unwrap() };
     change("update checkpoint set event_id = gen_random_uuid()").await;
-    let error = checkpoint::open::<Prompts>(pool, &store).await.unwrap_err();
+    let error = checkpoint::open(&PROMPTS, pool, &store).await.unwrap_err();
     assert!(matches!(error, Error::OtherLog { position: 20, .. }), "{error}");
     assert!(error.to_string().contains("projections rebuild prompt --approve"), "{error}");
     assert!(!error.passes());
 
     change("update checkpoint set position = 1000000").await;
-    let error = checkpoint::open::<Prompts>(pool, &store).await.unwrap_err();
+    let error = checkpoint::open(&PROMPTS, pool, &store).await.unwrap_err();
     assert!(matches!(error, Error::OtherLog { position: 1_000_000, .. }), "past the end of the log: {error}");
 
     change("update checkpoint set version = 99").await;
-    let error = checkpoint::open::<Prompts>(pool, &store).await.unwrap_err();
+    let error = checkpoint::open(&PROMPTS, pool, &store).await.unwrap_err();
     assert!(matches!(error, Error::OtherVersion { found: 99, expected: 1, .. }), "{error}");
 }

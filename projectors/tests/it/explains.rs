@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use events::{Fold as _, Recorded, Store, fold, policy::Policy, prompt, prompt::Revision, store::New};
 use projectors::{
     Projection,
-    execution::Executions,
-    prompt::{Prompt, Prompts},
+    execution::EXECUTIONS,
+    prompt::{PROMPTS, Prompt},
     rebuild::{Progress, Workshop},
     verify::{self, Finding, Options},
 };
@@ -28,9 +28,12 @@ const PROMPT: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001);
 /// How many events the long one has.
 const LONG: i32 = 2500;
 
-async fn found<P: Projection>(workshop: &Workshop) -> Vec<Finding> {
+async fn found(projection: &'static Projection, workshop: &Workshop) -> Vec<Finding> {
     let options = Options { share: 64.0, ..Options::default() };
-    verify::verify::<P>(workshop, options, &Progress::default(), &CancellationToken::new()).await.unwrap().findings
+    verify::verify(projection, workshop, options, &Progress::default(), &CancellationToken::new())
+        .await
+        .unwrap()
+        .findings
 }
 
 /// A prompt whose columns change at different paces, and come back to earlier values.
@@ -70,8 +73,8 @@ async fn world() -> (Database, Workshop, Vec<Recorded>) {
     // Others, before it, so that positions are not versions.
     record(&store, &script(31)).await;
     let history = revise(&store).await;
-    project::<Prompts>(&database.pool, &store).await;
-    project::<Executions>(&database.pool, &store).await;
+    project(&PROMPTS, &database.pool, &store).await;
+    project(&EXECUTIONS, &database.pool, &store).await;
     let workshop = Workshop::new(&store, db::beside(&database.pool, Kind::Rebuild));
     (database, workshop, history)
 }
@@ -131,14 +134,14 @@ async fn the_first_event_after_which_a_row_differs_is_named_however_many_there_a
             .await
             .unwrap();
         execute(&database, &sql).await;
-        let findings = found::<Prompts>(&workshop).await;
+        let findings = found(&PROMPTS, &workshop).await;
         let [finding] = &findings[..] else { panic!("{sql}: {findings:?}") };
         assert_eq!((finding.relation.as_str(), finding.thing, finding.change.as_str()), ("prompt", PROMPT, "changed"));
         assert_eq!(since(finding), expected.iter().copied().collect(), "{sql}");
         let first = expected.iter().map(|(_, version)| *version).min().unwrap();
         let event = &history[usize::try_from(first).unwrap() - 1];
         assert_eq!(finding.event_position, Some(event.position), "{sql}");
-        verify::repair::<Prompts>(&workshop, finding).await.unwrap();
+        verify::repair(&PROMPTS, &workshop, finding).await.unwrap();
         let after: String = sqlx::query_scalar("select p::text from prompt p where id = $1")
             .bind(PROMPT)
             .fetch_one(&database.pool)
@@ -163,7 +166,7 @@ async fn a_row_for_each_version_is_named_with_its_own_event() {
         ),
     )
     .await;
-    let findings = found::<Prompts>(&workshop).await;
+    let findings = found(&PROMPTS, &workshop).await;
     let told = findings.iter().map(|one| (one.row_version.unwrap(), (one.change.as_str(), one.event_position)));
     let told: BTreeMap<_, _> = told.collect();
     let at = |version: usize| Some(history[version - 1].position);
@@ -197,11 +200,11 @@ async fn any_value_that_a_column_ever_had_or_never_is_named_as_it_is_defined() {
             continue;
         }
         execute(&database, &format!("update prompt set title = '{title}' where id = '{PROMPT}'")).await;
-        let findings = found::<Prompts>(&workshop).await;
+        let findings = found(&PROMPTS, &workshop).await;
         let [finding] = &findings[..] else { panic!("{title}: {findings:?}") };
         let expected = by_definition(&history, &title, |prompt| prompt.title.clone());
         assert_eq!(since(finding), [("title", expected)].into(), "{title}");
-        verify::repair::<Prompts>(&workshop, finding).await.unwrap();
+        verify::repair(&PROMPTS, &workshop, finding).await.unwrap();
     }
 }
 
@@ -226,7 +229,7 @@ async fn an_execution_is_named_by_what_it_went_through() {
         ("result = null, status = 'failed'", "execution_succeeded"),
     ] {
         execute(&database, &format!("update execution set {flip} where id = '{thing}'")).await;
-        let findings = found::<Executions>(&workshop).await;
+        let findings = found(&EXECUTIONS, &workshop).await;
         let [finding] = &findings[..] else { panic!("{flip}: {findings:?}") };
         if expected.is_empty() {
             // The first event by which it was queued no more.
@@ -240,6 +243,6 @@ async fn an_execution_is_named_by_what_it_went_through() {
         } else {
             assert_eq!(kind(finding), expected, "{flip}");
         }
-        verify::repair::<Executions>(&workshop, finding).await.unwrap();
+        verify::repair(&EXECUTIONS, &workshop, finding).await.unwrap();
     }
 }

@@ -2,14 +2,15 @@
 
 use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
-use events::{Recorded, store::Connections};
+use events::{Recorded, catalog::row, read_model::Row, store::Connections};
 use projectors::{
-    Projection, catalog, checkpoint, execution,
+    Projection, checkpoint, contexts, execution,
     fold::Fold,
     identity,
     parking::{self, Care},
     projection::Error,
     prompt,
+    row::Row as _,
 };
 use proptest::{
     prelude::*,
@@ -22,10 +23,10 @@ use uuid::Uuid;
 use crate::history::{Script, cut, cuts, history, scripts};
 
 /// All rows of the tables of `P`, as text.
-pub async fn dump<P: Projection>(pool: &PgPool) -> String {
+pub async fn dump(projection: &'static Projection, pool: &PgPool) -> String {
     let mut all = String::new();
-    for table in P::TABLES {
-        let sql = format!("select coalesce(string_agg(t::text, chr(10) order by t.id, t.version), '') from {table} t");
+    for table in projection.table_names() {
+        let sql = format!("select coalesce(string_agg(t::text, chr(10) order by t.id, t.position), '') from {table} t");
         let rows: String = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(pool).await.unwrap();
         all.push_str(&rows);
         all.push('\n');
@@ -34,12 +35,15 @@ pub async fn dump<P: Projection>(pool: &PgPool) -> String {
 }
 
 /// Empties the tables of `P` and forgets how far it was.
-pub async fn clear<P: Projection>(pool: &PgPool) {
-    let tables = P::TABLES.join(", ");
-    sqlx::raw_sql(AssertSqlSafe(format!("truncate {tables}; delete from checkpoint where name = '{}'", P::NAME)))
-        .execute(pool)
-        .await
-        .unwrap();
+pub async fn clear(projection: &'static Projection, pool: &PgPool) {
+    let tables = projection.table_names().join(", ");
+    sqlx::raw_sql(AssertSqlSafe(format!(
+        "truncate {tables}; delete from checkpoint where name = '{}'",
+        projection.name
+    )))
+    .execute(pool)
+    .await
+    .unwrap();
 }
 
 fn folded<R: Fold>(events: &[Arc<Recorded>]) -> Vec<R> {
@@ -63,33 +67,33 @@ async fn same<R: Fold + PartialEq + Debug>(
     assert_eq!(found, expected);
 }
 
-pub async fn in_one_transaction<P: Projection>(pool: &PgPool, batch: &[Arc<Recorded>]) {
+pub async fn in_one_transaction(projection: &'static Projection, pool: &PgPool, batch: &[Arc<Recorded>]) {
     let mut tx = pool.begin().await.unwrap();
-    P::apply(&mut tx, batch).await.unwrap();
+    projection.apply(&mut tx, batch).await.unwrap();
     tx.commit().await.unwrap();
 }
 
 /// Applies `events` in these batches, then each of them once more, in order and in reverse.
-async fn twice<P: Projection>(pool: &PgPool, events: &[Arc<Recorded>], sizes: &[usize]) {
-    clear::<P>(pool).await;
+async fn twice(projection: &'static Projection, pool: &PgPool, events: &[Arc<Recorded>], sizes: &[usize]) {
+    clear(projection, pool).await;
     let batches = cut(events, sizes);
     for batch in &batches {
-        in_one_transaction::<P>(pool, batch).await;
+        in_one_transaction(projection, pool, batch).await;
     }
-    let once = dump::<P>(pool).await;
+    let once = dump(projection, pool).await;
     for batch in batches.iter().chain(batches.iter().rev()) {
-        in_one_transaction::<P>(pool, batch).await;
-        assert_eq!(dump::<P>(pool).await, once, "after a batch that was applied already");
+        in_one_transaction(projection, pool, batch).await;
+        assert_eq!(dump(projection, pool).await, once, "after a batch that was applied already");
     }
-    clear::<P>(pool).await;
+    clear(projection, pool).await;
     for batch in &batches {
-        in_one_transaction::<P>(pool, batch).await;
-        in_one_transaction::<P>(pool, batch).await;
+        in_one_transaction(projection, pool, batch).await;
+        in_one_transaction(projection, pool, batch).await;
     }
-    assert_eq!(dump::<P>(pool).await, once, "each batch twice, one after the other");
-    clear::<P>(pool).await;
-    in_one_transaction::<P>(pool, events).await;
-    assert_eq!(dump::<P>(pool).await, once, "all in one batch");
+    assert_eq!(dump(projection, pool).await, once, "each batch twice, one after the other");
+    clear(projection, pool).await;
+    in_one_transaction(projection, pool, events).await;
+    assert_eq!(dump(projection, pool).await, once, "all in one batch");
 }
 
 /// Runs `test` on random histories and cuts. What fails is printed, made as small as it can be.
@@ -108,25 +112,25 @@ pub fn on_any_history(most: usize, test: &impl AsyncFn(&PgPool, &[Arc<Recorded>]
 #[test]
 fn users_are_the_fold_of_their_history() {
     on_any_history(60, &async |pool, events, sizes| {
-        twice::<identity::Identity>(pool, events, sizes).await;
-        same(pool, events, identity::load).await;
+        twice(&identity::IDENTITY, pool, events, sizes).await;
+        same(pool, events, identity::User::load).await;
     });
 }
 
 #[test]
 fn the_catalogue_is_the_fold_of_its_history() {
     on_any_history(60, &async |pool, events, sizes| {
-        twice::<catalog::Catalog>(pool, events, sizes).await;
-        same(pool, events, catalog::specialties).await;
-        same(pool, events, catalog::sub_specialties).await;
+        twice(&contexts::catalog::CATALOG, pool, events, sizes).await;
+        same(pool, events, Row::<row::Specialty>::load).await;
+        same(pool, events, Row::<row::SubSpecialty>::load).await;
     });
 }
 
 #[test]
 fn prompts_are_the_fold_of_their_history_and_every_version_stays() {
     on_any_history(150, &async |pool, events, sizes| {
-        twice::<prompt::Prompts>(pool, events, sizes).await;
-        same(pool, events, prompt::load).await;
+        twice(&prompt::PROMPTS, pool, events, sizes).await;
+        same(pool, events, prompt::Prompt::load).await;
         let expected: Vec<(i64, String)> = events
             .iter()
             .filter(|event| event.stream == "prompt")
@@ -143,8 +147,8 @@ fn prompts_are_the_fold_of_their_history_and_every_version_stays() {
 #[test]
 fn executions_are_the_fold_of_their_history() {
     on_any_history(250, &async |pool, events, sizes| {
-        twice::<execution::Executions>(pool, events, sizes).await;
-        same(pool, events, execution::load).await;
+        twice(&execution::EXECUTIONS, pool, events, sizes).await;
+        same(pool, events, execution::Execution::load).await;
     });
 }
 
@@ -154,8 +158,8 @@ async fn a_version_that_was_left_out_is_an_error_and_changes_nothing() {
     let events = history(&[(0, 3), (0, 9), (0, 9)]);
     assert_eq!(events[2].version, 3);
     let mut tx = database.pool.begin().await.unwrap();
-    prompt::Prompts::apply(&mut tx, &events[..1]).await.unwrap();
-    let error = prompt::Prompts::apply(&mut tx, &events[2..]).await.unwrap_err();
+    prompt::PROMPTS.apply(&mut tx, &events[..1]).await.unwrap();
+    let error = prompt::PROMPTS.apply(&mut tx, &events[2..]).await.unwrap_err();
     assert!(
         matches!(error, Error::Fold(events::fold::Error::Gap { expected: 2, found: 3, position: 3, .. })),
         "{error}"
@@ -170,11 +174,11 @@ async fn an_event_of_an_unknown_kind_in_its_own_stream_is_an_error_and_elsewhere
     event.kind = "prompt_archived".to_owned();
     let batch = [Arc::new(event)];
     let mut tx = database.pool.begin().await.unwrap();
-    let error = parking::apply::<prompt::Prompts>(&mut tx, 0, 0, &batch, Care::Swift).await.unwrap_err();
+    let error = parking::apply(&prompt::PROMPTS, &mut tx, 0, 0, &batch, Care::Swift).await.unwrap_err();
     assert!(matches!(&error, Error::UnknownKind { position: 1, kind, .. } if kind == "prompt_archived"), "{error}");
     assert!(error.is_of_an_event() && !error.passes());
     let store = crate::runners::log(&database);
-    let at = checkpoint::open::<execution::Executions>(&database.pool, &store).await.unwrap();
+    let at = checkpoint::open(&execution::EXECUTIONS, &database.pool, &store).await.unwrap();
     let connections = &Connections::like(database.pool.clone());
-    checkpoint::apply::<execution::Executions>(connections, at, &batch).await.unwrap();
+    checkpoint::apply(&execution::EXECUTIONS, connections, at, &batch).await.unwrap();
 }

@@ -9,4 +9,5 @@ mod memory;
 mod parking;
 mod rebuilds;
 mod runners;
+mod usage;
 mod verifies;

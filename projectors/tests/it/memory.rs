@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use events::{Recorded, store::Connections};
 use projectors::{
-    Projection,
     checkpoint::{Checkpoint, Outcome},
-    execution::Executions,
+    execution::EXECUTIONS,
     memory::Memory,
 };
 use sqlx::{AssertSqlSafe, PgPool};
@@ -19,10 +18,10 @@ use crate::{
 
 /// A checkpoint at the beginning.
 async fn begin(pool: &PgPool) -> Checkpoint {
-    clear::<Executions>(pool).await;
+    clear(&EXECUTIONS, pool).await;
     sqlx::query("insert into checkpoint (name, version, position, epoch) values ($1, $2, 0, 1)")
-        .bind(Executions::NAME)
-        .bind(Executions::VERSION)
+        .bind(EXECUTIONS.name)
+        .bind(EXECUTIONS.version)
         .execute(pool)
         .await
         .unwrap();
@@ -44,10 +43,10 @@ fn started() -> (Uuid, Vec<Arc<Recorded>>, usize) {
 #[test]
 fn it_gives_the_rows_of_the_long_way_and_moves_the_checkpoint_with_them() {
     on_any_history(120, &async |pool: &PgPool, events: &[Arc<Recorded>], sizes: &[usize]| {
-        clear::<Executions>(pool).await;
-        in_one_transaction::<Executions>(pool, events).await;
-        let expected = dump::<Executions>(pool).await;
-        let (mut at, mut memory) = (begin(pool).await, Memory::<Executions>::default());
+        clear(&EXECUTIONS, pool).await;
+        in_one_transaction(&EXECUTIONS, pool, events).await;
+        let expected = dump(&EXECUTIONS, pool).await;
+        let (mut at, mut memory) = (begin(pool).await, Memory::new(&EXECUTIONS));
         let connections = Connections::like(pool.clone());
         for (index, batch) in cut(events, sizes).into_iter().enumerate() {
             if index % 5 == 4 {
@@ -63,7 +62,7 @@ fn it_gives_the_rows_of_the_long_way_and_moves_the_checkpoint_with_them() {
                 .unwrap();
             assert_eq!((at.position, stands), (batch.last().unwrap().position, at.position));
         }
-        assert_eq!(dump::<Executions>(pool).await, expected);
+        assert_eq!(dump(&EXECUTIONS, pool).await, expected);
     });
 }
 
@@ -73,7 +72,7 @@ async fn what_was_written_is_not_read_again_until_somebody_else_has_changed_it()
     let connections = Connections::like(pool.clone());
     let (id, events, start) = started();
     for (disturbed, expected) in [(false, "as it was"), (true, "changed")] {
-        let (at, mut memory) = (begin(&pool).await, Memory::<Executions>::default());
+        let (at, mut memory) = (begin(&pool).await, Memory::new(&EXECUTIONS));
         let Outcome::Applied(at) = memory.apply(&connections, at, &events[..start]).await.unwrap() else { panic!() };
         let model = |pool| async move {
             let model = sqlx::query_scalar("select model from execution where id = $1").bind(id);
@@ -96,7 +95,7 @@ async fn a_generation_that_came_meanwhile_or_a_parked_thing_lead_the_long_way() 
     let connections = Connections::like(pool.clone());
     let (id, events, start) = started();
     for change in ["generation = generation + 1", "parked = 1"] {
-        let (at, mut memory) = (begin(&pool).await, Memory::<Executions>::default());
+        let (at, mut memory) = (begin(&pool).await, Memory::new(&EXECUTIONS));
         let Outcome::Applied(at) = memory.apply(&connections, at, &events[..start]).await.unwrap() else { panic!() };
         execute(&pool, format!("update execution set model = 'of the table' where id = '{id}'")).await;
         execute(&pool, format!("update checkpoint set {change} where name = 'execution'")).await;
@@ -112,10 +111,10 @@ async fn of_two_at_once_one_applies_and_the_other_changes_nothing() {
     let pool = service::testkit::database().await.pool;
     let connections = Connections::like(pool.clone());
     let events = history(&(0..120_u8).map(|n| (n.wrapping_mul(7), n.wrapping_mul(31))).collect::<Vec<_>>());
-    in_one_transaction::<Executions>(&pool, &events).await;
-    let expected = dump::<Executions>(&pool).await;
+    in_one_transaction(&EXECUTIONS, &pool, &events).await;
+    let expected = dump(&EXECUTIONS, &pool).await;
     let mut at = begin(&pool).await;
-    let (mut one, mut other) = (Memory::<Executions>::default(), Memory::<Executions>::default());
+    let (mut one, mut other) = (Memory::new(&EXECUTIONS), Memory::new(&EXECUTIONS));
     for batch in events.chunks(4) {
         let both = tokio::join!(one.apply(&connections, at, batch), other.apply(&connections, at, batch));
         at = match (both.0.unwrap(), both.1.unwrap()) {
@@ -123,5 +122,5 @@ async fn of_two_at_once_one_applies_and_the_other_changes_nothing() {
             both => panic!("{both:?}"),
         };
     }
-    assert_eq!(dump::<Executions>(&pool).await, expected);
+    assert_eq!(dump(&EXECUTIONS, &pool).await, expected);
 }

@@ -10,7 +10,7 @@ use nats::{
     relay,
     server::{Config, DURABLES, User, Users},
 };
-use projectors::{NAMES, Parts, Projection, Runner, Turn, board::Board, catalog, execution, identity, prompt};
+use projectors::{ALL, Parts, Projection, Runner, board::Board, execution, identity, prompt};
 use service::{
     db::{self, Kind},
     embedded::{Durability, Nats},
@@ -19,11 +19,12 @@ use service::{
     telemetry,
     testkit::{self, Database},
 };
+use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     folds::{clear, dump},
-    history::{append, history, record},
+    history::{append, history, record, record_others},
 };
 
 /// The log of a test's database.
@@ -32,6 +33,11 @@ pub fn log(database: &Database) -> Store {
     let (store, mut lanes) = Store::open(database.pool.clone(), connect, &Options::default());
     lanes.detach_all();
     store
+}
+
+/// The names of all projections.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    ALL.iter().map(|projection| projection.name)
 }
 
 /// Waits for what must come, and fails where it does not.
@@ -66,24 +72,21 @@ async fn server() -> (Nats, Users) {
 }
 
 /// The rows of all projections.
-async fn all(database: &Database) -> [String; 4] {
-    let pool = &database.pool;
-    [
-        dump::<identity::Identity>(pool).await,
-        dump::<catalog::Catalog>(pool).await,
-        dump::<prompt::Prompts>(pool).await,
-        dump::<execution::Executions>(pool).await,
-    ]
+async fn all(database: &Database) -> Vec<String> {
+    let mut dumps = Vec::new();
+    for projection in ALL {
+        dumps.push(dump(projection, &database.pool).await);
+    }
+    dumps
 }
 
 /// What all projections make of `events`, all of them at once, in a database of its own.
-async fn expected(events: &[Arc<Recorded>]) -> [String; 4] {
+async fn expected(events: &[Arc<Recorded>]) -> Vec<String> {
     let database = testkit::database().await;
     let mut tx = database.pool.begin().await.unwrap();
-    identity::Identity::apply(&mut tx, events).await.unwrap();
-    catalog::Catalog::apply(&mut tx, events).await.unwrap();
-    prompt::Prompts::apply(&mut tx, events).await.unwrap();
-    execution::Executions::apply(&mut tx, events).await.unwrap();
+    for projection in ALL {
+        projection.apply(&mut tx, events).await.unwrap();
+    }
     tx.commit().await.unwrap();
     all(&database).await
 }
@@ -152,7 +155,7 @@ async fn all_projections_follow_the_log_over_the_bus_and_tell_how_far_they_are()
     );
     let events = record(&store, &script(0)).await;
     let head = events.last().unwrap().position;
-    let mut behind: Vec<&str> = NAMES.to_vec();
+    let mut behind: Vec<&str> = names().collect();
     within("progress of all", async {
         while !behind.is_empty() {
             let (name, position) = progress.next().await.unwrap();
@@ -181,17 +184,16 @@ async fn read_tables_that_were_emptied_come_back_the_same() {
             scrub: projectors::verify::Scrub::default(),
         };
         projectors::start(&parts, &lifecycle);
-        for name in NAMES {
+        for name in names() {
             stands(&database, name, head).await;
         }
         lifecycle.stop();
         lifecycle.tracker().close();
         within("the end of all tasks", lifecycle.tracker().wait()).await;
         dumps.push(all(&database).await);
-        clear::<identity::Identity>(&database.pool).await;
-        clear::<catalog::Catalog>(&database.pool).await;
-        clear::<prompt::Prompts>(&database.pool).await;
-        clear::<execution::Executions>(&database.pool).await;
+        for projection in ALL {
+            clear(projection, &database.pool).await;
+        }
     }
     assert_eq!(dumps[0], dumps[1]);
     assert!(dumps[0].iter().all(|dump| !dump.trim().is_empty()));
@@ -206,14 +208,9 @@ async fn of_two_runners_of_one_name_one_works_and_when_it_ends_the_other_goes_on
     tokio::spawn(feeding);
     let bus = nobody().await;
     let run = |soft: &CancellationToken| {
-        let runner = Runner::<execution::Executions>::new(
-            feed.clone(),
-            database.pool.clone(),
-            store.clone(),
-            bus.clone(),
-            Board::default(),
-        );
-        tokio::spawn(runner.run(soft.clone()))
+        let (feed, pool, store, bus) = (feed.clone(), database.pool.clone(), store.clone(), bus.clone());
+        let runner = Runner::new(&[&execution::EXECUTIONS], feed, pool, store, bus, Board::default(), soft.clone());
+        tokio::spawn(runner.run())
     };
     let (first, second) = (CancellationToken::new(), CancellationToken::new());
     let (one, other) = (run(&first), run(&second));
@@ -231,25 +228,122 @@ async fn of_two_runners_of_one_name_one_works_and_when_it_ends_the_other_goes_on
     let head = store.head().await.unwrap();
     stands(&database, "execution", head).await;
     let events: Vec<Arc<Recorded>> = store.after(0, 10_000).await.unwrap().into_iter().map(Arc::new).collect();
-    assert_eq!(dump::<execution::Executions>(&database.pool).await, expected(&events).await[3]);
+    assert_eq!(dump(&execution::EXECUTIONS, &database.pool).await, expected(&events).await[3]);
     second.cancel();
     within("the second's end", other).await.unwrap().unwrap();
     soft.cancel();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_runner_takes_whatever_waits_in_one_step() {
+async fn a_runner_takes_whatever_waits_in_one_transaction() {
     let database = testkit::database().await;
     let store = log(&database);
     let events = record(&store, &script(9)).await;
     let soft = CancellationToken::new();
     let (feed, feeding) = Feed::start(store.clone(), nobody().await, soft.clone());
     tokio::spawn(feeding);
-    let mut runner =
-        Runner::<prompt::Prompts>::new(feed, database.pool.clone(), store.clone(), nobody().await, Board::default());
-    let turn = within("a step", runner.step()).await.unwrap();
-    assert_eq!(turn, Turn::Applied(events.last().unwrap().position));
+    let mut tail = feed.tail();
+    within("the whole log", tail.wait_for(|tail| *tail == events.last().unwrap().position)).await.unwrap();
+    let (pool, bus) = (database.pool.clone(), nobody().await);
+    let runner = Runner::new(&[&prompt::PROMPTS], feed, pool, store, bus, Board::default(), soft.clone());
+    let running = tokio::spawn(runner.run());
+    stands(&database, "prompt", events.last().unwrap().position).await;
+    assert_eq!(transactions(&database, "prompt union all select xmin from prompt_version").await, 1);
     soft.cancel();
+    within("the end", running).await.unwrap().unwrap();
+}
+
+/// How many transactions have written the rows of `tables` as they are.
+async fn transactions(database: &Database, tables: &str) -> i64 {
+    let sql = format!("select count(distinct xmin::text) from (select xmin from {tables}) x");
+    sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&database.pool).await.unwrap()
+}
+
+/// So many projections that nothing concerns, under names of their own.
+fn idle(count: usize) -> Vec<&'static Projection> {
+    let copy = |number| {
+        let name = Box::leak(format!("idle_{number}").into_boxed_str());
+        &*Box::leak(Box::new(Projection { name, tables: &[], streams: &["nothing"], ..identity::IDENTITY }))
+    };
+    (0..count).map(copy).collect()
+}
+
+/// A pool whose connections can be told from all others by their name.
+fn named(database: &Database, name: &str) -> PgPool {
+    PgPool::connect_lazy_with((*database.pool.connect_options()).clone().application_name(name))
+}
+
+/// How many connections of this name are open.
+async fn connections(database: &Database, name: &str) -> i64 {
+    let sql = "select count(*) from pg_stat_activity where datname = current_database() and application_name = $1";
+    sqlx::query_scalar(sql).bind(name).fetch_one(&database.pool).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_idle_projections_commit_as_often_as_a_few_and_have_no_more_connections() {
+    for count in [5, 30] {
+        let database = testkit::database().await;
+        let store = log(&database);
+        let soft = CancellationToken::new();
+        let (feed, feeding) = Feed::start(store.clone(), nobody().await, soft.clone());
+        tokio::spawn(feeding);
+        let projections = idle(count);
+        let (pool, bus, board) = (named(&database, "runner"), nobody().await, Board::default());
+        let runner = Runner::new(&projections, feed, pool, store.clone(), bus, board.clone(), soft.clone());
+        let running = tokio::spawn(runner.run());
+        within("all of them", async {
+            while board.readiness() != Readiness::Ready {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        // All are in the group when a batch has moved all of them at once.
+        within("one commit for all", async {
+            for round in 0.. {
+                let events = record_others(&store, &script(round), u128::from(round + 1) << 64).await;
+                for projection in &projections {
+                    stands(&database, projection.name, events.last().unwrap().position).await;
+                }
+                if transactions(&database, "checkpoint").await == 1 {
+                    return;
+                }
+            }
+        })
+        .await;
+        let open = connections(&database, "runner").await;
+        assert!(open <= 8, "{count} projections have {open} connections");
+        soft.cancel();
+        within("the end", running).await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_is_held_up_holds_up_no_other_and_catches_up() {
+    let database = testkit::database().await;
+    let store = log(&database);
+    let soft = CancellationToken::new();
+    let (feed, feeding) = Feed::start(store.clone(), nobody().await, soft.clone());
+    tokio::spawn(feeding);
+    let (pool, bus) = (database.pool.clone(), nobody().await);
+    let runner = Runner::new(ALL, feed, pool, store.clone(), bus, Board::default(), soft.clone());
+    let running = tokio::spawn(runner.run());
+    let first = record(&store, &script(0)).await;
+    for name in names() {
+        stands(&database, name, first.last().unwrap().position).await;
+    }
+    let mut hold = database.pool.begin().await.unwrap();
+    sqlx::query("select from checkpoint where name = 'prompt' for update").execute(&mut *hold).await.unwrap();
+    let more = record_others(&store, &script(1), 1 << 64).await;
+    let head = more.last().unwrap().position;
+    for name in names().filter(|name| *name != "prompt") {
+        stands(&database, name, head).await;
+    }
+    hold.rollback().await.unwrap();
+    stands(&database, "prompt", head).await;
+    let events: Vec<Arc<Recorded>> = store.after(0, 10_000).await.unwrap().into_iter().map(Arc::new).collect();
+    assert_eq!(all(&database).await, expected(&events).await);
+    soft.cancel();
+    within("the end", running).await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -269,7 +363,7 @@ async fn what_a_projection_does_not_know_is_parked_for_all_to_see_and_everything
     append(&store, "prompt", &unknown, "prompt_archived").await;
     record(&store, &script(1)).await;
     let head = store.head().await.unwrap();
-    for name in NAMES {
+    for name in names() {
         stands(&database, name, head).await;
     }
     let without_bus = Readiness::Degraded(vec!["nats".to_owned()]);
@@ -305,7 +399,7 @@ async fn while_the_database_is_away_it_is_not_ready_and_then_goes_on() {
     let pool = db::pool(&database.url, Kind::Workers).unwrap();
     let writing = log(&Database { pool, ..database.clone() });
     let events = within("the database", record(&writing, &script(2))).await;
-    for name in NAMES {
+    for name in names() {
         stands(&database, name, events.last().unwrap().position).await;
     }
     says(&probe, |now| *now == without_bus).await;

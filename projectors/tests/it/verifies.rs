@@ -2,10 +2,10 @@
 
 use projectors::{
     Projection,
-    catalog::Catalog,
-    execution::Executions,
-    identity::Identity,
-    prompt::Prompts,
+    contexts::catalog::CATALOG,
+    execution::EXECUTIONS,
+    identity::IDENTITY,
+    prompt::PROMPTS,
     rebuild::{self, Progress, Workshop},
     verify::{self, Finding, Options, Verified},
 };
@@ -28,8 +28,8 @@ use crate::{
 
 const ALL: Options = Options { sample: 1.0, share: 64.0, jobs: 2 };
 
-async fn verified<P: Projection>(workshop: &Workshop, options: Options) -> Verified {
-    verify::verify::<P>(workshop, options, &Progress::default(), &CancellationToken::new()).await.unwrap()
+async fn verified(projection: &'static Projection, workshop: &Workshop, options: Options) -> Verified {
+    verify::verify(projection, workshop, options, &Progress::default(), &CancellationToken::new()).await.unwrap()
 }
 
 /// A log, its rows, and what verifies them.
@@ -37,10 +37,10 @@ async fn world(from: u8) -> (Database, Workshop) {
     let database = testkit::database().await;
     let store = log(&database);
     record(&store, &script(from)).await;
-    project::<Identity>(&database.pool, &store).await;
-    project::<Catalog>(&database.pool, &store).await;
-    project::<Prompts>(&database.pool, &store).await;
-    project::<Executions>(&database.pool, &store).await;
+    project(&IDENTITY, &database.pool, &store).await;
+    project(&CATALOG, &database.pool, &store).await;
+    project(&PROMPTS, &database.pool, &store).await;
+    project(&EXECUTIONS, &database.pool, &store).await;
     let workshop = Workshop::new(&store, db::beside(&database.pool, Kind::Rebuild));
     (database, workshop)
 }
@@ -53,10 +53,10 @@ async fn rows_that_are_right_are_found_to_be_so() {
     let things =
         |streams: &[&str]| events.iter().filter(|e| e.version == 1 && streams.contains(&e.stream.as_str())).count();
     for (verified, streams) in [
-        (verified::<Identity>(&workshop, ALL).await, Identity::STREAMS),
-        (verified::<Catalog>(&workshop, ALL).await, Catalog::STREAMS),
-        (verified::<Prompts>(&workshop, ALL).await, Prompts::STREAMS),
-        (verified::<Executions>(&workshop, ALL).await, Executions::STREAMS),
+        (verified(&IDENTITY, &workshop, ALL).await, IDENTITY.streams),
+        (verified(&CATALOG, &workshop, ALL).await, CATALOG.streams),
+        (verified(&PROMPTS, &workshop, ALL).await, PROMPTS.streams),
+        (verified(&EXECUTIONS, &workshop, ALL).await, EXECUTIONS.streams),
     ] {
         assert_eq!(verified, Verified { position: head, things: things(streams), findings: Vec::new() });
     }
@@ -66,7 +66,7 @@ async fn rows_that_are_right_are_found_to_be_so() {
 async fn any_column_that_was_flipped_is_named_with_its_event_and_repaired_alone() {
     let (database, workshop) = world(21).await;
     let pool = &database.pool;
-    let rows = dump::<Prompts>(pool).await;
+    let rows = dump(&PROMPTS, pool).await;
     let thing: Uuid =
         sqlx::query_scalar("select id from prompt order by version desc, id limit 1").fetch_one(pool).await.unwrap();
     let history = workshop.store.stream("prompt", thing).await.unwrap();
@@ -81,7 +81,7 @@ async fn any_column_that_was_flipped_is_named_with_its_event_and_repaired_alone(
     ] {
         let flip = format!("update prompt set {column} = {value} where id = '{thing}'");
         sqlx::query(AssertSqlSafe(flip)).execute(pool).await.unwrap();
-        let found = verified::<Prompts>(&workshop, ALL).await.findings;
+        let found = verified(&PROMPTS, &workshop, ALL).await.findings;
         let [Finding { relation, change, columns, event_position, .. }] = &found[..] else { panic!("{found:?}") };
         assert_eq!((relation.as_str(), change.as_str(), found[0].thing), ("prompt", "changed", thing));
         assert_eq!(columns.keys().collect::<Vec<_>>(), [column]);
@@ -89,10 +89,10 @@ async fn any_column_that_was_flipped_is_named_with_its_event_and_repaired_alone(
         assert!(history.iter().any(|event| event.position == position));
         assert!(event.is_none_or(|event| event == position), "{column}: {position}");
         // Looked at again, it is the same finding.
-        assert_eq!(verified::<Prompts>(&workshop, ALL).await.findings, found);
-        verify::repair::<Prompts>(&workshop, &found[0]).await.unwrap();
-        assert_eq!(dump::<Prompts>(pool).await, rows, "{column}");
-        assert_eq!(verified::<Prompts>(&workshop, ALL).await.findings, []);
+        assert_eq!(verified(&PROMPTS, &workshop, ALL).await.findings, found);
+        verify::repair(&PROMPTS, &workshop, &found[0]).await.unwrap();
+        assert_eq!(dump(&PROMPTS, pool).await, rows, "{column}");
+        assert_eq!(verified(&PROMPTS, &workshop, ALL).await.findings, []);
     }
     verify::say(&workshop).await.unwrap();
     assert_eq!(verify::say(&workshop).await.unwrap(), 0);
@@ -105,23 +105,23 @@ async fn any_column_that_was_flipped_is_named_with_its_event_and_repaired_alone(
 async fn rows_that_are_missing_or_of_nothing_are_found_and_repaired() {
     let (database, workshop) = world(22).await;
     let pool = &database.pool;
-    let rows = dump::<Prompts>(pool).await;
+    let rows = dump(&PROMPTS, pool).await;
     let sql = "delete from prompt_version where (id, version) = (select id, max(version) from prompt_version group by id
                                                                  order by 2 desc, 1 limit 1);
                delete from prompt where id = (select id from prompt order by id limit 1);
                insert into prompt select gen_random_uuid(), user_id, sub_specialty_id, title, content, variables, llm_provider,
                    model, parameters, is_public, created_at, updated_at, version, position from prompt limit 1";
     sqlx::raw_sql(sql).execute(pool).await.unwrap();
-    let found = verified::<Prompts>(&workshop, ALL).await.findings;
+    let found = verified(&PROMPTS, &workshop, ALL).await.findings;
     let mut changes: Vec<(&str, &str)> = found.iter().map(|one| (one.relation.as_str(), one.change.as_str())).collect();
     changes.sort_unstable();
     assert_eq!(changes, [("prompt", "foreign"), ("prompt", "missing"), ("prompt_version", "missing")]);
     for one in &found {
         assert_eq!(one.event_position.is_some(), one.change == "missing", "{one:?}");
-        verify::repair::<Prompts>(&workshop, one).await.unwrap();
+        verify::repair(&PROMPTS, &workshop, one).await.unwrap();
     }
-    assert_eq!(dump::<Prompts>(pool).await, rows);
-    assert_eq!(verified::<Prompts>(&workshop, ALL).await.findings, []);
+    assert_eq!(dump(&PROMPTS, pool).await, rows);
+    assert_eq!(verified(&PROMPTS, &workshop, ALL).await.findings, []);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -134,7 +134,7 @@ async fn the_scrubber_finds_by_itself_and_repairs_nothing() {
     .execute(pool)
     .await
     .unwrap();
-    let wrong = dump::<Identity>(pool).await;
+    let wrong = dump(&IDENTITY, pool).await;
     let lifecycle = Lifecycle::new();
     let parts = projectors::Parts {
         store: workshop.store.clone(),
@@ -159,7 +159,7 @@ async fn the_scrubber_finds_by_itself_and_repairs_nothing() {
         }
     })
     .await;
-    assert_eq!(dump::<Identity>(pool).await, wrong);
+    assert_eq!(dump(&IDENTITY, pool).await, wrong);
     lifecycle.stop();
     assert!(rebuild::Generation::all(pool).await.unwrap().is_empty());
 }

@@ -19,7 +19,8 @@ pub struct Folded {
 }
 
 /// All of them.
-pub const ALL: [Folded; 6] = [USER, SPECIALTY, SUB_SPECIALTY, PROMPT, PROMPT_VERSION, EXECUTION];
+pub const ALL: [Folded; 8] =
+    [USER, SPECIALTY, SUB_SPECIALTY, PROMPT, PROMPT_VERSION, EXECUTION, USAGE_EXECUTION, USAGE_DAILY];
 
 const USER: Folded = Folded {
     table: "user_account",
@@ -293,4 +294,72 @@ const EXECUTION: Folded = Folded {
         left join booked k on k.id = r.id
         left join failed f on f.id = r.id
         where r.kind = 'execution_requested'",
+};
+
+const USAGE_EXECUTION: Folded = Folded {
+    table: "usage_execution",
+    projection: "usage",
+    key: "id",
+    columns: &["id", "tenant_id", "llm_provider", "model", "version", "position"],
+    query: "
+        select r.id, (r.data ->> 'user_id')::uuid as tenant_id, r.data ->> 'llm_provider' as llm_provider,
+               r.data ->> 'model' as model, l.version, l.position
+        from event r
+        cross join lateral (select e.version, e.position from event e
+                            where e.stream = r.stream and e.id = r.id order by e.version desc limit 1) l
+        where r.stream = 'execution' and r.kind = 'execution_requested'",
+};
+
+/// What ended on a day, and what was used on it, of everybody by model.
+const USAGE_DAILY: Folded = Folded {
+    table: "usage_daily",
+    projection: "usage",
+    key: "id",
+    columns: &[
+        "id",
+        "day",
+        "tenant_id",
+        "llm_provider",
+        "model",
+        "executions",
+        "succeeded",
+        "failed",
+        "input_tokens",
+        "output_tokens",
+        "cached_input_tokens",
+        "reasoning_tokens",
+        "cost",
+        "position",
+    ],
+    query: "
+        with happened as (
+            select (e.recorded_at at time zone 'UTC')::date as day, r.data ->> 'user_id' as tenant,
+                   r.data ->> 'llm_provider' as llm_provider, r.data ->> 'model' as model, e.position,
+                   (e.kind in ('execution_succeeded', 'execution_failed', 'execution_timed_out', 'execution_cancelled'))::integer
+                       as ended,
+                   (e.kind = 'execution_succeeded')::integer as succeeded,
+                   (e.kind in ('execution_failed', 'execution_timed_out'))::integer as failed,
+                   e.kind not in ('execution_resolved', 'provider_answered_late') as has_tokens, e.data
+            from event e
+            join event r on r.stream = e.stream and r.id = e.id and r.kind = 'execution_requested'
+            where e.stream = 'execution'
+              and e.kind in ('execution_attempt_failed', 'execution_succeeded', 'execution_failed', 'execution_timed_out',
+                             'execution_cancelled', 'execution_resolved', 'provider_answered_late')
+        ), used as (
+            select h.*, coalesce((data ->> 'cost')::numeric, 0) as cost,
+                   case when has_tokens then coalesce((data ->> 'input_tokens')::bigint, 0) else 0 end as input,
+                   case when has_tokens then coalesce((data ->> 'output_tokens')::bigint, 0) else 0 end as output,
+                   case when has_tokens then coalesce((data ->> 'cached_input_tokens')::bigint, 0) else 0 end as cached,
+                   case when has_tokens then coalesce((data ->> 'reasoning_tokens')::bigint, 0) else 0 end as reasoning
+            from happened h
+        )
+        select substr(encode(sha256(convert_to(concat_ws(e'\\n', day, tenant, octet_length(llm_provider),
+                                                         llm_provider || model), 'UTF8')), 'hex'), 1, 32)::uuid as id,
+               day, tenant::uuid as tenant_id, llm_provider, model, sum(ended)::bigint as executions,
+               sum(succeeded)::bigint as succeeded, sum(failed)::bigint as failed, sum(input)::bigint as input_tokens,
+               sum(output)::bigint as output_tokens, sum(cached)::bigint as cached_input_tokens,
+               sum(reasoning)::bigint as reasoning_tokens, sum(cost) as cost, max(position) as position
+        from used
+        where ended > 0 or cost <> 0 or input + output + cached + reasoning > 0
+        group by day, tenant, llm_provider, model",
 };

@@ -47,7 +47,7 @@ async fn checkpoints(snapshot: &mut PgConnection, found: &mut Finding) -> anyhow
         names.push(name);
     }
     names.sort();
-    let expected = ["catalog", "execution", "identity", "prompt"];
+    let expected = ["catalog", "execution", "identity", "prompt", "usage"];
     found.check(names == expected, || format!("there are checkpoints of {names:?}, not of {expected:?}"));
     Ok(())
 }

@@ -5,24 +5,24 @@ use nats::feed::Feed;
 use projectors::{
     Parts, Runner,
     board::Board,
-    execution::Executions,
+    execution::EXECUTIONS,
     rebuild::{self, Generation, Options, Progress},
 };
 use service::{http::Readiness, lifecycle::Lifecycle, testkit};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Newer, decided, fast, project, run, script, workshop};
+use super::{NEWER, decided, fast, project, run, script, workshop};
 use crate::{
     history::{record, record_others},
-    runners::{log, nobody, stands, within},
+    runners::{log, names, nobody, stands, within},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_an_event_asks_for_is_done_and_answered() {
     let database = testkit::database().await;
     let store = log(&database);
-    let (mut names, mut registered) = (projectors::NAMES.to_vec(), ops::projections());
+    let (mut names, mut registered) = (names().collect::<Vec<_>>(), ops::projections());
     names.sort_unstable();
     registered.sort_unstable();
     assert_eq!(names, registered);
@@ -60,13 +60,21 @@ async fn a_runner_of_a_new_version_makes_the_rows_anew_by_itself() {
     let database = testkit::database().await;
     let store = log(&database);
     record(&store, &script(8)).await;
-    project::<Executions>(&database.pool, &store).await;
+    project(&EXECUTIONS, &database.pool, &store).await;
     record_others(&store, &script(8), 1 << 64).await;
     let soft = CancellationToken::new();
     let (feed, feeding) = Feed::start(store.clone(), nobody().await, soft.clone());
     tokio::spawn(feeding);
-    let runner = Runner::<Newer>::new(feed, database.pool.clone(), store.clone(), nobody().await, Board::default());
-    let running = tokio::spawn(runner.run(soft.clone()));
+    let runner = Runner::new(
+        &[&NEWER],
+        feed,
+        database.pool.clone(),
+        store.clone(),
+        nobody().await,
+        Board::default(),
+        soft.clone(),
+    );
+    let running = tokio::spawn(runner.run());
     stands(&database, "execution", store.head().await.unwrap()).await;
     let version: i32 = sqlx::query_scalar("select version from checkpoint where name = 'execution'")
         .fetch_one(&database.pool)
@@ -79,12 +87,13 @@ async fn a_runner_of_a_new_version_makes_the_rows_anew_by_itself() {
     // Rolled back, it is not tried again by itself.
     let workshop = workshop(&database, &store);
     let stop = CancellationToken::new();
-    rebuild::rollback::<Executions>(&workshop, &fast(), &Progress::default(), &stop).await.unwrap();
+    rebuild::rollback(&EXECUTIONS, &workshop, &fast(), &Progress::default(), &stop).await.unwrap();
     let (soft, board) = (CancellationToken::new(), Board::default());
     let (feed, feeding) = Feed::start(store.clone(), nobody().await, soft.clone());
     tokio::spawn(feeding);
-    let runner = Runner::<Newer>::new(feed, database.pool.clone(), store.clone(), nobody().await, board.clone());
-    let running = tokio::spawn(runner.run(soft.clone()));
+    let runner =
+        Runner::new(&[&NEWER], feed, database.pool.clone(), store.clone(), nobody().await, board.clone(), soft.clone());
+    let running = tokio::spawn(runner.run());
     within("a stop", async {
         while !matches!(board.readiness(), Readiness::NotReady(why) if why.contains("has stopped")) {
             tokio::task::yield_now().await;
@@ -100,19 +109,19 @@ async fn what_another_process_has_done_meanwhile_is_not_done_again() {
     let database = testkit::database().await;
     let store = log(&database);
     record(&store, &script(15)).await;
-    let asked = project::<Executions>(&database.pool, &store).await;
+    let asked = project(&EXECUTIONS, &database.pool, &store).await;
     let workshop = workshop(&database, &store);
     // Done, and not told yet; then told.
-    assert_eq!(decided::<Executions>(&workshop, &fast()).await.generation, 1);
+    assert_eq!(decided(&EXECUTIONS, &workshop, &fast()).await.generation, 1);
     let late = Options { asked: Some(asked), ..fast() };
     for _ in 0..2 {
-        let refused = run::<Executions>(&workshop, &late).await.unwrap_err();
+        let refused = run(&EXECUTIONS, &workshop, &late).await.unwrap_err();
         assert!(matches!(refused, rebuild::Error::Answered { .. }), "{refused}");
         assert_eq!(Generation::next(&database.pool, "execution").await.unwrap(), None);
         rebuild::say(&workshop).await.unwrap();
     }
     // What is asked for after that is another matter.
-    project::<Executions>(&database.pool, &store).await;
+    project(&EXECUTIONS, &database.pool, &store).await;
     let again = Options { asked: Some(store.head().await.unwrap()), ..fast() };
-    assert_eq!(decided::<Executions>(&workshop, &again).await.generation, 2);
+    assert_eq!(decided(&EXECUTIONS, &workshop, &again).await.generation, 2);
 }

@@ -10,8 +10,8 @@ use std::{
 };
 
 use projectors::{
-    Projection, checkpoint,
-    execution::Executions,
+    checkpoint,
+    execution::EXECUTIONS,
     rebuild::{self, Decision, Options, Outcome, Sizes},
 };
 use service::{
@@ -43,17 +43,17 @@ async fn whoever_ends_anywhere_leaves_the_live_rows_alone_and_the_next_goes_on()
     let database = testkit::database().await;
     let (pool, store) = (&database.pool, log(&database));
     record(&store, &script(5)).await;
-    let head = project::<Executions>(pool, &store).await;
-    let rows = dump::<Executions>(pool).await;
+    let head = project(&EXECUTIONS, pool, &store).await;
+    let rows = dump(&EXECUTIONS, pool).await;
     let workshop = workshop(&database, &store);
     let options = Options { sizes: Sizes { page: 20, gathered: 2000 }, ..fast() };
     let mut cuts = 0;
     for polls in (1..).map(|n| n * (n + 1) / 2) {
         // Who is gone is known by its silence, which is not waited for here.
         sqlx::query("update ops.generation set held_until = now()").execute(pool).await.unwrap();
-        let done = cut_off(run::<Executions>(&workshop, &options), polls).await;
-        assert_eq!(dump::<Executions>(pool).await, rows);
-        assert_eq!(checkpoint::open::<Executions>(pool, &store).await.unwrap().position, head);
+        let done = cut_off(run(&EXECUTIONS, &workshop, &options), polls).await;
+        assert_eq!(dump(&EXECUTIONS, pool).await, rows);
+        assert_eq!(checkpoint::open(&EXECUTIONS, pool, &store).await.unwrap().position, head);
         match done {
             None => cuts += 1,
             Some(Ok(Outcome::Decided(report))) => {
@@ -100,7 +100,7 @@ async fn while_generations_change_places_no_query_fails_or_goes_back_and_the_pro
     let database = testkit::database().await;
     let (pool, store) = (&database.pool, log(&database));
     record(&store, &script(6)).await;
-    project::<Executions>(pool, &store).await;
+    project(&EXECUTIONS, pool, &store).await;
     let (over, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
     let queries = db::beside(pool, Kind::Reads);
     let readers: Vec<_> =
@@ -118,13 +118,13 @@ async fn while_generations_change_places_no_query_fails_or_goes_back_and_the_pro
                     crate::history::append(&store, "execution", &event, kind).await;
                 }
                 number += 10;
-                project::<Executions>(&database.pool, &store).await;
+                project(&EXECUTIONS, &database.pool, &store).await;
             }
         }
     });
     let workshop = workshop(&database, &store);
     for round in 1..=8 {
-        let report = decided::<Executions>(&workshop, &fast()).await;
+        let report = decided(&EXECUTIONS, &workshop, &fast()).await;
         assert_eq!(
             (report.decision, report.generation, report.counts.all()),
             (Decision::Switched, round, 0),
@@ -140,7 +140,7 @@ async fn while_generations_change_places_no_query_fails_or_goes_back_and_the_pro
     let events: Vec<_> = store.after(0, 100_000).await.unwrap().into_iter().map(Arc::new).collect();
     let fresh = testkit::database().await;
     let mut tx = fresh.pool.begin().await.unwrap();
-    Executions::apply(&mut tx, &events).await.unwrap();
+    EXECUTIONS.apply(&mut tx, &events).await.unwrap();
     tx.commit().await.unwrap();
-    assert_eq!(dump::<Executions>(pool).await, dump::<Executions>(&fresh.pool).await);
+    assert_eq!(dump(&EXECUTIONS, pool).await, dump(&EXECUTIONS, &fresh.pool).await);
 }

@@ -9,16 +9,16 @@ use std::sync::Arc;
 
 use events::{Recorded, Store, ops, store::Connections};
 use projectors::{
-    Error, Projection,
+    Projection,
     checkpoint::{self, Outcome as Applied},
-    execution::Executions,
+    execution::EXECUTIONS,
     rebuild::{self, Options, Outcome, Progress, Report, Workshop},
 };
 use service::{
     db::{self, Kind},
     testkit::Database,
 };
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 /// Some of everything.
@@ -36,36 +36,40 @@ fn workshop(database: &Database, store: &Store) -> Workshop {
 }
 
 /// Brings the live rows to the end of the log, as a projector does.
-pub async fn project<P: Projection>(pool: &PgPool, store: &Store) -> i64 {
-    let mut at = checkpoint::open::<P>(pool, store).await.unwrap();
+pub async fn project(projection: &'static Projection, pool: &PgPool, store: &Store) -> i64 {
+    let mut at = checkpoint::open(projection, pool, store).await.unwrap();
     loop {
         let batch: Vec<Arc<Recorded>> =
             store.after(at.position, 100).await.unwrap().into_iter().map(Arc::new).collect();
         if batch.is_empty() {
             return at.position;
         }
-        match checkpoint::apply::<P>(&Connections::like(pool.clone()), at, &batch).await.unwrap() {
+        match checkpoint::apply(projection, &Connections::like(pool.clone()), at, &batch).await.unwrap() {
             Applied::Applied(to) => at = to,
-            Applied::Superseded => at = checkpoint::open::<P>(pool, store).await.unwrap(),
+            Applied::Superseded => at = checkpoint::open(projection, pool, store).await.unwrap(),
         }
     }
 }
 
-async fn run<P: Projection>(workshop: &Workshop, options: &Options) -> Result<Outcome, rebuild::Error> {
-    rebuild::run::<P>(workshop, options, &Progress::default(), &CancellationToken::new()).await
+async fn run(
+    projection: &'static Projection,
+    workshop: &Workshop,
+    options: &Options,
+) -> Result<Outcome, rebuild::Error> {
+    rebuild::run(projection, workshop, options, &Progress::default(), &CancellationToken::new()).await
 }
 
 /// The report of a rebuild that came to a decision.
-async fn decided<P: Projection>(workshop: &Workshop, options: &Options) -> Report {
-    match run::<P>(workshop, options).await.unwrap() {
+async fn decided(projection: &'static Projection, workshop: &Workshop, options: &Options) -> Report {
+    match run(projection, workshop, options).await.unwrap() {
         Outcome::Decided(report) => *report,
         waits @ Outcome::Waits { .. } => panic!("{waits:?}"),
     }
 }
 
 /// Columns, keys, checks and indexes of the live tables of `P`, with their names.
-async fn shape<P: Projection>(pool: &PgPool) -> Vec<String> {
-    let tables: Vec<String> = P::TABLES.iter().map(|table| (*table).to_owned()).collect();
+async fn shape(projection: &'static Projection, pool: &PgPool) -> Vec<String> {
+    let tables: Vec<String> = projection.table_names().iter().map(|table| (*table).to_owned()).collect();
     sqlx::query_scalar(
         "select table_name || ' ' || column_name || ' ' || data_type || ' ' || is_nullable
          from information_schema.columns where table_schema = 'read' and table_name = any ($1)
@@ -95,18 +99,4 @@ async fn said(store: &Store, name: &str) -> Vec<ops::Event> {
 }
 
 /// Executions as a newer version of the code has them.
-struct Newer;
-
-impl Projection for Newer {
-    const NAME: &'static str = Executions::NAME;
-    const VERSION: i32 = Executions::VERSION + 1;
-    const STREAMS: &'static [&'static str] = Executions::STREAMS;
-    const KINDS: &'static [&'static [&'static str]] = Executions::KINDS;
-    const TABLES: &'static [&'static str] = Executions::TABLES;
-    type Bulk = <Executions as Projection>::Bulk;
-    type Kept = ();
-
-    async fn apply(tx: &mut PgConnection, batch: &[Arc<Recorded>]) -> Result<(), Error> {
-        Executions::apply(tx, batch).await
-    }
-}
+static NEWER: Projection = Projection { version: EXECUTIONS.version + 1, kept: None, ..EXECUTIONS };

@@ -2,11 +2,12 @@
 
 use events::Store;
 use projectors::{
-    Projection, catalog,
-    execution::Executions,
-    identity::Identity,
-    prompt::Prompts,
+    Projection, contexts,
+    execution::EXECUTIONS,
+    identity::IDENTITY,
+    prompt::PROMPTS,
     rebuild::{self, Decision, Generation, Options, Outcome, Progress, Sizes},
+    usage::USAGE,
 };
 use proptest::{
     prelude::*,
@@ -23,30 +24,33 @@ use crate::{
     runners::log,
 };
 
-async fn the_same<P: Projection>(database: &Database, store: &Store) {
+async fn the_same(projection: &'static Projection, database: &Database, store: &Store) {
     let workshop = workshop(database, store);
-    let head = project::<P>(&database.pool, store).await;
-    let (rows, form) = (dump::<P>(&database.pool).await, shape::<P>(&database.pool).await);
-    let report = decided::<P>(&workshop, &fast()).await;
+    let head = project(projection, &database.pool, store).await;
+    let (rows, form) = (dump(projection, &database.pool).await, shape(projection, &database.pool).await);
+    let report = decided(projection, &workshop, &fast()).await;
     assert_eq!((report.decision, report.counts.all(), report.position), (Decision::Switched, 0, head), "{report:?}");
     assert!(report.compared);
-    assert_eq!(dump::<P>(&database.pool).await, rows);
-    assert_eq!(shape::<P>(&database.pool).await, form);
-    let kept = Generation::previous(&database.pool, P::NAME).await.unwrap().unwrap();
-    assert_eq!((kept.number, kept.version, kept.position), (0, P::VERSION, head));
+    assert_eq!(dump(projection, &database.pool).await, rows);
+    assert_eq!(shape(projection, &database.pool).await, form);
+    let kept = Generation::previous(&database.pool, projection.name).await.unwrap().unwrap();
+    assert_eq!((kept.number, kept.version, kept.position), (0, projection.version, head));
 
     // The projector goes on from the same checkpoint, as if nothing had been.
     record_others(store, &script(9), 1 << 64).await;
-    project::<P>(&database.pool, store).await;
-    let rows = dump::<P>(&database.pool).await;
+    project(projection, &database.pool, store).await;
+    let rows = dump(projection, &database.pool).await;
     let options = fast();
-    let back = rebuild::rollback::<P>(&workshop, &options, &Progress::default(), &CancellationToken::new()).await;
+    let back =
+        rebuild::rollback(projection, &workshop, &options, &Progress::default(), &CancellationToken::new()).await;
     let Outcome::Decided(report) = back.unwrap() else { panic!("it was live before") };
     assert_eq!((report.decision, report.counts.all(), report.generation), (Decision::RolledBack, 0, 0));
-    assert_eq!(dump::<P>(&database.pool).await, rows, "what came since was applied first");
-    assert_eq!(shape::<P>(&database.pool).await, form);
-    let rolled =
-        Generation::discard(Generation::previous(&database.pool, P::NAME).await.unwrap().unwrap(), &database.pool);
+    assert_eq!(dump(projection, &database.pool).await, rows, "what came since was applied first");
+    assert_eq!(shape(projection, &database.pool).await, form);
+    let rolled = Generation::discard(
+        Generation::previous(&database.pool, projection.name).await.unwrap().unwrap(),
+        &database.pool,
+    );
     rolled.await.unwrap();
     let left: i64 = sqlx::query_scalar("select count(*) from pg_namespace where nspname like 'gen_%'")
         .fetch_one(&database.pool)
@@ -57,17 +61,18 @@ async fn the_same<P: Projection>(database: &Database, store: &Store) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rebuild_makes_the_same_rows_and_the_old_ones_can_come_back() {
-    the_same_in_a_new_log::<Identity>().await;
-    the_same_in_a_new_log::<catalog::Catalog>().await;
-    the_same_in_a_new_log::<Prompts>().await;
-    the_same_in_a_new_log::<Executions>().await;
+    the_same_in_a_new_log(&IDENTITY).await;
+    the_same_in_a_new_log(&contexts::catalog::CATALOG).await;
+    the_same_in_a_new_log(&PROMPTS).await;
+    the_same_in_a_new_log(&EXECUTIONS).await;
+    the_same_in_a_new_log(&USAGE).await;
 }
 
-async fn the_same_in_a_new_log<P: Projection>() {
+async fn the_same_in_a_new_log(projection: &'static Projection) {
     let database = testkit::database().await;
     let store = log(&database);
     record(&store, &script(0)).await;
-    the_same::<P>(&database, &store).await;
+    the_same(projection, &database, &store).await;
 }
 
 /// Whatever the log, the parts, the pages and the memory: rows from memory, late events and what is followed come to the same.
@@ -84,10 +89,11 @@ fn however_it_is_loaded_the_rows_are_the_same() {
                 let head = i64::try_from(record(&store, &script).await.len()).unwrap();
                 let until = i64::try_from(until.index(script.len() + 1)).unwrap();
                 let options = Options { jobs, sizes: Sizes { page, gathered }, ..fast() };
-                loaded::<Prompts>(&database, &store, until, &options).await;
-                loaded::<Executions>(&database, &store, until, &options).await;
-                loaded::<Identity>(&database, &store, head, &options).await;
-                loaded::<catalog::Catalog>(&database, &store, 0, &options).await;
+                loaded(&PROMPTS, &database, &store, until, &options).await;
+                loaded(&EXECUTIONS, &database, &store, until, &options).await;
+                loaded(&USAGE, &database, &store, until, &options).await;
+                loaded(&IDENTITY, &database, &store, head, &options).await;
+                loaded(&contexts::catalog::CATALOG, &database, &store, 0, &options).await;
             });
         });
         std::panic::catch_unwind(run).map_err(|_| TestCaseError::fail("see the panic above"))
@@ -96,12 +102,12 @@ fn however_it_is_loaded_the_rows_are_the_same() {
 }
 
 /// First up to `until`, where it waits; then the rest, compared with what the projector made.
-async fn loaded<P: Projection>(database: &Database, store: &Store, until: i64, options: &Options) {
-    let head = project::<P>(&database.pool, store).await;
+async fn loaded(projection: &'static Projection, database: &Database, store: &Store, until: i64, options: &Options) {
+    let head = project(projection, &database.pool, store).await;
     let workshop = workshop(database, store);
-    let waits = run::<P>(&workshop, &Options { until: Some(until), ..options.clone() }).await.unwrap();
+    let waits = run(projection, &workshop, &Options { until: Some(until), ..options.clone() }).await.unwrap();
     assert_eq!(waits, Outcome::Waits { generation: 1, position: until });
-    let report = decided::<P>(&workshop, &Options { approve: true, ..options.clone() }).await;
+    let report = decided(projection, &workshop, &Options { approve: true, ..options.clone() }).await;
     assert_eq!((report.decision, report.generation, report.position), (Decision::Switched, 1, head));
     assert_eq!(report.counts.all(), 0, "{report:?}");
 }

@@ -1,0 +1,4 @@
+//! Projections whose tables follow from their read models alone, one module a context.
+
+pub mod catalog;
+pub mod item;

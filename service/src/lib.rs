@@ -7,5 +7,6 @@ pub mod embedded;
 pub mod http;
 pub mod lifecycle;
 pub mod process;
+pub mod schema;
 pub mod telemetry;
 pub mod testkit;

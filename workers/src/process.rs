@@ -19,13 +19,12 @@ const PORT: u16 = 8083;
 /// Starts the workers of a process of their own, with health and metrics.
 pub async fn run(args: Args, lifecycle: Lifecycle) -> anyhow::Result<()> {
     let Args { servers, listen, config } = args;
-    let url = servers.database_url.expose();
-    process::migrate(url, &lifecycle).await?;
+    let url = servers.database.database_url.expose();
+    process::migrate(&servers.database, &lifecycle).await?;
     let store = process::open_store(url, Kind::Workers, &lifecycle)?;
     let bus = Bus::connect(servers.nats_url.expose(), "workers").await.context("NATS_URL")?;
     let probe = start(Parts { store, bus, config }, &lifecycle)?;
     let metrics = Arc::new(telemetry::render);
     let chassis = Chassis { document: None, secret: None, origins: Origins::default(), probe, metrics };
-    process::serve(&lifecycle, listen.or_port(PORT), http::app(chassis, poem::Route::new())?).await?;
-    Ok(())
+    process::serve(&lifecycle, listen.or_port(PORT), http::app(chassis, poem::Route::new())?).await
 }

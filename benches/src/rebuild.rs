@@ -57,7 +57,6 @@ async fn body() -> anyhow::Result<()> {
     let mut report = Report::new("rebuild")?;
     let folder = Folder::open(&system::scratch("rebuild"))?;
     let servers = Servers::start(&folder, Durability::Full).await?;
-    let urls = servers.urls(servers.at());
     let pool = db::pool(&servers.postgres.url(), Kind::Rebuild)?;
     let begin = Instant::now();
     fill(&pool, &mut History::new(), EVENTS).await?;

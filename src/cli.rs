@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use service::config::{Logs, load_env_file};
 use service::process;
 
-use crate::{backup, drill, executions, log, projections, receipt, up};
+use crate::{backup, drill, executions, log, migrate, projections, receipt, up};
 
 /// An event-driven CQRS backend for running prompts.
 ///
@@ -34,6 +34,8 @@ enum Role {
     Workers(Box<workers::Args>),
     /// The read models, kept up to date from the events.
     Projectors(projectors::Args),
+    /// Brings the schema of the database up to date, as `DATABASE_OWNER_URL`, and gives the role of `DATABASE_URL` what it needs.
+    Migrate(migrate::Settings),
     /// The log: exports and imports it, shows whether it is what it was.
     #[command(subcommand)]
     Log(log::Command),
@@ -73,6 +75,7 @@ pub fn main() -> ExitCode {
         Role::CommandApi(args) => process::main(logs, |life| command_api::run(args, life)),
         Role::QueryApi(args) => process::main(logs, |life| query_api::run(args, life)),
         Role::Workers(args) => process::main(logs, |life| workers::run(*args, life)),
+        Role::Migrate(settings) => migrate::main(logs, settings),
         Role::Log(command) => log::main(command),
         Role::Receipt(command) => receipt::main(command),
         Role::Executions(command) => executions::main(command),

@@ -14,8 +14,11 @@ pub struct Endpoints<'a> {
     pub http: String,
     /// A reader's URL: it may subscribe and read the stream, and publish nothing.
     pub nats_url: &'a str,
-    /// The database, as its owner.
+    /// The database, as the application.
     pub database_url: &'a str,
+    /// The database as its owner, where that is another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database_owner_url: Option<&'a str>,
     /// The process id of `daybook up`.
     pub pid: u32,
 }
@@ -24,7 +27,7 @@ pub struct Endpoints<'a> {
 #[derive(Debug)]
 pub struct Published(PathBuf);
 
-/// Writes the file, readable by its owner only (it holds a password). It is never there in part.
+/// Writes the file, readable by its owner only (it holds passwords). It is never there in part.
 pub fn publish(folder: &Path, endpoints: &Endpoints<'_>) -> io::Result<Published> {
     let file = folder.join("endpoints.json");
     let part = folder.join("endpoints.json.part");

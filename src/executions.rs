@@ -16,8 +16,6 @@ use uuid::Uuid;
 
 use crate::reach::Reach;
 
-/// How long the database may take to answer at all.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// How many dead letters are looked for at a time.
 const BATCH: i64 = 1_000;
 
@@ -196,8 +194,7 @@ fn counted(count: i64, json: bool) {
 
 /// The log, with the schema up to date.
 async fn open(reach: &Reach) -> anyhow::Result<Store> {
-    let pool = db::pool(&reach.database_url()?, Kind::Commands).context("DATABASE_URL")?;
-    let migrated = tokio::time::timeout(PATIENCE, db::migrate(&pool)).await;
-    migrated.context("the database does not answer")?.context("the database cannot be worked with")?;
+    let database = reach.prepared().await?;
+    let pool = db::pool(database.database_url.expose(), Kind::Commands).context("DATABASE_URL")?;
     Ok(process::open_store_on(&pool, &Lifecycle::new()))
 }

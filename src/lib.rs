@@ -13,6 +13,7 @@ mod executions;
 mod front;
 mod log;
 mod message;
+mod migrate;
 mod out;
 mod projections;
 mod reach;

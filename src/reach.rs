@@ -1,12 +1,18 @@
 //! How commands find the servers of a system: those that they are given, else those of a running `daybook up`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
 use serde::Deserialize;
-use service::config::{Data, Secret};
+use service::config::{Data, Database, Secret};
 use service::embedded::Folder;
+use service::schema;
+use tokio::time::timeout;
+
+/// How long the database may take to answer at all.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where the database of a system is.
 #[derive(Args, Clone, Debug)]
@@ -14,6 +20,9 @@ pub struct Reach {
     /// PostgreSQL, as postgres://user:password@host:port/database [default: that of the running `daybook up`].
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     database_url: Option<Secret>,
+    /// The same database as its owner, for what the role of `DATABASE_URL` may not do: migrations, imports, restores.
+    #[arg(long, env = "DATABASE_OWNER_URL", hide_env_values = true, value_name = "URL", requires = "database_url")]
+    database_owner_url: Option<Secret>,
     #[command(flatten)]
     data: Data,
 }
@@ -22,16 +31,32 @@ pub struct Reach {
 #[derive(Deserialize)]
 struct Endpoints {
     database_url: String,
+    database_owner_url: Option<String>,
     nats_url: String,
 }
 
 impl Reach {
     /// The database's URL.
     pub fn database_url(&self) -> anyhow::Result<String> {
-        if let Some(url) = &self.database_url {
-            return Ok(url.expose().to_owned());
+        Ok(self.database()?.database_url.expose().to_owned())
+    }
+
+    /// How to log in to the database, also as its owner.
+    pub fn database(&self) -> anyhow::Result<Database> {
+        if let Some(given) = self.given() {
+            return Ok(given);
         }
-        Ok(self.endpoints()?.database_url)
+        let Endpoints { database_url, database_owner_url, .. } = self.endpoints()?;
+        Ok(Database { database_url: database_url.into(), database_owner_url: database_owner_url.map(Secret::from) })
+    }
+
+    /// The same, with the schema up to date.
+    pub async fn prepared(&self) -> anyhow::Result<Database> {
+        let database = self.database()?;
+        let (application, owner) = (database.options()?, database.owner_options()?);
+        let prepared = timeout(PATIENCE, schema::prepare(&application, owner.as_ref())).await;
+        prepared.context("the database does not answer")?.context("the database cannot be worked with")?;
+        Ok(database)
     }
 
     /// The URL of NATS: `given`, else that of the running `daybook up`; none where only a database is given.
@@ -43,9 +68,10 @@ impl Reach {
         }
     }
 
-    /// The database's URL, where one was given.
-    pub fn given(&self) -> Option<&str> {
-        self.database_url.as_ref().map(Secret::expose)
+    /// How to log in to the database, where that was given.
+    pub fn given(&self) -> Option<Database> {
+        let database_url = self.database_url.clone()?;
+        Some(Database { database_url, database_owner_url: self.database_owner_url.clone() })
     }
 
     /// Where the data folder of `daybook up` is, or would be.

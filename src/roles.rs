@@ -32,7 +32,7 @@ pub async fn start(
     (listener, metrics_token): (TcpListener, Option<Secret>),
     lifecycle: &Lifecycle,
 ) -> anyhow::Result<()> {
-    let url = &servers.database_url;
+    let url = servers.database.database_url.expose();
     let store = process::open_store(url, Kind::Commands, lifecycle)?;
     let connect = async |url: &str, name: &str| Bus::connect(url, name).await.context("NATS_URL");
     let (relay, worker, query) = tokio::try_join!(

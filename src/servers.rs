@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nats::server::{Config, User, Users};
-use service::config::Up;
+use service::config::{Database, Up};
 use service::embedded::{Durability, Error, Folder, Nats, NatsOptions, Postgres, PostgresOptions, binaries};
 use service::lifecycle::Lifecycle;
 use tokio::task::JoinSet;
@@ -34,8 +34,8 @@ pub struct NatsUrls {
 /// Where the servers are, and those of them that are ours.
 #[derive(Debug)]
 pub struct Servers {
-    /// The database, as its owner.
-    pub database_url: String,
+    /// The database.
+    pub database: Database,
     /// The bus.
     pub nats: NatsUrls,
     own: Vec<Arc<Server>>,
@@ -51,9 +51,9 @@ impl Servers {
     /// Starts what was not given. If one of them does not start, none is left running.
     pub async fn start(config: &Up, folder: &Folder) -> anyhow::Result<Self> {
         match tokio::join!(postgres(config, folder), bus(config, folder)) {
-            (Ok((database_url, postgres)), Ok((nats, server))) => {
+            (Ok((database, postgres)), Ok((nats, server))) => {
                 let own = [postgres.map(Server::Postgres), server.map(Server::Nats)];
-                Ok(Self { database_url, nats, own: own.into_iter().flatten().map(Arc::new).collect() })
+                Ok(Self { database, nats, own: own.into_iter().flatten().map(Arc::new).collect() })
             }
             (Ok((_, Some(server))), Err(error)) => {
                 server.stop().await;
@@ -130,19 +130,22 @@ async fn keep(server: Arc<Server>, stopping: CancellationToken) -> Result<(), In
     }
 }
 
-async fn postgres(config: &Up, folder: &Folder) -> anyhow::Result<(String, Option<Postgres>)> {
+async fn postgres(config: &Up, folder: &Folder) -> anyhow::Result<(Database, Option<Postgres>)> {
     if let Some(url) = &config.database_url {
-        return Ok((url.expose().to_owned(), None));
+        let database_owner_url = config.database_owner_url.clone();
+        return Ok((Database { database_url: url.clone(), database_owner_url }, None));
     }
     let options = PostgresOptions {
-        home: folder.postgres_home().to_owned(),
+        home: folder.servers_home().to_owned(),
         wheels: None,
         password_file: folder.path().join("postgres-password"),
         addr: config.postgres_addr,
         durability: Durability::Full,
     };
     let server = Postgres::start(options).await?;
-    Ok((server.url(), Some(server)))
+    let database =
+        Database { database_url: server.application_url().into(), database_owner_url: Some(server.owner_url().into()) };
+    Ok((database, Some(server)))
 }
 
 async fn bus(config: &Up, folder: &Folder) -> anyhow::Result<(NatsUrls, Option<Nats>)> {
@@ -150,8 +153,8 @@ async fn bus(config: &Up, folder: &Folder) -> anyhow::Result<(NatsUrls, Option<N
         let url = url.expose().to_owned();
         return Ok((NatsUrls { relay: url.clone(), worker: url.clone(), query: url.clone(), reader: url }, None));
     }
-    let program = binaries::nats_server(&folder.path().join("servers")).await?;
-    let options = NatsOptions { program, home: folder.path().join("nats"), addr: config.nats_addr };
+    let program = binaries::nats_server(&folder.servers_home().join("servers")).await?;
+    let options = NatsOptions { program, home: folder.servers_home().join("nats"), addr: config.nats_addr };
     let users = Users {
         relay: folder.secret("nats-relay")?,
         worker: folder.secret("nats-worker")?,

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Args;
-use service::config::{JwtSecret, Logs, Up};
+use service::config::{JwtSecret, Logs, Secret, Up};
 use service::embedded::Folder;
 use service::lifecycle::Lifecycle;
 use service::{http, process};
@@ -87,7 +87,7 @@ async fn bring_up(
     let http = format!("http://{}", listener.local_addr()?);
     let servers = servers.get_or_try_init(|| Servers::start(config, folder)).await?;
     servers.keep(lifecycle);
-    process::migrate(&servers.database_url, lifecycle).await?;
+    process::migrate(&servers.database, lifecycle).await?;
     let jwt_secret = match &config.jwt_secret {
         Some(secret) => secret.clone(),
         None => folder.secret("jwt-secret")?.parse::<JwtSecret>().map_err(anyhow::Error::msg)?,
@@ -98,8 +98,13 @@ async fn bring_up(
     let apis = (sealing, timing.clone(), streaming.clone());
     Box::pin(roles::start(servers, workers.clone(), apis, &jwt_secret, door, lifecycle)).await?;
 
-    let (nats_url, database_url) = (servers.nats.reader.as_str(), servers.database_url.as_str());
-    let endpoints = Endpoints { http, nats_url, database_url, pid: std::process::id() };
+    let endpoints = Endpoints {
+        http,
+        nats_url: servers.nats.reader.as_str(),
+        database_url: servers.database.database_url.expose(),
+        database_owner_url: servers.database.database_owner_url.as_ref().map(Secret::expose),
+        pid: std::process::id(),
+    };
     let published = endpoints::publish(folder.path(), &endpoints).context("endpoints.json")?;
     // A terminal that has gone is no reason to stop.
     let _ = banner::print(&mut stdout().lock(), &endpoints, folder.path());

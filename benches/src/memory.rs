@@ -39,7 +39,7 @@ async fn bench() -> anyhow::Result<()> {
     let folder = Folder::open(&home)?;
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let postgres = Postgres::start(PostgresOptions {
-        home: folder.postgres_home().to_owned(),
+        home: folder.servers_home().to_owned(),
         wheels: Some(wheels()),
         password_file: home.join("postgres-password"),
         addr: any,

@@ -57,8 +57,7 @@ async fn body() -> anyhow::Result<()> {
     let folder = Folder::open(&system::scratch("project"))?;
     let servers = Servers::start(&folder, Durability::Full).await?;
     let urls = servers.urls(servers.at());
-    let pool = db::pool(&urls.database, Kind::Relay)?;
-    db::migrate(&pool).await?;
+    let pool = db::pool(&servers.postgres.url(), Kind::Relay)?;
     let mut history = History::new();
     let begin = Instant::now();
     fill(&pool, &mut history, EVENTS).await?;
@@ -75,7 +74,7 @@ async fn body() -> anyhow::Result<()> {
     // Not counted: its rows are what the reference writes.
     ours(&pool, &projectors, &history).await?;
     let rows = bare::Rows::read(&pool).await?;
-    let sample = peer::Sample::prepare(&urls.database, SAMPLE, ROUNDS).await?;
+    let sample = peer::Sample::prepare(&servers.postgres.url(), SAMPLE, ROUNDS).await?;
 
     let [ours, peer, bare] = interleaved(
         ROUNDS,

@@ -21,7 +21,7 @@ use events::{
 };
 use futures_util::TryStreamExt as _;
 use projectors::{
-    rebuild::{Decision, Options, Outcome, Progress, Report as Comparison, Workshop},
+    rebuild::{self, Decision, Options, Outcome, Progress, Report as Comparison, Workshop},
     verify,
 };
 use service::{
@@ -66,9 +66,7 @@ async fn body() -> anyhow::Result<()> {
     let mut report = Report::new("rebuild")?;
     let folder = Folder::open(&system::scratch("rebuild"))?;
     let servers = Servers::start(&folder, Durability::Full).await?;
-    let urls = servers.urls(servers.at());
-    let pool = db::pool(&urls.database, Kind::Rebuild)?;
-    db::migrate(&pool).await?;
+    let pool = db::pool(&servers.postgres.url(), Kind::Rebuild)?;
     let begin = Instant::now();
     fill(&pool, &mut History::new(), EVENTS).await?;
     eprintln!("a log of {EVENTS} events, made in {:.1} s", begin.elapsed().as_secs_f64());
@@ -78,7 +76,7 @@ async fn body() -> anyhow::Result<()> {
     // Not counted: its rows are what the reference writes.
     from_nothing(&workshop).await?;
     let rows = Rows::read(&pool).await?;
-    let sample = peer::Sample::prepare(&urls.database, SAMPLE, ROUNDS).await?;
+    let sample = peer::Sample::prepare(&servers.postgres.url(), SAMPLE, ROUNDS).await?;
 
     let [ours, compared, verified, alone, peer] = interleaved(
         ROUNDS,

@@ -41,8 +41,7 @@ async fn body() -> anyhow::Result<()> {
     let folder = Folder::open(&system::scratch("relay"))?;
     let servers = Servers::start(&folder, Durability::Full).await?;
     let urls = servers.urls(servers.at());
-    let pool = db::pool(&urls.database, Kind::Relay)?;
-    db::migrate(&pool).await?;
+    let pool = db::pool(&servers.postgres.url(), Kind::Relay)?;
     let begin = Instant::now();
     fill(&pool, &mut History::new(), EVENTS).await?;
     eprintln!("a log of {EVENTS} events, made in {:.1} s", begin.elapsed().as_secs_f64());

@@ -177,7 +177,7 @@ fn positions() -> Value {
                 "contentType": "application/json",
                 "payload": {
                     "type": "object",
-                    "propertyNames": { "enum": ops::PROJECTIONS },
+                    "propertyNames": { "enum": ops::projections() },
                     "additionalProperties": { "type": "integer", "minimum": 0 },
                 },
             },

@@ -43,8 +43,8 @@ pub struct Args {
 /// Runs the role alone in this process, on a database that it brings up to date first.
 pub async fn run(args: Args, lifecycle: Lifecycle) -> anyhow::Result<()> {
     args.sealing.check()?;
-    let url = args.servers.database_url.expose();
-    process::migrate(url, &lifecycle).await?;
+    let url = args.servers.database.database_url.expose();
+    process::migrate(&args.servers.database, &lifecycle).await?;
     let parts = Parts {
         store: process::open_store(url, Kind::Commands, &lifecycle)?,
         bus: Bus::connect(args.servers.nats_url.expose(), "command-api").await?,
@@ -67,7 +67,5 @@ pub async fn run(args: Args, lifecycle: Lifecycle) -> anyhow::Result<()> {
     };
     let addr = args.listen.or_port(PORT);
     let app = http::app(chassis, api.routes)?.with_metrics_token(args.listen.metrics_token);
-    let addr = process::serve(&lifecycle, addr, app).await?;
-    tracing::info!(%addr, "the command API listens");
-    Ok(())
+    process::serve(&lifecycle, addr, app).await
 }

@@ -14,6 +14,16 @@ use crate::{Error, message, server, subject};
 /// How long a request waits for JetStream's answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// The address alone: the client logs what it is given.
+fn without_login(address: ServerAddr) -> Result<ServerAddr, Error> {
+    let unusable =
+        |e| Error::Address(async_nats::ConnectError::with_source(async_nats::ConnectErrorKind::ServerParse, e));
+    let mut url = address.into_inner();
+    // Refused by a URL that cannot have one.
+    let _ = url.set_username("").and_then(|()| url.set_password(None));
+    ServerAddr::from_url(url).map_err(unusable)
+}
+
 /// A handle on the connection; cheap to clone.
 #[derive(Clone)]
 pub struct Bus {
@@ -54,6 +64,7 @@ impl Bus {
             }
             options = options.user_and_password(user, address.password().map(decode).unwrap_or_default());
         }
+        let address = without_login(address)?;
         let client = options.connect(address).await.map_err(Error::Address)?;
         let jetstream = jetstream::ContextBuilder::new().timeout(PATIENCE).build(client.clone());
         Ok(Self { client, jetstream, connections })

@@ -32,8 +32,8 @@ pub struct Args {
 
 /// Starts the projectors of a process of their own, with health and metrics.
 pub async fn run(args: Args, lifecycle: Lifecycle) -> anyhow::Result<()> {
-    let url = args.servers.database_url.expose();
-    process::migrate(url, &lifecycle).await?;
+    let url = args.servers.database.database_url.expose();
+    process::migrate(&args.servers.database, &lifecycle).await?;
     let pool = db::pool(url, Kind::Projectors).context("DATABASE_URL")?;
     let store = process::open_store_on(&pool, &lifecycle);
     let bus = nats::Bus::connect(args.servers.nats_url.expose(), "projectors").await.context("NATS_URL")?;
@@ -47,6 +47,5 @@ pub async fn run(args: Args, lifecycle: Lifecycle) -> anyhow::Result<()> {
     };
     let addr = args.listen.or_port(PORT);
     let app = http::app(chassis, poem::Route::new())?.with_metrics_token(args.listen.metrics_token);
-    process::serve(&lifecycle, addr, app).await?;
-    Ok(())
+    process::serve(&lifecycle, addr, app).await
 }

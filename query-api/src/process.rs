@@ -37,8 +37,8 @@ pub struct Args {
 
 /// Runs the role alone in this process, on a database that it brings up to date first.
 pub async fn run(args: Args, lifecycle: Lifecycle) -> anyhow::Result<()> {
-    let url = args.servers.database_url.expose();
-    process::migrate(url, &lifecycle).await?;
+    let url = args.servers.database.database_url.expose();
+    process::migrate(&args.servers.database, &lifecycle).await?;
     let pool = db::pool(url, Kind::Reads).context("DATABASE_URL")?;
     let store = process::open_store_on(&pool, &lifecycle);
     let bus = Bus::connect(args.servers.nats_url.expose(), "query-api").await.context("NATS_URL")?;
@@ -52,7 +52,5 @@ pub async fn run(args: Args, lifecycle: Lifecycle) -> anyhow::Result<()> {
     };
     let addr = args.listen.or_port(PORT);
     let app = http::app(chassis, api.routes)?.with_metrics_token(args.listen.metrics_token);
-    let addr = process::serve(&lifecycle, addr, app).await?;
-    tracing::info!(%addr, "the query API listens");
-    Ok(())
+    process::serve(&lifecycle, addr, app).await
 }

@@ -8,7 +8,8 @@ use service::testkit;
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     let database = testkit::database().await;
-    println!("{}", database.url);
+    // A query is looked at as by someone who may run it.
+    println!("{}", database.server.url_of(&database.name));
     std::io::stdout().flush()?;
     tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await??;
     Ok(())

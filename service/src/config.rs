@@ -9,9 +9,11 @@ use std::str::FromStr;
 use std::time::Duration;
 use std::{fmt, io};
 
+use anyhow::Context as _;
 use clap::builder::TypedValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, Args, Command};
+use sqlx::postgres::PgConnectOptions;
 
 use crate::telemetry::LogFormat;
 
@@ -83,12 +85,37 @@ impl TypedValueParser for JwtSecretParser {
     }
 }
 
-/// The servers, for a process that runs one role.
+/// How to log in to PostgreSQL.
 #[derive(Args, Clone, Debug)]
-pub struct Servers {
+pub struct Database {
     /// PostgreSQL, as postgres://user:password@host:port/database.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database_url: Secret,
+    /// The same database as its owner, for migrations only; without it they are run as the role of `DATABASE_URL`, if that may, or
+    /// else waited for.
+    #[arg(long, env = "DATABASE_OWNER_URL", hide_env_values = true, value_name = "URL")]
+    pub database_owner_url: Option<Secret>,
+}
+
+impl Database {
+    /// The login of the processes. Only a malformed URL is an error.
+    pub fn options(&self) -> anyhow::Result<PgConnectOptions> {
+        self.database_url.expose().parse().context("DATABASE_URL")
+    }
+
+    /// The login of the owner, where there is one of its own.
+    pub fn owner_options(&self) -> anyhow::Result<Option<PgConnectOptions>> {
+        let parsed = self.database_owner_url.as_ref().map(|url| url.expose().parse().context("DATABASE_OWNER_URL"));
+        parsed.transpose()
+    }
+}
+
+/// The servers, for a process that runs one role.
+#[derive(Args, Clone, Debug)]
+pub struct Servers {
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a doc comment here would replace the help of the command")]
+    pub database: Database,
     /// NATS, as nats://user:password@host:port.
     #[arg(long, env = "NATS_URL", hide_env_values = true, value_name = "URL")]
     pub nats_url: Secret,
@@ -137,6 +164,9 @@ pub struct Up {
     /// PostgreSQL to use instead of starting one, as postgres://user:password@host:port/database.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database_url: Option<Secret>,
+    /// That PostgreSQL as the owner of the database, for migrations only [default: `DATABASE_URL`].
+    #[arg(long, env = "DATABASE_OWNER_URL", hide_env_values = true, value_name = "URL", requires = "database_url")]
+    pub database_owner_url: Option<Secret>,
     /// NATS to use instead of starting one, as nats://user:password@host:port.
     #[arg(long, env = "NATS_URL", hide_env_values = true, value_name = "URL")]
     pub nats_url: Option<Secret>,

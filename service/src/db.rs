@@ -1,4 +1,4 @@
-//! Pools of database connections, one kind for each use, so that no use starves another; and the migrations. (The log's
+//! Pools of database connections, one kind for each use, so that no use starves another. (The log's
 //! writer has connections of its own.)
 //!
 //! A pool opens its connections when they are first needed: a process starts, and says that it is not ready, while
@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Connection, Executor};
 
 use crate::telemetry::name;
@@ -187,19 +187,4 @@ fn with(options: PgConnectOptions, kind: Kind) -> PgPool {
         })
         .connect_lazy_with(options);
     counted(kind, pool)
-}
-
-/// Brings the schema of the database of `pool` up to date. Several processes may do it at once: one does the work, under
-/// sqlx's advisory lock. Statements here may take as long as they need.
-pub async fn migrate(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
-    let options = (*pool.connect_options()).clone().application_name("daybook migrations").options([
-        ("search_path", "public"),
-        ("statement_timeout", "0"),
-        ("lock_timeout", "0"),
-        ("idle_in_transaction_session_timeout", "0"),
-    ]);
-    let mut connection = PgConnection::connect_with(&options).await?;
-    migrations::MIGRATIONS.run(&mut connection).await?;
-    connection.close().await?;
-    Ok(())
 }

@@ -7,6 +7,7 @@ pub mod embedded;
 pub mod http;
 pub mod lifecycle;
 pub mod process;
+pub mod schema;
 pub mod shares;
 pub mod telemetry;
 pub mod testkit;

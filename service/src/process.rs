@@ -1,5 +1,6 @@
 //! What every process of ours does around its role: logs, the runtime, the log's handle, HTTP, and an orderly end.
 
+use std::io::{Write as _, stdout};
 use std::{future::Future, net::SocketAddr, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
@@ -8,11 +9,11 @@ use sqlx::PgPool;
 use tokio::net::TcpListener;
 
 use crate::{
-    config::Logs,
+    config::{Database, Logs},
     db::{self, Kind},
     http,
     lifecycle::Lifecycle,
-    telemetry,
+    schema, telemetry,
 };
 
 /// How long requests in flight may take after the process was told to stop.
@@ -57,31 +58,30 @@ where
     code
 }
 
-/// Brings the schema of the database at `url` up to date; waits for a database that is not there yet.
-pub async fn migrate(url: &str, lifecycle: &Lifecycle) -> anyhow::Result<()> {
-    let pool = db::pool(url, Kind::Health).context("DATABASE_URL")?;
+/// Brings the schema of the database up to date, or sees that it is; waits for a database that is not there yet, and where this
+/// process may not do it itself, for somebody to do it. Says so if the processes could do more than they need.
+pub async fn migrate(logins: &Database, lifecycle: &Lifecycle) -> anyhow::Result<()> {
+    let application = logins.options()?;
+    let owner = logins.owner_options()?;
     loop {
-        match db::migrate(&pool).await {
-            Ok(()) => return Ok(()),
-            Err(sqlx::migrate::MigrateError::Execute(error)) if is_away(&error) => {
-                tracing::warn!(%error, "the database cannot be reached yet");
-            }
+        match schema::prepare(&application, owner.as_ref()).await {
+            Ok(()) => break,
+            Err(error) if error.may_pass() => tracing::warn!(%error, "the database cannot be worked with yet"),
             Err(error) => return Err(error).context("the database's schema could not be brought up to date"),
         }
         let soft = lifecycle.soft();
         if tokio::time::timeout(RETRY, soft.cancelled()).await.is_ok() {
-            anyhow::bail!("stopped before the database could be reached");
+            anyhow::bail!("stopped before the database could be worked with");
         }
     }
-}
-
-/// Whether a server may yet appear: nothing listens, or it is starting up or shutting down.
-fn is_away(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| code == "57P03"),
-        _ => false,
+    if schema::is_unconfined(&application).await.unwrap_or_default() {
+        tracing::warn!(
+            role = application.get_username(),
+            "the role of DATABASE_URL may change and remove what is in the log: give it another, and this one as \
+             DATABASE_OWNER_URL (see docs/operations.md)"
+        );
     }
+    Ok(())
 }
 
 /// The log at `url`, read through a pool for `kind`, with its writer supervised: a lane that ends is a defect, and stops
@@ -112,12 +112,18 @@ pub fn open_store_on(pool: &PgPool, lifecycle: &Lifecycle) -> Store {
     store
 }
 
-/// Listens on `addr` and serves `app` there until the process stops. Returns the address, for port 0.
-pub async fn serve(lifecycle: &Lifecycle, addr: SocketAddr, app: http::App) -> anyhow::Result<SocketAddr> {
-    let listener = http::bind(addr).await?;
+/// Listens on `addr` and serves `app` there until the process stops. Says where: in the log, and where any port would do on
+/// standard output, too, for whoever has started it.
+pub async fn serve(lifecycle: &Lifecycle, asked: SocketAddr, app: http::App) -> anyhow::Result<()> {
+    let listener = http::bind(asked).await?;
     let addr = listener.local_addr()?;
     serve_on(lifecycle, listener, app);
-    Ok(addr)
+    tracing::info!(%addr, "HTTP is answered");
+    if asked.port() == 0 {
+        // Whoever has started it may not be interested, and gone.
+        let _ = writeln!(stdout(), "http://{addr}");
+    }
+    Ok(())
 }
 
 /// The same on a listener that is there already.

@@ -25,6 +25,7 @@ use tokio::sync::OnceCell;
 
 use crate::db::{self, Kind};
 use crate::embedded::{self, Durability, Nats, NatsOptions, Postgres, PostgresOptions};
+use crate::{config, schema};
 
 /// The database that is copied for each test: migrated, and empty.
 const TEMPLATE: &str = "template_daybook";
@@ -34,14 +35,26 @@ const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCA
 /// A database of one test, migrated and empty. It goes with the server.
 #[derive(Clone, Debug)]
 pub struct Database {
-    /// Its URL, for [`db::pool`] and for other processes.
+    /// Its URL as the application, for [`db::pool`] and for other processes.
     pub url: String,
-    /// A pool of connections to it, as the workers have it, with `search_path` `read,public`.
+    /// A pool of connections to it as the application, as the workers have it, with `search_path` `read,public`.
     pub pool: PgPool,
+    /// The same as the superuser: for what the application may not do, as changing what is in the log.
+    pub admin: PgPool,
     /// Its name on the server.
     pub name: String,
     /// The server, where it is the shared one.
     pub server: Arc<Postgres>,
+}
+
+impl Database {
+    /// How processes log in to it, with the owner's login for migrations.
+    pub fn logins(&self) -> config::Database {
+        config::Database {
+            database_url: self.url.clone().into(),
+            database_owner_url: Some(self.server.owner_url_of(&self.name).into()),
+        }
+    }
 }
 
 /// The server that all tests of this process share, which writes nothing through to the disk, with a migrated template.
@@ -63,10 +76,10 @@ pub async fn own_postgres(durability: Durability) -> Arc<Postgres> {
     })
     .await
     .unwrap_or_else(|error| panic!("{error}"));
-    admin(&server, format!("create database {TEMPLATE}")).await;
-    let pool = db::pool(&server.url_of(TEMPLATE), Kind::Workers).expect("our own URL is well-formed");
-    db::migrate(&pool).await.expect("the migrations apply to an empty database");
-    pool.close().await;
+    admin(&server, &format!("create database {TEMPLATE} owner {}", server.owner())).await;
+    let [application, owner] = [server.application_url_of(TEMPLATE), server.owner_url_of(TEMPLATE)]
+        .map(|url| url.parse().expect("our own URL is well-formed"));
+    schema::prepare(&application, Some(&owner)).await.expect("the migrations apply to an empty database");
     Arc::new(server)
 }
 
@@ -78,10 +91,12 @@ pub async fn database() -> Database {
 /// A new database on a server from [`own_postgres`].
 pub async fn database_on(server: &Arc<Postgres>) -> Database {
     let name = format!("test_{}", next());
-    admin(server, format!("create database {name} template {TEMPLATE}")).await;
-    let url = server.url_of(&name);
-    let pool = db::pool(&url, Kind::Workers).expect("our own URL is well-formed");
-    Database { url, pool, name, server: Arc::clone(server) }
+    admin(server, &format!("create database {name} template {TEMPLATE} owner {}", server.owner())).await;
+    // What is granted on a database as a whole is not copied with it.
+    admin(server, &format!("grant create on database {name} to {}", server.application())).await;
+    let url = server.application_url_of(&name);
+    let pool = |url: &str| db::pool(url, Kind::Workers).expect("our own URL is well-formed");
+    Database { pool: pool(&url), admin: pool(&server.url_of(&name)), url, name, server: Arc::clone(server) }
 }
 
 /// A nats-server for one test, with an empty store. `config_text` writes its configuration from the address to listen on
@@ -127,9 +142,9 @@ pub fn wheels() -> PathBuf {
     shared.filter(|folder| embedded::make_own(folder).is_ok()).unwrap_or_else(own)
 }
 
-async fn admin(server: &Postgres, statement: String) {
+async fn admin(server: &Postgres, statement: &str) {
     let mut connection = PgConnection::connect(&server.url()).await.expect("the server takes connections");
-    connection.execute(AssertSqlSafe(statement)).await.expect("the server makes a database");
+    connection.execute(AssertSqlSafe(statement.to_owned())).await.expect("the server makes a database");
     connection.close().await.expect("the connection closes");
 }
 

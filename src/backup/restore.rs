@@ -14,6 +14,7 @@ use events::clock;
 use events::seal::File;
 use reqwest::Url;
 use serde_json::json;
+use service::config::{Database, Secret};
 use service::embedded::{Durability, Folder, Postgres, PostgresOptions};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
@@ -78,39 +79,42 @@ async fn run(settings: Settings, stop: CancellationToken) -> anyhow::Result<bool
     }
     let path = settings.reach.folder()?;
     let heads = settings.seal_file.clone().or_else(|| settings.reach.kept(up::SEAL_FILE));
-    if let Some(url) = settings.reach.given() {
-        tell(&restore(&settings, url, &path, heads.as_deref(), &stop).await?, &settings);
+    if let Some(database) = settings.reach.given() {
+        tell(&restore(&settings, &database, &path, heads.as_deref(), &stop).await?, &settings);
         return Ok(true);
     }
     // Its lock shows that no `daybook up` is at work there.
     let folder = Folder::open(&path)?;
     let server = Postgres::start(PostgresOptions {
-        home: folder.postgres_home().to_owned(),
+        home: folder.servers_home().to_owned(),
         wheels: None,
         password_file: folder.path().join("postgres-password"),
         addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
         durability: Durability::Full,
     })
     .await?;
-    let done = restore(&settings, &server.url(), &path, heads.as_deref(), &stop).await;
+    let database =
+        Database { database_url: server.application_url().into(), database_owner_url: Some(server.owner_url().into()) };
+    let done = restore(&settings, &database, &path, heads.as_deref(), &stop).await;
     server.stop().await;
     tell(&done?, &settings);
     Ok(true)
 }
 
-/// On the server of the database at `url`.
+/// On the server of the `database`.
 async fn restore(
     settings: &Settings,
-    url: &str,
+    database: &Database,
     folder: &Path,
     heads: Option<&Path>,
     stop: &CancellationToken,
 ) -> anyhow::Result<Done> {
     let head = heads.map(|path| File::at(path).last()).transpose()?.flatten().map(|last| last.head);
-    let mut server = Server::connect(url).await?;
+    let owner = database.database_owner_url.as_ref().unwrap_or(&database.database_url);
+    let mut server = Server::connect(owner.expose()).await?;
     server.refuse_others().await?;
     let Some(file) = &settings.file else {
-        let settled = settle::settle(url, Known { epoch: 0, head }, stop).await?;
+        let settled = settle::settle(database, Known { epoch: 0, head }, stop).await?;
         let aside = heads.filter(|_| settled.is_contradicted).map(put_aside).transpose()?;
         return Ok(Done { settled, replaced: None, aside });
     };
@@ -120,7 +124,7 @@ async fn restore(
     let known = Known { epoch: server.before.epoch, head };
     let ready = async {
         tools.restore(file, &beside.url).await?;
-        let settled = settle::settle(&beside.url, known, stop).await?;
+        let settled = settle::settle(&elsewhere(database, &beside.name)?, known, stop).await?;
         events::failpoint::reach("restore.swap");
         Ok::<_, anyhow::Error>((settled, server.swap(&beside.name).await?))
     };
@@ -266,6 +270,24 @@ impl Server {
         self.admin.execute(AssertSqlSafe(format!("drop database {} with (force)", quoted(name)))).await?;
         Ok(())
     }
+}
+
+/// How to log in to the database of this name on the same server.
+fn elsewhere(database: &Database, name: &str) -> anyhow::Result<Database> {
+    let moved = |url: &Secret| {
+        let mut url = Url::parse(url.expose())?;
+        url.set_path(name);
+        anyhow::Ok(Secret::from(String::from(url)))
+    };
+    Ok(Database {
+        database_url: moved(&database.database_url).context("DATABASE_URL")?,
+        database_owner_url: database
+            .database_owner_url
+            .as_ref()
+            .map(moved)
+            .transpose()
+            .context("DATABASE_OWNER_URL")?,
+    })
 }
 
 async fn connect(url: &Url) -> sqlx::Result<PgConnection> {

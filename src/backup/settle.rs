@@ -5,9 +5,10 @@ use events::Store;
 use events::seal::{Frontier, Head, table};
 use events::store::Identity;
 use projectors::rebuild::{self, Options, Outcome, Progress, Workshop};
+use service::config::Database;
 use service::db::{self, Kind};
 use service::lifecycle::Lifecycle;
-use service::process;
+use service::{process, schema};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -34,17 +35,19 @@ pub struct Known {
     pub head: Option<Head>,
 }
 
-/// Gives the log in the database at `url` an epoch above its own and above the one that is `known`, and makes those read models anew whose
+/// Gives the log in the `database` an epoch above its own and above the one that is `known`, and makes those read models anew whose
 /// checkpoints are not events of it. `stop` ends it between two steps; it can be done again.
-pub async fn settle(url: &str, known: Known, stop: &CancellationToken) -> anyhow::Result<Settled> {
-    let pool = db::pool(url, Kind::Rebuild).context("DATABASE_URL")?;
+pub async fn settle(database: &Database, known: Known, stop: &CancellationToken) -> anyhow::Result<Settled> {
+    let (application, owner) = (database.options()?, database.owner_options()?);
+    let prepared = schema::prepare(&application, owner.as_ref()).await;
+    prepared.context("this program cannot work with the database: was a newer one there?")?;
+    let pool = db::pool(database.database_url.expose(), Kind::Rebuild).context("DATABASE_URL")?;
     let settled = settled(&pool, known, stop).await;
     pool.close().await;
     settled
 }
 
 async fn settled(pool: &PgPool, known: Known, stop: &CancellationToken) -> anyhow::Result<Settled> {
-    db::migrate(pool).await.context("this program cannot work with the database: was a newer one there?")?;
     // Whoever led is gone.
     sqlx::query("delete from lease").execute(pool).await?;
     let epoch: i32 = sqlx::query_scalar("update ledger set epoch = greatest(epoch, $1) + 1 returning epoch")

@@ -151,7 +151,8 @@ impl Stage {
             command_url: first(Role::CommandApi)?,
             query_url: first(Role::QueryApi)?,
             processes: self.actors.iter().map(|actor| (actor.process.name().to_owned(), actor.process.url())).collect(),
-            database_url: self.direct.database.clone(),
+            // It reads everything, whoever owns it.
+            database_url: self.servers.postgres.url(),
             nats_url: self.direct.reader.clone(),
             logs: self.logs(),
             folder: self.folder.path().to_owned(),
@@ -170,8 +171,11 @@ impl Stage {
             Secret { what: "the provider's key", text: PROVIDER_KEY.to_owned() },
             Secret { what: "the key of tokens", text: self.jwt_secret.clone() },
         ];
+        let (owner, superuser) = (self.servers.postgres.owner_url(), self.servers.postgres.url());
         let urls = [
             ("the password of the database", &self.direct.database),
+            ("the password of the database's owner", &owner),
+            ("the password of PostgreSQL's superuser", &superuser),
             ("the password of the relay on NATS", &self.direct.relay),
             ("the password of the workers on NATS", &self.direct.worker),
             ("the password of queries on NATS", &self.direct.query),

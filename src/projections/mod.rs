@@ -19,9 +19,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::reach::Reach;
 
-/// How long the database may take to answer at all.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 /// What is done with the read models.
 #[derive(Subcommand, Debug)]
 pub enum Command {
@@ -117,10 +114,8 @@ where
 
 /// The log and the rows, with the schema up to date.
 async fn workshop(reach: &Reach) -> anyhow::Result<Workshop> {
-    let url = reach.database_url()?;
-    let pool = db::pool(&url, Kind::Rebuild).context("DATABASE_URL")?;
-    let migrated = tokio::time::timeout(PATIENCE, db::migrate(&pool)).await;
-    migrated.context("the database does not answer")?.context("the database cannot be worked with")?;
+    let database = reach.prepared().await?;
+    let pool = db::pool(database.database_url.expose(), Kind::Rebuild).context("DATABASE_URL")?;
     let store = process::open_store_on(&pool, &Lifecycle::new());
     Ok(Workshop::new(&store, pool))
 }

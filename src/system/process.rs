@@ -1,13 +1,13 @@
 //! One role as a process of its own, which can be killed, frozen and started again on the same port.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use rustix::process::Signal;
-use service::embedded::{Child, command};
+use service::embedded::{Child, Reserved, command};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
@@ -68,7 +68,8 @@ pub struct Process {
     role: Role,
     name: String,
     launch: Launch,
-    addr: SocketAddr,
+    /// Its port is nobody else's, also while it is down.
+    port: Reserved,
     child: Mutex<Option<Child>>,
 }
 
@@ -80,8 +81,8 @@ impl Process {
 
     /// The same under another name, where there are several of one role.
     pub fn named(role: Role, name: String, launch: Launch) -> anyhow::Result<Self> {
-        let addr = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
-        Ok(Self { role, name, launch, addr: addr.context("a free port")?, child: Mutex::new(None) })
+        let port = Reserved::take(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).context("a free port")?;
+        Ok(Self { role, name, launch, port, child: Mutex::new(None) })
     }
 
     /// What it does.
@@ -96,12 +97,12 @@ impl Process {
 
     /// Where it answers HTTP, whenever it runs.
     pub fn addr(&self) -> SocketAddr {
-        self.addr
+        self.port.addr()
     }
 
     /// Its base URL, without a slash at the end.
     pub fn url(&self) -> String {
-        format!("http://{}", self.addr)
+        format!("http://{}", self.addr())
     }
 
     /// What it logs, as JSON lines.
@@ -124,7 +125,7 @@ impl Process {
         };
         command.arg(self.role.name()).current_dir(&self.launch.logs);
         command.env("DATABASE_URL", &urls.database).env("NATS_URL", nats).env("JWT_SECRET", jwt_secret);
-        command.env("HTTP_ADDR", self.addr.to_string()).env("LOG_FORMAT", "json").env("RUST_LOG", "info");
+        command.env("HTTP_ADDR", self.addr().to_string()).env("LOG_FORMAT", "json").env("RUST_LOG", "info");
         command.envs(environment.iter().map(|(name, value)| (name, value)));
         // The program reads the next .env on the way up from its folder: this one, and nobody's.
         let dotenv = self.launch.logs.join(".env");
@@ -153,7 +154,7 @@ impl Process {
     /// Whether `/health/ready` answers 200 at once.
     pub async fn is_ready(&self) -> bool {
         let asked = async {
-            let mut stream = TcpStream::connect(self.addr).await?;
+            let mut stream = TcpStream::connect(self.addr()).await?;
             stream.write_all(b"GET /health/ready HTTP/1.1\r\nhost: drill\r\nconnection: close\r\n\r\n").await?;
             let mut answer = [0; 12];
             stream.read_exact(&mut answer).await?;

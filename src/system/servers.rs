@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use anyhow::Context as _;
 use nats::server::{Config, User, Users};
 use service::embedded::{Durability, Folder, Nats, NatsOptions, Postgres, PostgresOptions, binaries};
+use service::schema;
 
 use super::wheels;
 
@@ -26,7 +28,7 @@ pub struct At {
 /// How roles and readers log in.
 #[derive(Clone, Debug)]
 pub struct Urls {
-    /// The database, as its owner.
+    /// The database, as the application.
     pub database: String,
     /// NATS for the command API, which may publish events.
     pub relay: String,
@@ -49,10 +51,10 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Starts both in `folder`, on free ports.
+    /// Starts both in `folder`, on free ports, with the schema in the database: the roles have no login that could make it.
     pub async fn start(folder: &Folder, durability: Durability) -> anyhow::Result<Self> {
         let postgres = Postgres::start(PostgresOptions {
-            home: folder.postgres_home().to_owned(),
+            home: folder.servers_home().to_owned(),
             wheels: Some(wheels()),
             password_file: folder.path().join("postgres-password"),
             addr: ANY,
@@ -70,7 +72,10 @@ impl Servers {
                 .text()
         };
         let program = binaries::nats_server(&wheels()).await?;
-        let nats = Nats::start(NatsOptions { program, home: folder.path().join("nats"), addr: ANY }, text).await?;
+        let nats =
+            Nats::start(NatsOptions { program, home: folder.servers_home().join("nats"), addr: ANY }, text).await?;
+        let (application, owner) = (postgres.application_url().parse()?, postgres.owner_url().parse()?);
+        schema::prepare(&application, Some(&owner)).await.context("the schema")?;
         Ok(Self { postgres, nats, users })
     }
 
@@ -81,7 +86,8 @@ impl Servers {
 
     /// How to log in to them where they are reached `at`.
     pub fn urls(&self, at: At) -> Urls {
-        let database = self.postgres.url().replace(&self.postgres.addr().to_string(), &at.postgres.to_string());
+        let database =
+            self.postgres.application_url().replace(&self.postgres.addr().to_string(), &at.postgres.to_string());
         let url = |user| self.users.url(at.nats, user);
         Urls {
             database,

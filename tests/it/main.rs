@@ -6,6 +6,7 @@ mod projections;
 mod providers;
 mod recovery;
 mod seal;
+mod secrets;
 mod story;
 mod streams;
 mod system;

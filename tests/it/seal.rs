@@ -108,7 +108,7 @@ async fn what_was_recorded_can_be_proven_and_what_was_rewritten_is_found() {
     assert!(last["consistency"].is_array() && last["head"]["size"].as_i64().unwrap() > since, "{last}");
 
     // Somebody rewrites who asked, and the hash with it.
-    let database = endpoints(&folder)["database_url"].as_str().unwrap().to_owned();
+    let database = endpoints(&folder)["database_owner_url"].as_str().unwrap().to_owned();
     let mut database = PgConnection::connect(&database).await.unwrap();
     let rewrite = r#"alter table event disable trigger user;
         update event set data = replace(data::text, 'Ada', 'Eve')::json where kind = 'execution_requested' and version = 1

@@ -33,8 +33,7 @@ impl Place {
         let folder = Folder::open(&system::scratch("growth"))?;
         let servers = Servers::start(&folder, Durability::Full).await?;
         let urls = servers.urls(servers.at());
-        let pool = db::pool(&urls.database, Kind::Projectors)?;
-        db::migrate(&pool).await?;
+        let pool = db::pool(&servers.postgres.url(), Kind::Projectors)?;
         Ok(Self { servers, folder, urls, pool })
     }
 

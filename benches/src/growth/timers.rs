@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use events::{
     Meta, Store, Timer, clock,
+    fact::TIMER,
     store::{Append, New},
 };
 use sqlx::Executor as _;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::Context as _;
 use service::db::{self, Kind};
 use service::embedded::{Durability, Postgres, PostgresOptions};
-use service::testkit;
+use service::{schema, testkit};
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
@@ -44,10 +44,10 @@ impl Server {
         })
         .await?;
         let server = Self { postgres: Arc::new(postgres), folder, next: Arc::default() };
-        server.admin(format!("create database {TEMPLATE}")).await?;
-        let pool = db::pool(&server.postgres.url_of(TEMPLATE), Kind::Workers)?;
-        db::migrate(&pool).await?;
-        pool.close().await;
+        server.admin(format!("create database {TEMPLATE} owner {}", server.postgres.owner())).await?;
+        let application = server.postgres.application_url_of(TEMPLATE).parse()?;
+        let owner = server.postgres.owner_url_of(TEMPLATE).parse()?;
+        schema::prepare(&application, Some(&owner)).await?;
         Ok(server)
     }
 

@@ -1,6 +1,6 @@
 //! The reference: a handler that does nothing but run the statement and answer with its rows.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use serde::Serialize;
 use serde_json::Value;
 use service::db::{self, Kind};
-use service::embedded::{Child, command};
+use service::embedded::{Child, Reserved, command};
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgPool;
 use sqlx::types::Json as Column;
@@ -46,20 +46,23 @@ const SELECT: &str = "select (select c.position from checkpoint c where c.name =
 pub(super) struct Bare {
     /// Where it answers.
     pub(super) addr: SocketAddr,
+    /// It is nobody else's.
+    _port: Reserved,
     child: Child,
 }
 
 impl Bare {
     /// Starts it on the system's database.
     pub(super) async fn start(stage: &Stage) -> anyhow::Result<Self> {
-        let addr = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr())?;
+        let port = Reserved::take(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        let addr = port.addr();
         let mut command = command(&this_program()?, false);
         command.arg(NAME).env("HTTP_ADDR", addr.to_string()).env("DATABASE_URL", stage.database_url());
         command.env("BARE_USER", stage.caller.user.to_string());
         let child = Child::spawn(command, &scratch("bare").join("log"))?;
         for _ in 0..500 {
             if TcpStream::connect(addr).await.is_ok() {
-                return Ok(Self { addr, child });
+                return Ok(Self { addr, _port: port, child });
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

@@ -30,8 +30,7 @@ pub(super) async fn measure(report: &mut Report) -> anyhow::Result<()> {
     let folder = Folder::open(&system::scratch("seal"))?;
     let servers = Servers::start(&folder, Durability::Full).await?;
     let urls = servers.urls(servers.at());
-    let pool = db::pool(&urls.database, Kind::Rebuild)?;
-    db::migrate(&pool).await?;
+    let pool = db::pool(&servers.postgres.url(), Kind::Rebuild)?;
     let (store, _writer) = Store::open(pool.clone(), pool.connect_options().as_ref().clone(), &Options::default());
     let mut history = History::new();
     let begin = Instant::now();

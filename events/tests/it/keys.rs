@@ -87,7 +87,7 @@ async fn a_key_is_forgotten_after_a_day() {
         store.append(with(name)).await.unwrap().unwrap();
     }
     let age = "update command set recorded_at = recorded_at - interval '24 hours' where key = 'old'";
-    sqlx::query(age).execute(&database.pool).await.unwrap();
+    sqlx::query(age).execute(&database.admin).await.unwrap();
     assert_eq!(store.replay(&key("old", 1)).await.unwrap(), None);
     assert!(store.replay(&key("new", 1)).await.unwrap().is_some());
     // It can be used again although its row is still there, and then counts from now on.

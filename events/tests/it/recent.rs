@@ -62,7 +62,7 @@ async fn what_was_left_is_not_read_again() {
     let rename = "set session_replication_role = replica; alter table event disable trigger event_append_only;
                   update event set kind = 'unheard_of'; alter table event enable always trigger event_append_only;
                   set session_replication_role = default";
-    sqlx::raw_sql(rename).execute(&database.pool).await.unwrap();
+    sqlx::raw_sql(rename).execute(&database.admin).await.unwrap();
     assert_eq!(run(&store, id, start("one")).await.unwrap(), 3);
     let (reader, _second) = open_with(&database, &Options::default());
     assert!(matches!(run(&reader, id, succeed(1)).await, Err(Error::Store(_))));
@@ -81,7 +81,7 @@ async fn what_was_left_is_forgotten_with_the_connection_because_the_log_may_have
     let rewrite = "alter table event disable trigger event_append_only;
                    update event set kind = 'execution_cancelled', data = '{\"attempt\":1,\"duration_ms\":0}'
                    where kind = 'execution_started'; alter table event enable always trigger event_append_only";
-    sqlx::raw_sql(rewrite).execute(&database.pool).await.unwrap();
+    sqlx::raw_sql(rewrite).execute(&database.admin).await.unwrap();
     let refused = run(&store, id, succeed(1)).await;
     assert!(matches!(refused, Err(Error::Refused(_))), "{refused:?}");
 }

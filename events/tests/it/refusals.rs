@@ -119,7 +119,7 @@ async fn what_is_written_stays_written() {
         "truncate event",
         "truncate event cascade",
     ] {
-        let refused = database.pool.execute(change).await.unwrap_err().to_string();
+        let refused = database.admin.execute(change).await.unwrap_err().to_string();
         assert!(refused.contains("append-only"), "{change}: {refused}");
     }
     assert_eq!(check(&database.pool).await, 2);

@@ -128,7 +128,7 @@ async fn lose_the_end(world: &World, after: i64) {
         "alter table event disable trigger all; delete from event where position > {after}; \
          alter table event enable trigger all"
     );
-    sqlx::raw_sql(sqlx::AssertSqlSafe(statements)).execute(world.store.reads()).await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statements)).execute(&world.database.admin).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

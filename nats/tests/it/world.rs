@@ -31,7 +31,7 @@ pub struct World {
     pub nats: Nats,
     pub users: Users,
     _writer: store::Writer,
-    _database: testkit::Database,
+    pub database: testkit::Database,
 }
 
 impl World {
@@ -53,7 +53,7 @@ impl World {
         let (database, nats) = tokio::join!(testkit::database(), nats);
         let connect = PgConnectOptions::from_str(&database.url).unwrap();
         let (store, writer) = Store::open(database.pool.clone(), connect, &store::Options::default());
-        Self { store, nats, users, _writer: writer, _database: database }
+        Self { store, nats, users, _writer: writer, database }
     }
 
     pub fn url(&self, user: User) -> String {

@@ -232,7 +232,7 @@ async fn exchange_tables(
     ));
     sql.extend(
         projection.table_names().iter().map(|table| {
-            format!("alter table read.{table} set schema {old}; alter table {new}.{table} set schema read")
+            format!("alter table read.{table} set schema {old}; select ops.take_place('{new}', '{table}')")
         }),
     );
     sql.push(format!("drop schema {new} cascade"));

@@ -140,7 +140,10 @@ async fn a_row_that_was_lost_parks_what_follows_on_it_and_in_order_it_comes_righ
     assert!(matches!(outcome, Outcome::Applied(_)));
     let applied = of_thing(&first);
     assert!(applied > 0 && of_thing(&second) > 1, "{applied} of the thing's events are in the first half");
-    sqlx::raw_sql("create table kept as select * from execution").execute(pool).await.unwrap();
+    sqlx::raw_sql("create schema aside; create table aside.kept as select * from execution")
+        .execute(pool)
+        .await
+        .unwrap();
     sqlx::query("delete from execution where id = $1").bind(thing).execute(pool).await.unwrap();
     for batch in second.chunks(20) {
         let at = checkpoint::open(&EXECUTIONS, pool, &store).await.unwrap();
@@ -152,7 +155,11 @@ async fn a_row_that_was_lost_parks_what_follows_on_it_and_in_order_it_comes_righ
     assert_eq!(dump(&EXECUTIONS, pool).await, expected(&EXECUTIONS, &events, &[thing]).await);
     assert_eq!(replay(&EXECUTIONS, pool, &store).await.unwrap(), 0);
 
-    sqlx::query("insert into execution select * from kept where id = $1").bind(thing).execute(pool).await.unwrap();
+    sqlx::query("insert into execution select * from aside.kept where id = $1")
+        .bind(thing)
+        .execute(pool)
+        .await
+        .unwrap();
     assert_eq!(replay(&EXECUTIONS, pool, &store).await.unwrap(), 1);
     assert_eq!(dump(&EXECUTIONS, pool).await, expected(&EXECUTIONS, &events, &[]).await);
     assert_eq!(parked(&EXECUTIONS, pool).await, []);

@@ -29,7 +29,7 @@ pub struct World {
     pub pool: PgPool,
     pub lifecycle: Lifecycle,
     pub spec: Value,
-    _database: Database,
+    pub database: Database,
 }
 
 /// Somebody with a token.
@@ -113,7 +113,7 @@ impl World {
         };
         let app = http::app(chassis, api.routes).unwrap();
         let spec = serde_json::from_str(&document).unwrap();
-        let world = Self { app, store, pool, lifecycle, spec, _database: database };
+        let world = Self { app, store, pool, lifecycle, spec, database };
         for name in ["identity", "catalog", "prompt", "execution"] {
             let sql = "insert into checkpoint (name, version, position, epoch) values ($1, 1, 100, 1)";
             sqlx::query(sql).bind(name).execute(&world.pool).await.unwrap();

@@ -78,7 +78,8 @@ fn choose(found: Vec<PostgresPrograms>, made_by: Option<u32>) -> Option<Postgres
 pub async fn nats_server(wheels: &Path) -> Result<PathBuf, Error> {
     let found = tokio::task::spawn_blocking(|| {
         let mut programs = folders().into_iter().map(|folder| folder.join("nats-server"));
-        programs.find(|program| program.is_file() && nats_version(program).is_some_and(|version| version >= NATS_LEAST))
+        let usable = |program: &PathBuf| program.is_file() && (!is_root() || enterable(program));
+        programs.find(|program| usable(program) && nats_version(program).is_some_and(|version| version >= NATS_LEAST))
     });
     match found.await {
         Ok(Some(program)) => Ok(program),

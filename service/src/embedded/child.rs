@@ -36,7 +36,7 @@ pub(super) fn until_stopped(pid: Pid) {
     }
 }
 
-/// Whether this process is root, so that PostgreSQL needs another user.
+/// Whether this process is root, so that servers need another user.
 pub(super) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }

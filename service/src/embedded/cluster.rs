@@ -1,14 +1,12 @@
 //! Making a PostgreSQL cluster: the folder with all data of a server.
 
-use std::fs::Permissions;
-use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::Signal;
 
 use super::binaries::PostgresPrograms;
-use super::child::{self, Child, UNPRIVILEGED, is_root};
+use super::child::{self, Child};
 use super::postgres::{Durability, NAME};
 use super::{Error, folder, log_tail};
 
@@ -22,7 +20,7 @@ pub(super) async fn prepare(
 ) -> Result<PathBuf, Error> {
     std::fs::create_dir_all(home).map_err(Error::io("creating", home))?;
     let home = home.canonicalize().map_err(Error::io("entering", home))?;
-    own(&home, 0o700)?;
+    folder::give(&home, 0o700)?;
     let data = home.join("data");
     if data.join("PG_VERSION").exists() {
         return Ok(home);
@@ -31,7 +29,7 @@ pub(super) async fn prepare(
     let part = home.join("data.part");
     let password_file = home.join("password");
     folder::write_private(&password_file, password)?;
-    own(&password_file, 0o600)?;
+    folder::give(&password_file, 0o600)?;
     let mut outcome = Ok(());
     for locale in locales(programs.major) {
         let _ = std::fs::remove_dir_all(&part);
@@ -84,12 +82,4 @@ async fn initdb(
             log,
         }),
     }
-}
-
-/// Gives a file or folder to the user that PostgreSQL runs as.
-fn own(path: &Path, mode: u32) -> Result<(), Error> {
-    let owner = is_root().then_some(UNPRIVILEGED);
-    std::fs::set_permissions(path, Permissions::from_mode(mode))
-        .and_then(|()| if owner.is_some() { chown(path, owner, owner) } else { Ok(()) })
-        .map_err(Error::io("giving PostgreSQL", path))
 }

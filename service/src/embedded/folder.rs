@@ -2,13 +2,14 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, lchown};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
 use super::Error;
 use super::child::{UNPRIVILEGED, is_root};
+use crate::telemetry;
 
 /// An opened data folder. Only one process has it open at a time.
 #[derive(Debug)]
@@ -74,9 +75,9 @@ impl Folder {
         &self.path
     }
 
-    /// Where PostgreSQL lives, program and data: the folder itself, unless it had to be another, which the unprivileged
+    /// Where the servers live, programs and data: the folder itself, unless it had to be another, which the unprivileged
     /// user can enter.
-    pub fn postgres_home(&self) -> &Path {
+    pub fn servers_home(&self) -> &Path {
         &self.shared
     }
 
@@ -86,8 +87,14 @@ impl Folder {
     }
 }
 
-/// The secret kept in this file, made where there is none yet.
+/// The secret kept in this file, made where there is none yet. It is not logged.
 pub(super) fn secret(file: &Path) -> Result<String, Error> {
+    let secret = kept(file)?;
+    telemetry::hide(&secret);
+    Ok(secret)
+}
+
+fn kept(file: &Path) -> Result<String, Error> {
     match std::fs::read_to_string(file) {
         Ok(text) if text.trim().len() == 64 => Ok(text.trim().to_owned()),
         Err(source) if source.kind() != ErrorKind::NotFound => Err(Error::io("reading", file)(source)),
@@ -114,6 +121,34 @@ pub(super) fn write_private(file: &Path, text: &str) -> Result<(), Error> {
         .and_then(|mut out| out.write_all(text.as_bytes()).and_then(|()| out.sync_all()))
         .and_then(|()| std::fs::rename(&part, file))
         .map_err(Error::io("writing", file))
+}
+
+/// Gives a file or folder to the user that servers run as, with these rights.
+pub(super) fn give(path: &Path, mode: u32) -> Result<(), Error> {
+    let owner = is_root().then_some(UNPRIVILEGED);
+    std::fs::set_permissions(path, Permissions::from_mode(mode))
+        .and_then(|()| if owner.is_some() { chown(path, owner, owner) } else { Ok(()) })
+        .map_err(Error::io("giving a server", path))
+}
+
+/// Gives a folder with all that is in it to the user that servers run as. Only root has anything to give; links are given, and not
+/// followed.
+pub(super) fn give_all(folder: &Path) -> Result<(), Error> {
+    if !is_root() {
+        return Ok(());
+    }
+    let giving = |path: &Path| Error::io("giving a server", path);
+    lchown(folder, Some(UNPRIVILEGED), Some(UNPRIVILEGED)).map_err(giving(folder))?;
+    for entry in std::fs::read_dir(folder).map_err(giving(folder))? {
+        let entry = entry.map_err(giving(folder))?;
+        let path = entry.path();
+        if entry.file_type().map_err(giving(&path))?.is_dir() {
+            give_all(&path)?;
+        } else {
+            lchown(&path, Some(UNPRIVILEGED), Some(UNPRIVILEGED)).map_err(giving(&path))?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes a folder that others may pass through but not list, and refuses one that belongs to somebody else (names under
@@ -154,7 +189,7 @@ fn shared_home(path: &Path) -> Result<PathBuf, Error> {
     };
     make_own(&home)?;
     tracing::info!(home = %home.display(), folder = %path.display(),
-        "PostgreSQL keeps its data elsewhere: root's data folder cannot be entered by its unprivileged user");
+        "the servers keep their data elsewhere: root's data folder cannot be entered by their unprivileged user");
     Ok(home)
 }
 

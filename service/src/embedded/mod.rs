@@ -11,6 +11,7 @@ mod folder;
 mod nats;
 mod port;
 mod postgres;
+mod roles;
 mod wheels;
 
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ pub use child::{Child, command};
 pub use folder::Folder;
 pub(crate) use folder::make_own;
 pub use nats::{Nats, NatsOptions};
+pub use port::Reserved;
 pub use postgres::{Durability, Postgres, PostgresOptions};
 
 /// Why a server could not be found, installed, started or stopped. The texts are for the person at the terminal.
@@ -100,7 +102,7 @@ pub enum Error {
 
 impl Error {
     /// For `map_err`: names what was being done to which path.
-    pub(crate) fn io(doing: &str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+    pub(crate) fn io(doing: &str, path: &Path) -> impl FnOnce(std::io::Error) -> Self + use<> {
         let what = format!("{doing} {}", path.display());
         move |source| Self::Io { what, source }
     }

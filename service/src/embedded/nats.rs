@@ -11,15 +11,16 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::child::{self, Child};
-use super::port::{GLANCE, claim, outlive};
-use super::{Error, log_tail};
+use super::port::{GLANCE, Reserved, claim, outlive};
+use super::{Error, folder, log_tail};
 
 /// What to start.
 #[derive(Clone, Debug)]
 pub struct NatsOptions {
     /// The program, from [`super::binaries::nats_server`].
     pub program: PathBuf,
-    /// A folder of its own: configuration, log, pid file, and the store under `jetstream/`.
+    /// A folder of its own: configuration, log, pid file, and the store under `jetstream/`. Root's must be enterable by others,
+    /// for the server does not run as root.
     pub home: PathBuf,
     /// Where to listen, loopback only; port 0 means any free one.
     pub addr: SocketAddr,
@@ -31,6 +32,8 @@ pub struct Nats {
     program: PathBuf,
     home: PathBuf,
     addr: SocketAddr,
+    /// Keeps the port ours while the server is down, too.
+    port: Reserved,
     child: Mutex<Child>,
 }
 
@@ -45,13 +48,13 @@ impl Nats {
         std::fs::create_dir_all(&home).map_err(Error::io("creating", &home))?;
         let home = home.canonicalize().map_err(Error::io("entering", &home))?;
         outlive("nats-server", &home.join("pid"), &home).await?;
-        let addr = claim(addr, "nats-server", "NATS_ADDR").await?;
-        let config = home.join("nats.conf");
-        super::folder::write_private(&config, &config_text(addr, &home.join("jetstream")))?;
+        let port = claim(addr, "nats-server", "NATS_ADDR").await?;
+        let addr = port.addr();
+        folder::write_private(&home.join("nats.conf"), &config_text(addr, &home.join("jetstream")))?;
         let child = launch(&program, &home, addr).await?;
         tracing::info!(%addr, pid = child.pid(), "nats-server is running");
         let child = Mutex::new(child);
-        Ok(Self { program, home, addr, child })
+        Ok(Self { program, home, addr, port, child })
     }
 
     /// Where it listens.
@@ -94,7 +97,7 @@ impl Nats {
     /// Starts it again on the same port and store, stopping it first where it runs.
     pub async fn restart(&self) -> Result<(), Error> {
         self.stop().await;
-        claim(self.addr, "nats-server", "NATS_ADDR").await?;
+        self.port.vacant("nats-server", "NATS_ADDR").await?;
         let child = launch(&self.program, &self.home, self.addr).await?;
         *self.child.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = child;
         Ok(())
@@ -127,9 +130,11 @@ impl Nats {
 
 /// Starts the process and waits until it greets a client, which it does when JetStream is ready.
 async fn launch(program: &Path, home: &Path, addr: SocketAddr) -> Result<Child, Error> {
+    // Also what root wrote there, and what an earlier version's server did, which ran as root.
+    folder::give_all(home)?;
     let log = home.join("server.log");
     let log_start = std::fs::metadata(&log).map_or(0, |meta| meta.len());
-    let mut command = child::command(program, false);
+    let mut command = child::command(program, true);
     command.arg("-c").arg(home.join("nats.conf")).current_dir(home);
     let child = Child::spawn(command, &log)?;
     let pid_file = home.join("pid");

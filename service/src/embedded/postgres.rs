@@ -6,16 +6,17 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
-use sqlx::{Connection, Executor};
 use tokio::time::{Instant, sleep};
 
 use super::binaries::{self, PostgresPrograms};
 use super::child::{self, Child};
-use super::port::{GLANCE, claim, outlive, survivor};
-use super::{Error, cluster, folder, log_tail};
+use super::port::{GLANCE, Reserved, claim, outlive, survivor};
+use super::roles::{self, Passwords};
+use super::{Error, cluster, log_tail};
 
-/// The role that owns everything in a cluster of ours, and the name of the database.
+/// The superuser of a cluster of ours, which only sets it up, and the name of the database.
 pub(super) const NAME: &str = "daybook";
 
 /// What a crash of the machine may cost.
@@ -35,7 +36,7 @@ pub struct PostgresOptions {
     pub home: PathBuf,
     /// Where programs are installed if not in `home`.
     pub wheels: Option<PathBuf>,
-    /// Where the password is kept; made where it is missing.
+    /// Where the superuser's password is kept, and beside it those of the other roles; made where they are missing.
     pub password_file: PathBuf,
     /// Where to listen, loopback only; port 0 means any free one.
     pub addr: SocketAddr,
@@ -49,7 +50,9 @@ pub struct Postgres {
     programs: PostgresPrograms,
     home: PathBuf,
     addr: SocketAddr,
-    password: String,
+    /// Keeps the port ours while the server is down, too.
+    port: Reserved,
+    passwords: Passwords,
     durability: Durability,
     child: Mutex<Child>,
 }
@@ -62,27 +65,63 @@ impl Postgres {
         let wheels = wheels.unwrap_or_else(|| home.join("servers"));
         let home = home.join("postgres");
         let programs = binaries::postgres(&home.join("data"), &wheels).await?;
-        let password = folder::secret(&password_file)?;
-        let home = cluster::prepare(&programs, &home, &password, durability).await?;
+        let passwords = Passwords::kept(&password_file)?;
+        let home = cluster::prepare(&programs, &home, &passwords.superuser, durability).await?;
         let pid_file = home.join("data/postmaster.pid");
         outlive("PostgreSQL", &pid_file, &home).await?;
         drop_strange_pid(&pid_file, &home);
-        let addr = claim(addr, "PostgreSQL", "POSTGRES_ADDR").await?;
-        let child = launch(&programs, &home, addr, &password, durability).await?;
-        let server = Self { programs, home, addr, password, durability, child: Mutex::new(child) };
-        server.make_database().await?;
+        let port = claim(addr, "PostgreSQL", "POSTGRES_ADDR").await?;
+        let addr = port.addr();
+        let child = launch(&programs, &home, addr, &passwords.superuser, durability).await?;
+        let server = Self { programs, home, addr, port, passwords, durability, child: Mutex::new(child) };
+        roles::set_up(&login(addr, &server.passwords.superuser), &server.passwords).await?;
         tracing::info!(%addr, version = server.major(), pid = server.pid(), "PostgreSQL is running");
         Ok(server)
     }
 
-    /// The URL of its database.
+    /// The URL of its database for the application, which may append to the log and read it, and not change what is there.
+    pub fn application_url(&self) -> String {
+        self.application_url_of(NAME)
+    }
+
+    /// The same for another database on it.
+    pub fn application_url_of(&self, database: &str) -> String {
+        self.login_url(roles::APPLICATION, &self.passwords.application, database)
+    }
+
+    /// The role of that.
+    pub fn application(&self) -> &'static str {
+        roles::APPLICATION
+    }
+
+    /// The URL of its database for its owner, who runs migrations.
+    pub fn owner_url(&self) -> String {
+        self.owner_url_of(NAME)
+    }
+
+    /// The same for another database on it.
+    pub fn owner_url_of(&self, database: &str) -> String {
+        self.login_url(roles::OWNER, &self.passwords.owner, database)
+    }
+
+    /// The role of that.
+    pub fn owner(&self) -> &'static str {
+        roles::OWNER
+    }
+
+    /// The URL of its database for the superuser, as whom nothing of ours runs: for what is done to a server from outside.
     pub fn url(&self) -> String {
         self.url_of(NAME)
     }
 
-    /// The URL of another database on it. The password in it is hex, and needs no escapes.
+    /// The same for another database on it.
     pub fn url_of(&self, database: &str) -> String {
-        format!("postgres://{NAME}:{}@{}/{database}?sslmode=disable", self.password, self.addr)
+        self.login_url(NAME, &self.passwords.superuser, database)
+    }
+
+    /// The passwords are hex, and need no escapes.
+    fn login_url(&self, role: &str, password: &str, database: &str) -> String {
+        format!("postgres://{role}:{password}@{}/{database}?sslmode=disable", self.addr)
     }
 
     /// Where it listens.
@@ -120,8 +159,8 @@ impl Postgres {
     /// Starts it again on the same port and data, stopping it first where it runs.
     pub async fn restart(&self) -> Result<(), Error> {
         self.stop().await;
-        claim(self.addr, "PostgreSQL", "POSTGRES_ADDR").await?;
-        let child = launch(&self.programs, &self.home, self.addr, &self.password, self.durability).await?;
+        self.port.vacant("PostgreSQL", "POSTGRES_ADDR").await?;
+        let child = launch(&self.programs, &self.home, self.addr, &self.passwords.superuser, self.durability).await?;
         *self.child.lock().unwrap_or_else(PoisonError::into_inner) = child;
         Ok(())
     }
@@ -148,18 +187,6 @@ impl Postgres {
                 child::until_stopped(backend);
             }
         }
-    }
-
-    async fn make_database(&self) -> Result<(), Error> {
-        let mut admin = PgConnection::connect_with(&login(self.addr, &self.password)).await?;
-        let there: bool = sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
-            .bind(NAME)
-            .fetch_one(&mut admin)
-            .await?;
-        if !there {
-            admin.execute("create database daybook").await?;
-        }
-        Ok(admin.close().await?)
     }
 
     fn child(&self) -> Child {

@@ -3,6 +3,7 @@
 
 mod otlp;
 mod queries;
+mod redact;
 
 use std::sync::OnceLock;
 
@@ -12,8 +13,8 @@ use tracing_subscriber::{EnvFilter, Layer as _, fmt, layer::SubscriberExt as _, 
 
 use crate::db;
 
-pub(crate) use self::otlp::flush;
 pub use self::otlp::{UNTOLD, continue_trace, describe_request, exports};
+pub(crate) use self::{otlp::flush, redact::hide};
 
 /// The form of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -82,7 +83,10 @@ const SIZES: [f64; 9] = [0.0, 100.0, 1e3, 4e3, 16e3, 64e3, 256e3, 1_048_576.0, 8
 /// who need it notice and tell as well.
 const DEFAULT_FILTER: &str = "info,async_nats=warn,poem=warn,sqlx_core::pool=error,sqlx_postgres::options=error";
 
-/// Sends logs to standard error, spans to the collector at `otlp_endpoint` if there is one, and makes metrics countable. To
+/// What is not logged, whatever `RUST_LOG` says.
+const NO_LOGINS: &str = "async_nats::connection=debug";
+
+/// Sends logs to standard error, without what is secret in the settings, spans to the collector at `otlp_endpoint` if there is one, and makes metrics countable. To
 /// be called first in every `main`, once, outside of a runtime.
 ///
 /// `RUST_LOG` filters the logs, else `info` and above. It also settles which of the two TLS implementations among the
@@ -93,8 +97,11 @@ pub fn install(format: LogFormat, otlp_endpoint: Option<&str>) {
     db::count_pools();
     // Either fails only where a caller, such as a test, has installed its own, which then stays.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    redact::hide_settings();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
-    let lines = fmt::layer().with_writer(std::io::stderr);
+    // At `trace` it writes out how it logs in.
+    let filter = NO_LOGINS.parse().map(|capped| filter.clone().add_directive(capped)).unwrap_or(filter);
+    let lines = fmt::layer().with_writer(redact::Lines);
     let lines = match format {
         LogFormat::Text => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),

@@ -1,27 +1,30 @@
 //! Databases of tests, pools and migrations.
 
 use service::db::{self, Kind};
-use service::testkit;
+use service::{schema, testkit};
 use sqlx::Executor;
 
 #[tokio::test]
 async fn each_test_has_a_migrated_database_of_its_own() {
     let (one, other) = tokio::join!(testkit::database(), testkit::database());
     assert_ne!(one.name, other.name);
-    one.pool.execute("create table read.mine (n int)").await.unwrap();
+    one.admin.execute("create table read.mine (n int)").await.unwrap();
     let there: bool = sqlx::query_scalar("select to_regclass('mine') is not null").fetch_one(&one.pool).await.unwrap();
     assert!(there, "the search path begins with read");
     let there: bool =
         sqlx::query_scalar("select to_regclass('mine') is not null").fetch_one(&other.pool).await.unwrap();
     assert!(!there);
-    db::migrate(&one.pool).await.unwrap();
+    schema::migrate(&one.admin).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_transaction_left_open_does_not_swallow_the_next_write() {
     let database = testkit::database().await;
     let pool = database.pool.clone();
-    pool.execute("create table read.kept (n int)").await.unwrap();
+    sqlx::raw_sql("create table read.kept (n int); grant all on read.kept to public")
+        .execute(&database.admin)
+        .await
+        .unwrap();
     {
         // What a cancelled `begin` leaves behind: the pool does not know of it.
         let mut connection = pool.acquire().await.unwrap();

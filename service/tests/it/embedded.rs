@@ -161,11 +161,11 @@ fn roots_private_folder_keeps_postgres_where_its_user_can_enter() {
     let path = testkit::folder("private");
     std::fs::set_permissions(&path, Permissions::from_mode(0o700)).unwrap();
     let folder = Folder::open(&path).unwrap();
-    let home = folder.postgres_home().to_owned();
+    let home = folder.servers_home().to_owned();
     drop(folder);
     if rustix::process::geteuid().is_root() {
         assert!(home.starts_with("/var/tmp"));
-        assert_eq!(Folder::open(&path).unwrap().postgres_home(), home, "it is found again");
+        assert_eq!(Folder::open(&path).unwrap().servers_home(), home, "it is found again");
         std::fs::remove_dir(home).unwrap();
     } else {
         assert_eq!(home, path);

@@ -5,4 +5,5 @@ mod crash;
 mod database;
 mod embedded;
 mod http;
+mod roles;
 mod traces;

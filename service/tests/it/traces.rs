@@ -150,8 +150,8 @@ async fn a_collector_that_refuses_is_told_once() {
 
 #[tokio::test]
 async fn a_collector_that_is_away_keeps_nothing_from_ending() {
-    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let printed = run(&format!("http://{gone}"), &[]).await;
+    let gone = service::embedded::Reserved::take("127.0.0.1:0".parse().unwrap()).unwrap();
+    let printed = run(&format!("http://{}", gone.addr()), &[]).await;
     assert!(printed.contains(&format!("told 00-{TRACE}-")), "{printed}");
 }
 

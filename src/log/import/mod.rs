@@ -17,8 +17,9 @@ use clap::Args;
 use events::seal::Keys;
 use events::store::{Batch, Import, Imported, KeptSecret};
 use serde_json::json;
-use service::config::Secret;
+use service::config::{Database, Secret};
 use service::db::{self, Kind};
+use service::schema;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
@@ -60,7 +61,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<bool> {
     let lines = Lines::open(&settings.file)?;
     // The passphrase is tried before anything is begun.
     let secrets = settings.credentials.as_deref().map(secrets).transpose()?;
-    let database = settings.reach.database_url()?;
+    let database = settings.reach.database()?;
     let progress = Progress::default();
     let (done, users) = progress.shown(import(&database, lines, trusted, secrets, &progress)).await?;
     tell(&done, users, &settings);
@@ -84,18 +85,21 @@ struct Secrets {
 
 /// Takes it all in. What came, and how many users cannot log in with a password.
 async fn import(
-    url: &str,
+    database: &Database,
     lines: Lines,
     trusted: Option<Keys>,
     secrets: Option<Secrets>,
     progress: &Progress,
 ) -> anyhow::Result<(Imported, i64)> {
-    let pool = db::pool(url, Kind::Rebuild).context("DATABASE_URL")?;
+    // What comes in did not happen here: that is more than the application may do.
+    let owner = database.database_owner_url.as_ref().unwrap_or(&database.database_url);
+    let pool = db::pool(owner.expose(), Kind::Rebuild).context("DATABASE_OWNER_URL")?;
     // Before its schema is brought up to date: what is refused stays as it is.
     let looked = timeout(PATIENCE, Import::refuse(&pool)).await.context("the database does not answer")?;
     looked?;
-    let migrated = timeout(PATIENCE, db::migrate(&pool)).await.context("the database does not answer")?;
-    migrated.context("the database cannot be worked with")?;
+    let (application, owner) = (database.options()?, database.owner_options()?);
+    let prepared = timeout(PATIENCE, schema::prepare(&application, owner.as_ref())).await;
+    prepared.context("the database does not answer")?.context("the database cannot be worked with")?;
     let mut import = Import::begin((*pool.connect_options()).clone(), events::CONTEXTS).await?;
 
     let name = lines.name().to_owned();

@@ -142,7 +142,7 @@ impl World {
         };
         // Positions and versions are exchanged by way of others.
         let sql = format!("{} {sql}; {}", switch("disable").concat(), switch("enable").concat());
-        self.database.pool.execute(AssertSqlSafe(sql)).await.unwrap();
+        self.database.admin.execute(AssertSqlSafe(sql)).await.unwrap();
     }
 }
 

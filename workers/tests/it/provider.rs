@@ -232,9 +232,9 @@ async fn what_is_no_answer_has_a_class_and_never_shows_the_key() {
 
 #[tokio::test]
 async fn a_provider_that_is_not_there_may_be_there_later() {
-    // Taken and given back, so nobody listens on it.
-    let addr = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let providers = Providers::new(&all_at(&format!("http://{addr}"))).unwrap();
+    // Kept, so nobody listens on it.
+    let kept = service::embedded::Reserved::take("127.0.0.1:0".parse().unwrap()).unwrap();
+    let providers = Providers::new(&all_at(&format!("http://{}", kept.addr()))).unwrap();
     let failure = ask(&providers, &request("openai", "m", "Hello")).await.unwrap_err();
     assert_eq!((failure.class, failure.code), (FailureClass::Retryable, "provider_unavailable"));
     assert_eq!(failure.detail, "openai cannot be reached");

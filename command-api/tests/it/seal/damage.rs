@@ -22,7 +22,8 @@ const FOLDER: &str = "DAYBOOK_TEST_FOLDER";
 async fn seal_as_a_process() {
     let (Ok(url), Ok(folder)) = (std::env::var(DATABASE), std::env::var(FOLDER)) else { return };
     let pool = db::pool(&url, Kind::Seal).unwrap();
-    let database = Database { url, pool: pool.clone(), name: String::new(), server: testkit::postgres().await };
+    let server = testkit::postgres().await;
+    let database = Database { url, admin: pool.clone(), pool, name: String::new(), server };
     let mut sealer = sealer(&database, options(folder.as_ref())).await;
     loop {
         sealer.seal_all().await.unwrap();

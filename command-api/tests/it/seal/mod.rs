@@ -60,7 +60,7 @@ impl Book {
                 .concat()
         };
         let all = format!("{} {sql}; {}", switch("disable"), switch("enable"));
-        self.house.database.pool.execute(AssertSqlSafe(all)).await.unwrap();
+        self.house.database.admin.execute(AssertSqlSafe(all)).await.unwrap();
     }
 
     /// All that must be true of the heads: they are one row of heads, each signed, of the very log. Returns their sizes.

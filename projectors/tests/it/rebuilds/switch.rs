@@ -158,7 +158,7 @@ async fn a_disk_that_is_full_is_said_and_leaves_nothing_behind() {
                    return true;
                end $$;
                alter table execution add constraint disk check (full_disk(position));";
-    sqlx::raw_sql(sql).execute(pool).await.unwrap();
+    sqlx::raw_sql(sql).execute(&database.admin).await.unwrap();
     let workshop = workshop(&database, &store);
     // While rows are copied, and while later events are applied.
     for options in [fast(), Options { sizes: rebuild::Sizes { page: 10, gathered: 0 }, ..fast() }] {

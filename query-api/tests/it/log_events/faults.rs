@@ -10,7 +10,7 @@ use crate::{
 };
 
 async fn sql(world: &World, sql: &'static str) {
-    sqlx::raw_sql(sql).execute(&world.pool).await.unwrap();
+    sqlx::raw_sql(sql).execute(&world.database.admin).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

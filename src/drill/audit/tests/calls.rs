@@ -13,16 +13,16 @@ use crate::system::provider::Calls;
 /// The small log, in which one execution has asked "hello" twice, for 0.5 dollars each at most.
 async fn audited(called: &[(&str, Calls)]) -> Finding {
     let database = testkit::database().await;
-    database.pool.execute(include_str!("log.sql")).await.unwrap();
-    database.pool.execute(include_str!("engine.sql")).await.unwrap();
+    database.admin.execute(include_str!("log.sql")).await.unwrap();
+    database.admin.execute(include_str!("engine.sql")).await.unwrap();
     let asked = "alter table event disable trigger all;
         update event set data = (data::jsonb || '{\"messages\":[{\"role\":\"user\",\"content\":\"hello\"}]}')::json where position = 20;
         update read.execution set cost = null, cost_unknown = 0.0000204 where position = 30";
-    database.pool.execute(sqlx::raw_sql(asked)).await.unwrap();
+    database.admin.execute(sqlx::raw_sql(asked)).await.unwrap();
     let called = called.iter().map(|(text, calls)| ((*text).to_owned(), *calls)).collect::<HashMap<_, _>>();
     let record = Record { called, ..Record::default() };
     let target = target(&database);
-    let scene = Scene { record: &record, target: &target, pool: database.pool, http: reqwest::Client::new() };
+    let scene = Scene { record: &record, target: &target, pool: database.admin, http: reqwest::Client::new() };
     calls::counted(&scene).await.unwrap()
 }
 

@@ -17,7 +17,7 @@ fn target(database: &Database) -> Target {
         command_url: String::new(),
         query_url: String::new(),
         processes: Vec::new(),
-        database_url: database.url.clone(),
+        database_url: database.server.url_of(&database.name),
         nats_url: String::new(),
         logs: Vec::new(),
         folder: PathBuf::new(),
@@ -28,13 +28,13 @@ fn target(database: &Database) -> Target {
 /// A copy of the small log, after `tampering`, with what each of I2, I4 and I5 says.
 async fn audited(tampering: &'static str) -> [Finding; 3] {
     let database = testkit::database().await;
-    database.pool.execute(include_str!("log.sql")).await.unwrap();
+    database.admin.execute(include_str!("log.sql")).await.unwrap();
     // Whoever can write the files of the database can do this, too.
     let statement = AssertSqlSafe(format!("alter table event disable trigger all; {tampering}"));
-    database.pool.execute(sqlx::raw_sql(statement)).await.unwrap();
+    database.admin.execute(sqlx::raw_sql(statement)).await.unwrap();
     let record = Record::default();
     let target = target(&database);
-    let scene = Scene { record: &record, target: &target, pool: database.pool, http: reqwest::Client::new() };
+    let scene = Scene { record: &record, target: &target, pool: database.admin, http: reqwest::Client::new() };
     let (chained, folded, ended) = tokio::join!(log::chained(&scene), rows::folded(&scene), outcomes::ended(&scene));
     [chained.unwrap(), folded.unwrap(), ended.unwrap()]
 }

@@ -43,17 +43,17 @@ async fn seal(database: &Database, folder: &std::path::Path) {
 async fn audited(tampering: &str) -> Finding {
     let database = testkit::database().await;
     let folder: PathBuf = testkit::folder("audit");
-    database.pool.execute(include_str!("log.sql")).await.unwrap();
+    database.admin.execute(include_str!("log.sql")).await.unwrap();
     seal(&database, &folder).await;
-    database.pool.execute(MORE).await.unwrap();
+    database.admin.execute(MORE).await.unwrap();
     seal(&database, &folder).await;
     let open = ["event", "seal_head", "seal_node", "seal_key"]
         .map(|table| format!("alter table {table} disable trigger user;"));
     let sql = format!("{} {tampering}", open.concat());
-    database.pool.execute(sqlx::raw_sql(AssertSqlSafe(sql))).await.unwrap();
+    database.admin.execute(sqlx::raw_sql(AssertSqlSafe(sql))).await.unwrap();
     let key = Keys::from_pem(&std::fs::read_to_string(folder.join("key")).unwrap()).unwrap().0[0].0;
     let lines = lines(&folder.join("heads")).unwrap();
-    compare(&mut database.pool.acquire().await.unwrap(), &key, &lines).await.unwrap()
+    compare(&mut database.admin.acquire().await.unwrap(), &key, &lines).await.unwrap()
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ fn file(lines: &[String]) -> PathBuf {
 
 async fn imported(database: &Database, path: &Path) -> Result<events::store::Imported, String> {
     let lines = Lines::open(path).unwrap();
-    let done = import(&database.url, lines, None, None, &Progress::default()).await;
+    let done = import(&database.logins(), lines, None, None, &Progress::default()).await;
     done.map(|(done, _)| done).map_err(|error| format!("{error:#}"))
 }
 
@@ -75,7 +75,7 @@ async fn what_is_refused_leaves_the_database_empty() {
         KeptSecret { stream: "user".to_owned(), id: clock::id(), kind: "password".to_owned(), value: vec![7] };
     let secrets = Secrets { name: "credentials".to_owned(), all: Box::new(vec![Ok(stranger)].into_iter()) };
     let path = file(&lines);
-    let done = import(&database.url, Lines::open(&path).unwrap(), None, Some(secrets), &Progress::default()).await;
+    let done = import(&database.logins(), Lines::open(&path).unwrap(), None, Some(secrets), &Progress::default()).await;
     let refused = format!("{:#}", done.unwrap_err());
     assert!(refused.contains("which is not in the log"), "{refused}");
     assert_eq!(held(&database).await, empty);

@@ -5,7 +5,7 @@ mod databases;
 use chrono::{DateTime, TimeDelta};
 use events::seal::{Frontier, Head, Keys, SigningKey, table::KeySince};
 use events::store::{Row, hash};
-use events::{Fact as _, clock, execution};
+use events::{clock, execution};
 use proptest::prelude::*;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;

@@ -47,7 +47,7 @@ impl Default for Timing {
 /// Starts looking after timers. Returns until when there are known to be some that this program does not know.
 pub fn start(store: Store, timing: &Timing, lifecycle: &Lifecycle) -> watch::Receiver<Option<Instant>> {
     let timers = Timers::new(store, timing.lease_grace);
-    let unknown = timers.unknown.subscribe();
+    let unknown = timers.unknown();
     lifecycle.spawn("timers", timers.run(lifecycle.soft()));
     unknown
 }
@@ -71,6 +71,11 @@ impl Timers {
         let lead = Lead::new("timers", LEAD.0, LEAD.1);
         let unknown = watch::Sender::new(None);
         Self { store, lead, grace, looked: None, lenient_until: Instant::now(), unknown }
+    }
+
+    /// Until when there are known to be timers that this program does not know.
+    pub fn unknown(&self) -> watch::Receiver<Option<Instant>> {
+        self.unknown.subscribe()
     }
 
     async fn run(mut self, soft: CancellationToken) -> Result<(), StoreError> {

@@ -7,13 +7,17 @@ use super::Operation;
 
 /// The paths of `operations`, to be merged with those of the other commands.
 pub fn document(operations: &[Operation]) -> Value {
-    let mut paths = Map::new();
+    let (mut paths, mut schemas) = (Map::new(), Map::new());
     for operation in operations {
+        let mut schema = operation.schema.clone();
+        let name = schema["title"].as_str().unwrap_or(operation.id).to_owned();
+        open_api_3_0(&mut schema);
+        schemas.insert(name, schema);
         let path = format!("{}{}", operation.collection, operation.below.replace(":id", "{id}"));
         let methods = paths.entry(path).or_insert_with(|| Value::Object(Map::new()));
         methods[operation.method.as_str().to_ascii_lowercase()] = describe(operation);
     }
-    json!({ "paths": paths })
+    json!({ "paths": paths, "components": { "schemas": schemas } })
 }
 
 fn describe(operation: &Operation) -> Value {
@@ -35,9 +39,9 @@ fn describe(operation: &Operation) -> Value {
             "required": false, "schema": { "type": "boolean" },
         },
     });
-    let mut schema = operation.schema.clone();
-    let is_required = schema["required"].as_array().is_some_and(|required| !required.is_empty());
-    open_api_3_0(&mut schema);
+    let is_required = operation.schema["required"].as_array().is_some_and(|required| !required.is_empty());
+    let name = operation.schema["title"].as_str().unwrap_or(operation.id);
+    let schema = json!({ "$ref": format!("#/components/schemas/{name}") });
     json!({
         "tags": [operation.tag],
         "summary": operation.doc,

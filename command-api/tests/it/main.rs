@@ -9,6 +9,7 @@ mod documents;
 mod execution;
 mod house;
 mod identity;
+mod item;
 mod outage;
 mod prompt;
 mod repeated;

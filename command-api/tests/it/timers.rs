@@ -212,7 +212,7 @@ async fn what_cannot_be_read_does_not_stand_in_the_way() {
                 data, meta, recorded_at, hash from event where id = $1",
     )
     .bind(broken)
-    .execute(clock.pool())
+    .execute(&clock.database.admin)
     .await
     .unwrap();
     for id in [broken, good] {
@@ -251,4 +251,24 @@ async fn however_many_wait_what_is_due_is_found_by_the_index() {
     let renew = "select * from timer_renew(array[gen_random_uuid()], array[gen_random_uuid()], 15000)";
     let (scans, probes) = count(renew).await;
     assert!(scans == 0 && probes > 0, "{renew}");
+}
+
+#[tokio::test]
+async fn a_timer_of_a_stream_that_nobody_knows_is_seen_and_holds_nobody_up() {
+    let mut clock = Clock::new().await;
+    let good = clock.request(Policy::default()).await;
+    sqlx::query(
+        "insert into timer (id, stream, name, version, mark, due_at)
+         values ($1, 'weather', 'rain', 1, 0, now() - interval '1 hour')",
+    )
+    .bind(clock::id())
+    .execute(&clock.database.admin)
+    .await
+    .unwrap();
+    clock.pass(good, 601).await;
+    let unknown = clock.timers.unknown();
+    assert!(unknown.borrow().is_none());
+    clock.timers.step().await.unwrap();
+    assert!(unknown.borrow().is_some(), "readiness tells");
+    assert_eq!(clock.timers.step().await.unwrap(), 0, "it is put off, and asked again later");
 }

@@ -1,7 +1,6 @@
 //! What a request asks of a resource, checked before anything is read.
 
 use events::read_model::Kind;
-use percent_encoding::percent_decode_str;
 use poem::{Request, http::header};
 use service::http::{self, Problem};
 use uuid::Uuid;
@@ -52,7 +51,7 @@ pub struct One {
 }
 
 pub fn list(resource: &Resource, request: &Request) -> Result<List, Problem> {
-    let mut query = Query::of(request)?;
+    let mut query = Query::of(request);
     let columns: Vec<_> = resource.filters().collect();
     let mut filters = Vec::with_capacity(columns.len());
     for column in &columns {
@@ -78,7 +77,7 @@ pub fn list(resource: &Resource, request: &Request) -> Result<List, Problem> {
 }
 
 pub fn one(resource: &Resource, request: &Request) -> Result<One, Problem> {
-    let mut query = Query::of(request)?;
+    let mut query = Query::of(request);
     let fields = query.take("fields").map(|text| fields(resource, &text)).transpose()?;
     let wanted = One {
         min_position: min_position(&mut query)?,
@@ -125,16 +124,8 @@ fn bool(name: &str, text: &str) -> Result<bool, Problem> {
 struct Query(Vec<(String, String)>);
 
 impl Query {
-    fn of(request: &Request) -> Result<Self, Problem> {
-        let decode = |text: &str| {
-            let text = text.replace('+', " ");
-            let text = percent_decode_str(&text).decode_utf8().map(|text| text.into_owned());
-            text.map_err(|_| Problem::malformed("malformed_query", "the query is not UTF-8"))
-        };
-        let query = request.uri().query().unwrap_or_default();
-        let pairs = query.split('&').filter(|pair| !pair.is_empty());
-        let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-        pairs.map(|(name, value)| Ok((decode(name)?, decode(value)?))).collect::<Result<_, Problem>>().map(Self)
+    fn of(request: &Request) -> Self {
+        Self(form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()).into_owned().collect())
     }
 
     fn take(&mut self, name: &str) -> Option<String> {

@@ -23,10 +23,6 @@ async fn every_query_is_there_and_needs_a_token_but_for_the_public_key() {
     }
     insta::assert_snapshot!(answers, @r"
     401 /api/v1/auth/me
-    401 /api/v1/specialties
-    401 /api/v1/specialties/{id}
-    401 /api/v1/sub-specialties
-    401 /api/v1/sub-specialties/{id}
     401 /api/v1/expert-prompts
     401 /api/v1/expert-prompts/{id}
     401 /api/v1/expert-prompts/{id}/versions
@@ -43,6 +39,12 @@ async fn every_query_is_there_and_needs_a_token_but_for_the_public_key() {
     401 /api/v1/projections/{name}/reports
     401 /api/v1/projections/{name}/parked
     401 /api/v1/projections/findings
+    401 /api/v1/specialties
+    401 /api/v1/specialties/{id}
+    401 /api/v1/sub-specialties
+    401 /api/v1/sub-specialties/{id}
+    401 /api/v1/items
+    401 /api/v1/items/{id}
     ");
 }
 
@@ -245,6 +247,6 @@ async fn parameters_that_cannot_be_are_named() {
     422 "invalid_parameter" "/id" "is not of the documented form" /api/v1/executions/7
     422 "invalid_parameter" "/id" "is not of the documented form" /api/v1/executions/7/events
     422 "invalid_parameter" "/sub_specialty_id" "is not of the documented form" /api/v1/expert-prompts?sub_specialty_id=x
-    422 "invalid_parameter" "/id" "is not of the documented form" /api/v1/specialties/x
+    422 "invalid_parameter" "/id" "must be a UUID" /api/v1/specialties/x
     "#);
 }

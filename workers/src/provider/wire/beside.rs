@@ -3,7 +3,10 @@
 use events::execution::{Function, REASONING_BYTES, ToolCall};
 use serde_json::Value;
 
-use super::{TooLarge, Wrong};
+use super::{
+    TooLarge, Wrong,
+    json::{count, word},
+};
 
 /// The most that the tools that a model calls may weigh together, in bytes. They are all of an answer or none of it.
 const CALLS_BYTES: usize = 256 * 1024;
@@ -34,20 +37,14 @@ impl Beside {
 
     /// Adds a piece of a call in the form of `OpenAI`: one with the index of an earlier piece goes on with that.
     pub(super) fn call(&mut self, piece: &Value) -> Result<(), Wrong> {
-        let text = |place: &str| piece.pointer(place).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let (id, kind, name) = (word(piece.get("id")), word(piece.get("type")), word(piece.pointer("/function/name")));
         // As text, or as the JSON that it would be; the same JSON at least.
         let arguments = match piece.pointer("/function/arguments") {
             None | Some(Value::Null) => String::new(),
             Some(Value::String(text)) => text.clone(),
             Some(json) => json.to_string(),
         };
-        self.add(
-            piece.get("index").and_then(Value::as_u64),
-            text("/id"),
-            text("/type"),
-            text("/function/name"),
-            &arguments,
-        )
+        self.add(count(piece.get("index")), id.as_deref(), kind.as_deref(), name.as_deref(), &arguments)
     }
 
     /// Adds a piece of the call at `index`, or a call of its own where there is none.

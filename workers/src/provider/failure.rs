@@ -424,6 +424,6 @@ mod tests {
             let who = Who { key, ..WHO };
             assert_eq!(who.words("max_tokens of the key sk-learn"), "max_tokens of the key sk-learn");
         }
-        assert_eq!(WHO.words("no sk-other-key-of-yours, or sk-ab**yz"), "no [key], or [key] ");
+        assert_eq!(WHO.words("no sk-other-key-of-yours, or sk-ab**yz"), "no [key], or [key]");
     }
 }

@@ -67,7 +67,7 @@ pub(super) fn take(
 ) -> Result<(), Wrong> {
     let kind = event.get("type").and_then(Value::as_str).filter(|kind| !kind.is_empty()).unwrap_or(name);
     let (delta, index) = (event.get("delta"), count(event.get("index")));
-    tally.pieces |= kind != "message";
+    tally.pieces |= !matches!(kind, "message" | "");
     match kind {
         "message_delta" | "message" => use_of(tally, event.get("usage")),
         "message_start" => {

@@ -139,9 +139,9 @@ mod tests {
     }
 
     /// What is beside the text of an answer, how it ended, and the text.
-    fn read(wire: Wire, kind: &str, body: &str) -> (Option<String>, Vec<ToolCall>, Option<String>, String) {
+    fn read(wire: Wire, body: &str) -> (Option<String>, Vec<ToolCall>, Option<String>, String) {
         let draft = Draft::default();
-        let mut reading = Reading::new(wire, Some(kind), &draft);
+        let mut reading = Reading::new(wire, &draft);
         reading.push(body.as_bytes()).unwrap();
         let ending = reading.end().unwrap().ending("test", &draft).unwrap();
         (ending.reasoning, ending.tool_calls, ending.finish_reason, draft.text())
@@ -180,19 +180,19 @@ mod tests {
         let function = Function { name: "f".to_owned(), arguments: "{\"n\": 1.0}".to_owned() };
         let expected = ToolCall { id: Some("c1".to_owned()), kind: "function".to_owned(), function };
         for (wire, body) in [(Wire::OpenAi, openai), (Wire::Anthropic, anthropic)] {
-            let (reasoning, calls, reason, text) = read(wire, "text/event-stream", &body);
+            let (reasoning, calls, reason, text) = read(wire, &body);
             assert_eq!((reasoning.as_deref(), reason.as_deref()), (Some("Hm, so."), Some("tool_calls")), "{wire:?}");
             assert_eq!((calls, text.as_str()), (vec![expected.clone()], ""), "{wire:?}");
         }
         let ollama = "{\"message\":{\"thinking\":\"Hm, so.\"},\"done\":false}\n\
             {\"message\":{\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":{\"n\":1.0}}}]},\"done\":true,\"done_reason\":\"stop\"}\n";
-        let (reasoning, calls, reason, text) = read(Wire::Ollama, "application/x-ndjson", ollama);
+        let (reasoning, calls, reason, text) = read(Wire::Ollama, ollama);
         assert_eq!((reasoning.as_deref(), reason.as_deref(), text.as_str()), (Some("Hm, so."), Some("stop"), ""));
         assert_eq!(calls[0].function.arguments, "{\"n\":1.0}");
         for reason in ["pause_turn", "model_context_window_exceeded", "max_tokens"] {
             let whole = json!({"type": "message", "content": [{"type": "thinking", "thinking": "Hm"},
                                {"type": "tool_use", "id": "c1", "name": "f", "input": {}}], "stop_reason": reason});
-            let (reasoning, calls, told, text) = read(Wire::Anthropic, "application/json", &whole.to_string());
+            let (reasoning, calls, told, text) = read(Wire::Anthropic, &whole.to_string());
             assert_eq!((reasoning.as_deref(), told.as_deref(), text.as_str()), (Some("Hm"), Some(reason), ""));
             assert_eq!(calls[0].function.arguments, "{}");
         }

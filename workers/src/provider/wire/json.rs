@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_value_ends_where_it_ends() {
-        assert_eq!(first_value(b"{\"a\": \"}\\\"}\"} {}"), Some(14));
+        assert_eq!(first_value(b"{\"a\": \"}\\\"}\"} {}"), Some(13));
         assert_eq!(first_value(b"{\"a\": [}"), None);
         assert_eq!(first_value(b"{\"a\": "), None);
     }

@@ -13,6 +13,8 @@ mod openai;
 mod parameters;
 mod said;
 #[cfg(test)]
+mod table;
+#[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
@@ -313,7 +315,13 @@ fn whole(wire: Wire, tally: &mut Tally, draft: &Draft, all: &[u8]) -> Result<(),
         if tally.finish_reason.is_some() && !value.starts_with(b"{") {
             break;
         }
-        take(wire, tally, draft, "", value)?;
+        let taken = take(wire, tally, draft, "", value);
+        // Of pieces, the last may have been cut.
+        if tally.pieces {
+            taken.map_err(cut)?
+        } else {
+            taken?
+        }
         rest = more.trim_ascii();
     }
     Ok(())
@@ -336,12 +344,18 @@ fn take(wire: Wire, tally: &mut Tally, draft: &Draft, name: &str, data: &[u8]) -
     if data.is_empty() {
         return Ok(());
     }
-    let bare = data.strip_prefix(b"\"").and_then(|data| data.strip_suffix(b"\"")).unwrap_or(data);
-    if bare.eq_ignore_ascii_case(b"[DONE]") {
+    if is_done(data) {
         tally.over = true;
         return Ok(());
     }
-    let json = Json::read(data).map_err(|wrong| said::unframed(data).unwrap_or(wrong))?;
+    let json = match Json::read(data) {
+        Ok(json) => json,
+        // Events without the empty line between them are one, of which each line is one.
+        Err(_) if are_events(data) => {
+            return data.split(|byte| *byte == b'\n').try_for_each(|line| take(wire, tally, draft, name, line));
+        }
+        Err(wrong) => return Err(said::unframed(data).unwrap_or(wrong)),
+    };
     let objects = match &json.value {
         Value::Array(values) => values.as_slice(),
         value => std::slice::from_ref(value),
@@ -357,6 +371,18 @@ fn take(wire: Wire, tally: &mut Tally, draft: &Draft, name: &str, data: &[u8]) -
     }
     draft.tell(tally.told);
     Ok(())
+}
+
+/// Whether this is the end marker, in a form that was seen.
+fn is_done(data: &[u8]) -> bool {
+    let bare = data.strip_prefix(b"\"").and_then(|data| data.strip_suffix(b"\"")).unwrap_or(data);
+    bare.eq_ignore_ascii_case(b"[DONE]")
+}
+
+/// Whether these are several lines, and each can be read by itself.
+fn are_events(data: &[u8]) -> bool {
+    let mut lines = data.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
+    data.contains(&b'\n') && lines.all(|line| is_done(line) || Json::read(line).is_ok())
 }
 
 impl Tally {

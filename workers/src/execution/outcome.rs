@@ -17,6 +17,7 @@ use crate::{
 };
 
 /// How a call ended.
+#[expect(clippy::large_enum_variant, reason = "there is one for each call, and it is moved once")]
 pub(super) enum Ended {
     /// The provider answered, or said why not.
     Answered(Result<Completion, Failure>),

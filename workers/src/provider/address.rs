@@ -28,9 +28,9 @@ pub(super) fn of(base: &str, form: Form, path: &str) -> Option<String> {
     if url.strip_suffix(path).is_some_and(|rest| rest.ends_with('/')) {
         return Some(format!("{url}{query}"));
     }
-    let bare = Url::parse(url).ok()?.path() == "/";
+    let rootless = Url::parse(url).ok()?.path() == "/";
     let base = match form {
-        Form::Default(path) if bare => format!("{url}{path}"),
+        Form::Default(path) if rootless => format!("{url}{path}"),
         Form::Suffix(path) if !url.ends_with(path) => format!("{url}{path}"),
         Form::Root(ends) => {
             let root = ends.iter().find_map(|end| url.strip_suffix(end)).unwrap_or(url);

@@ -1,7 +1,7 @@
 //! JSON as providers send it: objects whose fields are of another type than their documents say, halves of surrogate pairs,
 //! and numbers that are none. What a field means is decided by who asks for it; here it is only read.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::{borrow::Cow, collections::HashMap, fmt::Write as _};
 
 use rust_decimal::Decimal;
 use serde_json::{Value, error::Category, value::RawValue};
@@ -17,20 +17,18 @@ pub(super) struct Json<'a> {
 impl<'a> Json<'a> {
     /// Reads one value. What no JSON may have, and some send, is mended first.
     pub(super) fn read(data: &'a [u8]) -> Result<Self, Wrong> {
-        match serde_json::from_slice(data) {
-            Ok(value) => Ok(Self { bytes: Cow::Borrowed(data), value }),
-            Err(_) => {
-                let bytes = mended(data);
-                let value = serde_json::from_slice(&bytes).map_err(|error| {
-                    Wrong::Malformed(match error.classify() {
-                        _ if !matches!(data.first(), Some(b'{' | b'[')) => "something that is not JSON",
-                        Category::Data => "JSON of another form",
-                        _ => "JSON that is broken",
-                    })
-                })?;
-                Ok(Self { bytes: Cow::Owned(bytes), value })
-            }
+        if let Ok(value) = serde_json::from_slice(data) {
+            return Ok(Self { bytes: Cow::Borrowed(data), value });
         }
+        let bytes = mended(data);
+        let value = serde_json::from_slice(&bytes).map_err(|error| {
+            Wrong::Malformed(match error.classify() {
+                _ if !matches!(data.first(), Some(b'{' | b'[')) => "something that is not JSON",
+                Category::Data => "JSON of another form",
+                _ => "JSON that is broken",
+            })
+        })?;
+        Ok(Self { bytes: Cow::Owned(bytes), value })
     }
 
     /// What stands at these keys and indexes, character by character as it came.
@@ -88,7 +86,7 @@ fn mended(data: &[u8]) -> Vec<u8> {
                 out.push_str(escape);
                 taken = length;
             }
-            c if quoted && c.is_ascii_control() => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c if quoted && c.is_ascii_control() => _ = write!(out, "\\u{:04x}", u32::from(c)),
             _ => match ["NaN", "-Infinity", "Infinity"].iter().find(|word| !quoted && rest.starts_with(**word)) {
                 Some(word) => {
                     out.push_str("null");

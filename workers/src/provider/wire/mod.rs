@@ -318,9 +318,9 @@ fn whole(wire: Wire, tally: &mut Tally, draft: &Draft, all: &[u8]) -> Result<(),
         let taken = take(wire, tally, draft, "", value);
         // Of pieces, the last may have been cut.
         if tally.pieces {
-            taken.map_err(cut)?
+            taken.map_err(cut)?;
         } else {
-            taken?
+            taken?;
         }
         rest = more.trim_ascii();
     }

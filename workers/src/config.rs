@@ -62,6 +62,9 @@ pub struct Providers {
     /// Where OpenAI, or anything that speaks its chat completions, answers [default: api.openai.com/v1].
     #[arg(long, env = "OPENAI_BASE_URL", hide_env_values = true, value_parser = url, value_name = "URL")]
     pub openai_base_url: Option<String>,
+    /// The header that has OpenAI's key, as api-key [default: authorization, and api-key where the address is of Azure].
+    #[arg(long, env = "OPENAI_KEY_HEADER", value_name = "NAME")]
+    pub openai_key_header: Option<String>,
     /// Key of Anthropic.
     #[arg(long, env = "ANTHROPIC_API_KEY", hide_env_values = true, value_name = "KEY")]
     pub anthropic_api_key: Option<Secret>,

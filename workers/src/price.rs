@@ -10,8 +10,10 @@ use events::execution::{Bill, Request, Usage};
 use rust_decimal::Decimal;
 use serde::Deserialize;
 
+use crate::provider;
+
 /// The most tokens that one of the table's models answers with, reasoning included.
-const MAX_OUTPUT_TOKENS: u32 = 128_000;
+const MAX_OUTPUT_TOKENS: u64 = 128_000;
 /// More tokens than the frame of a message, or of a conversation, takes.
 const FRAME_TOKENS: usize = 32;
 
@@ -66,14 +68,14 @@ impl Table {
     }
 
     /// The most that a call can cost, in USD; none where the price is not known. A token is at least a byte of the text, and
-    /// what comes back is bounded by `max_tokens`, else by what no listed model exceeds.
+    /// what comes back is bounded by the limit that the provider is sent, else by what no listed model exceeds.
     pub fn ceiling(&self, request: &Request) -> Option<Decimal> {
         let price = self.price(&request.llm_provider, &request.model)?;
         let bytes: usize = request.messages.iter().map(|message| message.content.len() + FRAME_TOKENS).sum();
         // What is sent beside them is read as well: tools, a schema.
         let bytes = bytes + request.parameters.passed_bytes();
         let input = Decimal::from(bytes + FRAME_TOKENS) * price.input.max(price.cached_input.unwrap_or_default());
-        let output = Decimal::from(request.parameters.max_tokens.unwrap_or(MAX_OUTPUT_TOKENS)) * price.output;
+        let output = Decimal::from(provider::longest(request).unwrap_or(MAX_OUTPUT_TOKENS)) * price.output;
         Some(((input + output) * Decimal::new(1, 6)).normalize())
     }
 

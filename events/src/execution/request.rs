@@ -80,7 +80,11 @@ pub struct Bill {
     /// In USD; none where the price is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<Decimal>,
-    /// The version of the price table that the cost follows from.
+    /// The tokens, or some of them, were not counted by the provider but estimated from the text, and what the cost follows from
+    /// with them.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub estimated: bool,
+    /// The version of the price table that the cost follows from; none where the cost is what the provider says that it bills.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price_table: Option<String>,
     /// How long the call took, in milliseconds.
@@ -92,6 +96,11 @@ pub struct Bill {
     /// The provider's own id of its answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_id: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// What the model answered.

@@ -67,10 +67,11 @@ fn bill() -> impl Strategy<Value = Bill> {
             reasoning_tokens,
         },
     );
-    (usage, option::of(cost()), option::of(text()), any::<u64>(), tokens(), option::of(text())).prop_map(
-        |(usage, cost, price_table, duration_ms, first_chunk_ms, response_id)| Bill {
+    (usage, option::of(cost()), any::<bool>(), option::of(text()), any::<u64>(), tokens(), option::of(text())).prop_map(
+        |(usage, cost, estimated, price_table, duration_ms, first_chunk_ms, response_id)| Bill {
             usage,
             cost,
+            estimated,
             price_table,
             duration_ms,
             first_chunk_ms,

@@ -45,6 +45,8 @@ pub struct Attempt {
     time_to_first_chunk: Option<f64>,
     /// USD, as a decimal: what it has cost; null where that is not known.
     cost: Option<String>,
+    /// Its tokens, and with them its cost, were estimated from the text, as the provider did not count them.
+    estimated: bool,
     /// USD, as a decimal: the most that it can have cost; null where the price is not known.
     max_cost: Option<String>,
     /// An answer came after it had been given up: what came is in the execution's events, as evidence.
@@ -147,6 +149,7 @@ impl Attempt {
             execution_time: None,
             time_to_first_chunk: None,
             cost: None,
+            estimated: false,
             max_cost: None,
             answered_late: false,
             started_at: Time(at),
@@ -172,6 +175,7 @@ impl Attempt {
         self.execution_time = Some(bill.duration_ms as f64 / 1000.0);
         self.time_to_first_chunk = bill.first_chunk_ms.map(|ms| ms as f64 / 1000.0);
         self.response_id = bill.response_id;
+        self.estimated = bill.estimated;
         self.costs(bill.cost);
     }
 

@@ -70,6 +70,7 @@ async fn each_attempt_tells_what_came_of_it_and_only_to_its_owner() {
     ask(&world, id, Command::Due { attempt: 2, held: true, deadline: false }).await;
     let usage = Usage { input_tokens: Some(7), ..Usage::default() };
     let bill = Bill {
+        estimated: true,
         usage,
         cost: Some("0.0003".parse().unwrap()),
         duration_ms: 40_000,
@@ -93,13 +94,13 @@ async fn each_attempt_tells_what_came_of_it_and_only_to_its_owner() {
             {
                 "attempt": 1, "worker": "w1", "status": "failed", "class": "retryable", "code": "provider_rate_limited",
                 "detail": "slow down", "provider_status": 429, "request_id": "req_1", "response_id": null,
-                "request_hash": "abc", "execution_time": 1.5, "time_to_first_chunk": null, "cost": "0", "max_cost": "0.5", "answered_late": false,
+                "request_hash": "abc", "execution_time": 1.5, "time_to_first_chunk": null, "cost": "0", "estimated": false, "max_cost": "0.5", "answered_late": false,
                 "started_at": true, "finished_at": true, "retry_at": true
             },
             {
                 "attempt": 2, "worker": "w2", "status": "outcome_unknown", "class": null, "code": null, "detail": null,
                 "provider_status": null, "request_id": null, "response_id": null, "request_hash": "abc",
-                "execution_time": 40.0, "time_to_first_chunk": 0.25, "cost": "0.0003", "max_cost": "0.5", "answered_late": true,
+                "execution_time": 40.0, "time_to_first_chunk": 0.25, "cost": "0.0003", "estimated": true, "max_cost": "0.5", "answered_late": true,
                 "started_at": true, "finished_at": true, "retry_at": false
             }
         ])

@@ -4,6 +4,7 @@
 //! token; only who has the token of the current attempt may write what came of it, and there is one outcome. From the start
 //! on the attempt is leased (see `lease`), and its message need not come again.
 
+mod estimate;
 mod lease;
 mod outcome;
 mod running;
@@ -133,7 +134,7 @@ impl Executions {
         }
         let first_chunk = draft.began().map(|first| first.duration_since(began));
         let times = Times { took, first_chunk, limit };
-        let command = outcome::command(holder, &request, ended, times, &price::TABLE);
+        let command = outcome::command(holder, &request, ended, draft.told(), times, &price::TABLE);
         outcome::count_call(&request, &command, took);
         self.write(id, started, &request, command, meta, took).await;
         entry.over();

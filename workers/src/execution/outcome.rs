@@ -4,22 +4,24 @@ use std::time::Duration;
 
 use events::{
     clock,
-    execution::{Answer, Bill, Command, Failed, FailureClass, Holder, Late, Request, Usage, Wire},
+    execution::{Answer, Bill, Command, Failed, FailureClass, Holder, Late, Request, Wire},
     model,
 };
 use metrics::{counter, gauge, histogram};
 use rust_decimal::{Decimal, prelude::ToPrimitive as _};
 use service::telemetry::name;
 
+use super::estimate;
 use crate::{
     price::{TABLE, Table},
-    provider::{Completion, Failure},
+    provider::{Completion, Failure, Told},
 };
 
 /// The label of what is not known by name.
 const OTHER: &str = "other";
 
 /// How a call ended.
+#[expect(clippy::large_enum_variant, reason = "there is one for each call, and it is moved once")]
 pub(super) enum Ended {
     /// The provider answered, or said why not.
     Answered(Result<Completion, Failure>),
@@ -40,27 +42,43 @@ pub(super) struct Times {
     pub limit: Duration,
 }
 
-/// The command that says how the holder's attempt ended.
-pub(super) fn command(holder: Holder, request: &Request, ended: Ended, times: Times, table: &Table) -> Command {
+/// The command that says how the holder's attempt ended. `told` is what the provider has told of what it used before it was given
+/// up, if it was.
+pub(super) fn command(
+    holder: Holder,
+    request: &Request,
+    ended: Ended,
+    told: Told,
+    times: Times,
+    table: &Table,
+) -> Command {
     let Times { took, first_chunk, limit } = times;
     let (duration_ms, first_chunk_ms) = (milliseconds(took), first_chunk.map(milliseconds));
-    let bill = |usage: Usage, response_id: Option<String>| Bill {
-        duration_ms,
-        first_chunk_ms,
-        response_id,
-        ..table.bill(&request.llm_provider, &request.model, usage)
+    let bill = |Told { usage, cost }: Told, response_id: Option<String>| {
+        let bill = Bill {
+            duration_ms,
+            first_chunk_ms,
+            response_id,
+            ..table.bill(&request.llm_provider, &request.model, usage)
+        };
+        match cost {
+            // Its own word takes the place of list prices.
+            Some(_) => Bill { cost, price_table: None, ..bill },
+            None => bill,
+        }
     };
-    // What the provider may have used up by then, it has told nobody.
-    let unknown = Bill { duration_ms, first_chunk_ms, ..Bill::default() };
     let fail = |failed, bill| Command::Fail { holder, failed, bill, jitter: clock::chance() };
     match ended {
-        Ended::Answered(Ok(Completion { text, usage, finish_reason, response_id, reasoning, tool_calls })) => {
+        Ended::Answered(Ok(Completion { text, usage, cost, finish_reason, response_id, reasoning, tool_calls })) => {
             let answer = Answer { result: text, finish_reason, reasoning, tool_calls };
-            Command::Succeed { holder, answer, bill: bill(usage, response_id) }
+            let (usage, estimated) = estimate::complete(usage, request, &answer);
+            let bill = Bill { estimated, ..bill(Told { usage, cost }, response_id) };
+            Command::Succeed { holder, answer, bill }
         }
         Ended::Answered(Err(failure)) => {
-            let Failure { class, code, detail, usage, retry_after, provider_status, request_id, unbilled } = failure;
-            let mut bill = bill(*usage, None);
+            let Failure { class, code, detail, usage, cost, retry_after, provider_status, request_id, unbilled } =
+                failure;
+            let mut bill = bill(Told { usage: *usage, cost }, None);
             if unbilled && bill.cost.is_none() {
                 bill.cost = Some(Decimal::ZERO);
             }
@@ -76,9 +94,9 @@ pub(super) fn command(holder: Holder, request: &Request, ended: Ended, times: Ti
                 wire: Wire::default(),
                 retry_after_ms: None,
             };
-            fail(failed, unknown)
+            fail(failed, bill(told, None))
         }
-        Ended::Stopped => Command::Settle { holder, bill: unknown },
+        Ended::Stopped => Command::Settle { holder, bill: bill(told, None) },
     }
 }
 

@@ -1,18 +1,22 @@
 //! Chat models over HTTP, asked for streams: one call, within its limits. The wire forms are in [`super::wire`].
 
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use events::execution::{FailureClass, Request};
 use futures_util::{FutureExt as _, future::BoxFuture};
-use reqwest::{Client, RequestBuilder, Response, header};
+use reqwest::{Client, RequestBuilder, Response, header::HeaderName};
 use service::config::Secret;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
-    Draft, Ending, Error, Failure, LlmProvider, address,
+    Draft, Ending, Error, Failure, LlmProvider, Told, address,
     failure::{self, Who},
     kind::{KINDS, Kind},
-    wire::{Reading, Wire},
+    wire::{Habits, Reading, Tally, Wire, Wrong},
 };
 use crate::config::{self, Limits};
 
@@ -21,9 +25,18 @@ const MAX_ERROR: usize = 64 << 10;
 /// How long the end of the connection may come after the end of the answer, so that the connection can be used again.
 const FAREWELL: Duration = Duration::from_millis(50);
 
+/// How long more may come of an answer that has said why it ended: its usage, its end marker.
+const REST: Duration = Duration::from_secs(5);
+/// The most models whose habits are remembered.
+const MODELS: usize = 1_000;
+
 /// One provider of chat models.
 pub(super) struct Chat {
     kind: &'static Kind,
+    /// The header that has the key by itself, in place of the form's own.
+    key_header: Option<HeaderName>,
+    /// What its models were found not to take, by their names.
+    habits: Mutex<HashMap<String, Habits>>,
     url: String,
     key: Option<Secret>,
     limits: Limits,
@@ -47,11 +60,23 @@ pub(super) fn all(config: &config::Providers) -> Result<Vec<Chat>, Error> {
                 _ => (&None, &config.ollama_base_url),
             };
             let url = url.as_deref().filter(|url| !url.trim().is_empty()).unwrap_or(kind.url);
-            let base = address::base(url, kind.form).ok_or(Error::Address { variable: kind.url_variable })?;
+            let url = address::of(url, kind.form, kind.wire.path());
+            let url = url.ok_or(Error::Address { variable: kind.url_variable })?;
+            let key_header = match config.openai_key_header.as_deref().map(str::trim) {
+                Some(name) if kind.name == "openai" && !name.is_empty() => {
+                    let own = name.eq_ignore_ascii_case("authorization");
+                    let name = name.parse().map_err(|_| Error::Header { variable: "OPENAI_KEY_HEADER" })?;
+                    (!own).then_some(name)
+                }
+                _ if kind.wire == Wire::OpenAi && address::is_azure(&url) => Some(HeaderName::from_static("api-key")),
+                _ => None,
+            };
             let key = key.as_ref().map(|key| key.expose().trim().to_owned()).filter(|key| !key.is_empty());
             Ok(Chat {
                 kind,
-                url: format!("{base}{}", kind.wire.path()),
+                key_header,
+                habits: Mutex::default(),
+                url,
                 key: key.map(Secret::from),
                 limits: config.limits.clone(),
                 client: client.clone(),
@@ -77,7 +102,41 @@ impl Chat {
         self.kind.name
     }
 
+    /// Asks as the model is known to want it, and again where the server says that it does not know a name that was sent: each
+    /// once, and then that is known.
     async fn ask(&self, request: &Request, draft: &Draft) -> Result<Ending, Failure> {
+        let mut habits = self.known(&request.model);
+        loop {
+            let failure = match self.call(request, habits, draft).await {
+                Err(failure) if draft.is_empty() => failure,
+                ended => return ended,
+            };
+            let Some(learned) = habits.learn(self.kind.wire, request, &failure.detail) else { return Err(failure) };
+            tracing::info!(
+                provider = self.kind.name,
+                model = request.model,
+                detail = failure.detail,
+                "asked otherwise"
+            );
+            habits = learned;
+            self.remember(&request.model, habits);
+        }
+    }
+
+    fn known(&self, model: &str) -> Habits {
+        let habits = self.habits.lock().unwrap_or_else(PoisonError::into_inner);
+        habits.get(model).copied().unwrap_or_default()
+    }
+
+    fn remember(&self, model: &str, learned: Habits) {
+        let mut habits = self.habits.lock().unwrap_or_else(PoisonError::into_inner);
+        if habits.len() >= MODELS {
+            habits.clear();
+        }
+        habits.insert(model.to_owned(), learned);
+    }
+
+    async fn call(&self, request: &Request, habits: Habits, draft: &Draft) -> Result<Ending, Failure> {
         let Kind { name: provider, wire, key_variable, url_variable, .. } = *self.kind;
         let key = self.key.as_ref().map_or("", Secret::expose);
         if let Some(variable) = key_variable
@@ -92,7 +151,11 @@ impl Chat {
         let who = Who { provider, key, key_variable, url_variable };
         let limits = self.limits.of(request);
         let first = Instant::now() + limits.first_byte_timeout;
-        let asked = credentials(client.post(&self.url), wire, key).json(&wire.question(request)).send();
+        let call = match &self.key_header {
+            Some(header) => client.post(&self.url).header(header, key),
+            None => credentials(client.post(&self.url), wire, key),
+        };
+        let asked = call.json(&wire.question(request, habits)).send();
         let response = timeout_at(first, asked).await.map_err(|_| self.silent(&limits))?;
         let response = response.map_err(|error| Failure::of(&error, &who))?;
         let (status, headers) = (response.status(), response.headers().clone());
@@ -116,19 +179,31 @@ impl Chat {
         limits: &Limits,
         draft: &Draft,
     ) -> Result<Ending, Failure> {
-        let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-        let mut reading = Reading::new(self.kind.wire, kind, draft);
-        let mut bytes = timeout_at(first, response.chunk()).await.map_err(|_| self.silent(limits))?;
-        while let Some(piece) = bytes.map_err(|error| Failure::of(&error, who))? {
-            reading.push(&piece).map_err(|wrong| wrong.failure(who))?;
+        let mut reading = Reading::new(self.kind.wire, draft);
+        let mut wait = timeout_at(first, response.chunk()).await.map_err(|_| self.silent(limits));
+        let broken = loop {
+            let piece = match wait {
+                Ok(Ok(Some(piece))) => piece,
+                Ok(Ok(None)) => break None,
+                Ok(Err(error)) => break Some(Failure::of(&error, who)),
+                Err(silence) => break Some(silence),
+            };
+            if let Err(wrong) = reading.push(&piece) {
+                return Err(failed(wrong, &reading, who));
+            }
             if reading.is_over() {
                 let _ = timeout(FAREWELL, response.chunk()).await;
-                break;
+                break None;
             }
-            let idle = limits.idle_timeout;
-            bytes = timeout(idle, response.chunk()).await.map_err(|_| Failure::silent(who.provider, "more", idle))?;
+            let idle = if reading.has_reason() { limits.idle_timeout.min(REST) } else { limits.idle_timeout };
+            wait = timeout(idle, response.chunk()).await.map_err(|_| Failure::silent(who.provider, "more", idle));
+        };
+        match (reading.end(), broken) {
+            // What said why it ended is whole, however its connection ends.
+            (Ok(tally), _) => Tally::ending(tally, who.provider, draft),
+            (Err(Wrong::Cut | Wrong::Malformed(_)), Some(broken)) => Err(with_told(broken, &reading)),
+            (Err(wrong), _) => Err(failed(wrong, &reading, who)),
         }
-        reading.end().map_err(|wrong| wrong.failure(who))?.ending(who.provider, draft)
     }
 
     /// What an answer that is an error says, as far as it comes in time.
@@ -146,6 +221,16 @@ impl Chat {
     fn silent(&self, limits: &Limits) -> Failure {
         Failure::silent(self.kind.name, "", limits.first_byte_timeout)
     }
+}
+
+/// The failure with what the provider has told of its usage all the same.
+fn failed(wrong: Wrong, reading: &Reading<'_>, who: &Who<'_>) -> Failure {
+    with_told(wrong.failure(who), reading)
+}
+
+fn with_told(failure: Failure, reading: &Reading<'_>) -> Failure {
+    let Told { usage, cost } = reading.told();
+    Failure { usage: Box::new(usage), cost, ..failure }
 }
 
 /// With the key where this form has it.

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use events::store::MAX_EVENT_BYTES;
 use tokio::{sync::Notify, time::Instant};
 
+use super::Told;
+
 /// The most bytes of a text. What is longer fits into no event.
 pub const MOST: usize = MAX_EVENT_BYTES;
 
@@ -22,6 +24,7 @@ struct Shared {
 struct State {
     text: String,
     began: Option<Instant>,
+    told: Told,
 }
 
 /// The text would be longer than [`MOST`].
@@ -82,6 +85,16 @@ impl Draft {
     /// When the first piece came.
     pub fn began(&self) -> Option<Instant> {
         self.lock().began
+    }
+
+    /// The provider has told this of what it used; it takes the place of what was told before.
+    pub fn tell(&self, told: Told) {
+        self.lock().told = told;
+    }
+
+    /// What the provider has told so far of what it used.
+    pub fn told(&self) -> Told {
+        self.lock().told
     }
 
     /// Returns when a piece has come since it last returned. For one who waits.

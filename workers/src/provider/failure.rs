@@ -3,20 +3,17 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use events::{
-    clock,
-    execution::{FailureClass, Usage},
-};
-use reqwest::{
-    StatusCode,
-    header::{HeaderMap, RETRY_AFTER},
-};
+use events::execution::{FailureClass, Usage};
+use reqwest::{StatusCode, header::HeaderMap};
+use rust_decimal::Decimal;
 
-use super::MOST;
+use super::{MOST, wait};
 
 /// The most characters of a provider's own words in a detail.
 const DETAIL_CHARS: usize = 500;
+
+/// The fewest bytes of a key that is looked for in the words of others.
+const SECRET: usize = 16;
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,6 +27,8 @@ pub struct Failure {
     pub detail: String,
     /// What was used all the same, as far as the provider said.
     pub usage: Box<Usage>,
+    /// What the provider bills for it, in USD, where it said that.
+    pub cost: Option<Decimal>,
     /// How long the provider wants to be left alone.
     pub retry_after: Option<Duration>,
     /// The status of its answer, where it answered.
@@ -47,6 +46,7 @@ impl Failure {
             code,
             detail,
             usage: Box::default(),
+            cost: None,
             retry_after: None,
             provider_status: None,
             request_id: None,
@@ -106,22 +106,13 @@ impl Failure {
     /// What an error means that the provider tells in the middle of an answer: by its status, if it has one, else by the
     /// name of its kind. Nobody knows what was used by then.
     pub(super) fn of_said(kind: Option<&str>, status: Option<u16>, message: &str, who: &Who<'_>) -> Self {
-        let kind = kind.unwrap_or_default().to_ascii_lowercase();
-        let named = [
-            (400, ["invalid_request", "not_found", "context_length", "content_policy", "unsupported"].as_slice()),
-            (401, &["authentication", "permission", "invalid_api_key"]),
-            (429, &["rate_limit", "insufficient_quota", "too_many"]),
-        ];
-        let by_name = named.into_iter().find(|(_, names)| names.iter().any(|name| kind.contains(name)));
-        let by_name = by_name.map_or(500, |(status, _)| status);
-        let status = status.filter(|status| (400..600).contains(status)).unwrap_or(by_name);
-        let said = format!("{} said in the middle of an answer: {}", who.provider, who.words(message));
-        match status {
-            401 | 403 => who.misconfigured(&format!("refused the key ({status})")),
-            429 => Self::new(FailureClass::Retryable, "provider_rate_limited", said),
-            408 | 500..=599 => Self::new(FailureClass::Retryable, "provider_unavailable", said),
-            _ => Self::new(FailureClass::Permanent, "provider_rejected", said),
-        }
+        let status = Named::of(kind.unwrap_or_default(), message)
+            .filter(|named| *named == Named::Unpaid || status.is_none())
+            .map(Named::status)
+            .or(status)
+            .unwrap_or(500);
+        let said = || format!("{} said in the middle of an answer: {}", who.provider, who.words(message));
+        Self { retry_after: wait::told(message), ..Self::of_code(status, said, who) }
     }
 
     /// What an answer means whose status is an error's.
@@ -129,29 +120,111 @@ impl Failure {
         Self {
             provider_status: Some(status.as_u16()),
             request_id: request_id(headers),
-            // An error is no answer, and providers bill answers; but who answers that it took too long may have worked on it.
-            unbilled: !matches!(status.as_u16(), 408 | 504),
+            // An error is no answer, and providers bill answers; but where one took too long, or who stands before it gave up
+            // on it, it may have worked on it.
+            unbilled: !matches!(status.as_u16(), 408 | 499 | 504 | 520..=527 | 598 | 599),
             ..Self::class_of(status, body, headers, who)
         }
     }
 
     fn class_of(status: StatusCode, body: &str, headers: &HeaderMap, who: &Who<'_>) -> Self {
-        let said = || format!("{} answered {}: {}", who.provider, status.as_u16(), who.words(body));
-        match status.as_u16() {
+        let code = status.as_u16();
+        let said = || format!("{} answered {code}: {}", who.provider, who.words(body));
+        let unpaid = Named::of(&names(body), body) == Some(Named::Unpaid);
+        let failure = Self::of_code(if unpaid && code >= 400 { 402 } else { code }, said, who);
+        let retry_after = wait::of(headers).or_else(|| wait::told(body));
+        Self { retry_after: retry_after.filter(|_| failure.class == FailureClass::Retryable), ..failure }
+    }
+
+    /// What a status means, of an answer or in one.
+    fn of_code(status: u16, said: impl Fn() -> String, who: &Who<'_>) -> Self {
+        match status {
             // What a provider says of a key may quote it: only our own words here.
-            401 | 403 => who.misconfigured(&format!("refused the key ({})", status.as_u16())),
-            300..=399 => who.misconfigured(&format!("answered with a redirect ({})", status.as_u16())),
-            429 => Self {
-                retry_after: retry_after(headers),
-                ..Self::new(FailureClass::Retryable, "provider_rate_limited", said())
-            },
-            408 | 500..=599 => Self {
-                retry_after: retry_after(headers),
-                ..Self::new(FailureClass::Retryable, "provider_unavailable", said())
-            },
+            401 | 403 => who.misconfigured(&format!("refused the key ({status})")),
+            300..=399 => who.misconfigured(&format!("answered with a redirect ({status})")),
+            402 => Self::new(
+                FailureClass::Misconfigured,
+                "provider_misconfigured",
+                format!("{}; the account of {} has no quota or credit left", said(), who.provider),
+            ),
+            429 => Self::new(FailureClass::Retryable, "provider_rate_limited", said()),
+            408 | 409 | 425 | 499 | 500..=599 => Self::new(FailureClass::Retryable, "provider_unavailable", said()),
             _ => Self::new(FailureClass::Permanent, "provider_rejected", said()),
         }
     }
+}
+
+/// What the name of an error says, where it has no status that does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Named {
+    Unpaid,
+    Refused,
+    TooMany,
+    Bad,
+}
+
+impl Named {
+    fn of(kind: &str, message: &str) -> Option<Self> {
+        let (kind, message) = (kind.to_ascii_lowercase(), message.to_ascii_lowercase());
+        let has = |names: &[&str]| names.iter().any(|name| kind.contains(name));
+        let unpaid = [
+            "insufficient_quota",
+            "insufficient_balance",
+            "insufficient_credit",
+            "insufficient_funds",
+            "billing",
+            "payment",
+        ];
+        let spoken =
+            ["insufficient_quota", "insufficient balance", "credit balance is too low", "insufficient credits"];
+        if has(&unpaid) || spoken.iter().any(|words| message.contains(words)) {
+            Some(Self::Unpaid)
+        } else if has(&["rate_limit", "ratelimit", "too_many", "toomany", "resource_exhausted", "throttl"]) {
+            Some(Self::TooMany)
+        } else if has(&[
+            "authentication",
+            "permission",
+            "invalid_api_key",
+            "unauthorized",
+            "unauthenticated",
+            "forbidden",
+        ]) {
+            Some(Self::Refused)
+        } else if has(&[
+            "invalid_request",
+            "invalid_argument",
+            "bad_request",
+            "badrequest",
+            "not_found",
+            "notfound",
+            "context_length",
+            "content_policy",
+            "content_filter",
+            "unsupported",
+            "unprocessable",
+            "validation",
+        ]) {
+            Some(Self::Bad)
+        } else {
+            None
+        }
+    }
+
+    fn status(self) -> u16 {
+        match self {
+            Self::Unpaid => 402,
+            Self::Refused => 401,
+            Self::TooMany => 429,
+            Self::Bad => 400,
+        }
+    }
+}
+
+/// The names that the body of an error has for it.
+fn names(body: &str) -> String {
+    let json: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+    let places = ["/error/code", "/error/type", "/code", "/type", "/0/error/status", "/error/status"];
+    places.iter().filter_map(|place| json.pointer(place)?.as_str()).collect::<Vec<_>>().join(" ")
 }
 
 /// Whom a failure is about.
@@ -176,11 +249,27 @@ impl Who<'_> {
     fn words(&self, body: &str) -> String {
         let json: Option<serde_json::Value> = serde_json::from_str(body).ok();
         let message = json.as_ref().and_then(|json| {
-            let places = ["/error/message", "/error", "/message", "/detail"];
+            let places = [
+                "/error/message",
+                "/error/error/message",
+                "/error",
+                "/message",
+                "/detail",
+                "/0/error/message",
+                "/msg",
+                "/error_msg",
+            ];
             places.iter().find_map(|place| json.pointer(place)?.as_str())
         });
         let text = message.unwrap_or(body);
-        if self.key.is_empty() { bounded(text) } else { bounded(&without_keys(&text.replace(self.key, "[key]"))) }
+        if self.key.is_empty() {
+            bounded(text)
+        } else if self.key.len() < SECRET {
+            // What is so short is no secret, and stands in other words.
+            bounded(&without_keys(text))
+        } else {
+            bounded(&without_keys(&text.replace(self.key, "[key]")))
+        }
     }
 }
 
@@ -189,8 +278,9 @@ fn without_keys(text: &str) -> String {
     let quoted = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | ',' | ':' | '(' | '=');
     text.split_inclusive(quoted)
         .map(|word| {
-            let secret = ["sk-", "sk_", "gsk_", "AIza"].iter().any(|prefix| word.starts_with(prefix));
-            if secret {
+            let begins = ["sk-", "sk_", "gsk_", "AIza"].iter().any(|prefix| word.starts_with(prefix));
+            // Some are shown in part.
+            if begins && (word.len() >= SECRET || word.contains(['*', '…'])) {
                 format!("[key]{}", word.chars().last().filter(|c| quoted(*c)).unwrap_or(' '))
             } else {
                 word.to_owned()
@@ -210,21 +300,6 @@ pub(super) fn bounded(text: &str) -> String {
     text
 }
 
-/// `Retry-After` (RFC 9110, 10.2.3), in seconds or as a date.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    match value.parse() {
-        Ok(seconds) => Some(Duration::from_secs(seconds)),
-        Err(_) => until(value, clock::now()),
-    }
-}
-
-/// How long from `now` until an HTTP date (RFC 9110, 5.6.7); nothing for one that is past.
-fn until(date: &str, now: DateTime<Utc>) -> Option<Duration> {
-    let date = DateTime::parse_from_rfc2822(date).ok()?;
-    Some((date.to_utc() - now).to_std().unwrap_or_default())
-}
-
 /// The provider's own id of the request, under the names that OpenAI and those like it, and Anthropic, give it.
 pub(super) fn request_id(headers: &HeaderMap) -> Option<String> {
     let id = headers.get("x-request-id").or_else(|| headers.get("request-id"))?;
@@ -237,7 +312,7 @@ mod tests {
 
     const WHO: Who<'_> = Who {
         provider: "openai",
-        key: "sk-secret",
+        key: "sk-secret-of-ours",
         key_variable: Some("OPENAI_API_KEY"),
         url_variable: "OPENAI_BASE_URL",
     };
@@ -249,14 +324,16 @@ mod tests {
             (302, Misconfigured, "provider_misconfigured"),
             (400, Permanent, "provider_rejected"),
             (401, Misconfigured, "provider_misconfigured"),
-            (402, Permanent, "provider_rejected"),
+            (402, Misconfigured, "provider_misconfigured"),
             (403, Misconfigured, "provider_misconfigured"),
             (404, Permanent, "provider_rejected"),
             (408, Retryable, "provider_unavailable"),
+            (409, Retryable, "provider_unavailable"),
             (413, Permanent, "provider_rejected"),
             (422, Permanent, "provider_rejected"),
             (429, Retryable, "provider_rate_limited"),
             (500, Retryable, "provider_unavailable"),
+            (524, Retryable, "provider_unavailable"),
             (529, Retryable, "provider_unavailable"),
         ] {
             let status = StatusCode::from_u16(status).unwrap();
@@ -274,24 +351,29 @@ mod tests {
             (Some("server_error"), None, Retryable, "provider_unavailable"),
             (None, None, Retryable, "provider_unavailable"),
             (None, Some(502), Retryable, "provider_unavailable"),
-            (None, Some(7), Retryable, "provider_unavailable"),
+            (None, Some(599), Retryable, "provider_unavailable"),
             (Some("rate_limit_exceeded"), None, Retryable, "provider_rate_limited"),
             (None, Some(429), Retryable, "provider_rate_limited"),
             (Some("invalid_request_error"), None, Permanent, "provider_rejected"),
+            (Some("BadRequestError"), None, Permanent, "provider_rejected"),
+            (Some("insufficient_quota"), Some(429), Misconfigured, "provider_misconfigured"),
+            (None, Some(402), Misconfigured, "provider_misconfigured"),
+            (None, Some(409), Retryable, "provider_unavailable"),
+            (Some("insufficient_system_resource"), None, Retryable, "provider_unavailable"),
             (Some("server_error"), Some(400), Permanent, "provider_rejected"),
             (Some("authentication_error"), None, Misconfigured, "provider_misconfigured"),
             (None, Some(403), Misconfigured, "provider_misconfigured"),
         ] {
-            let failure = Failure::of_said(kind, status, "sk-secret is busy", &WHO);
+            let failure = Failure::of_said(kind, status, "sk-secret-of-ours is busy", &WHO);
             assert_eq!((failure.class, failure.code), (class, code), "{kind:?} {status:?}");
-            assert!(!failure.unbilled && !failure.detail.contains("sk-secret"), "{failure}");
+            assert!(!failure.unbilled && !failure.detail.contains("sk-secret-of-ours"), "{failure}");
         }
     }
 
     #[test]
     fn a_detail_has_the_providers_words_in_bounds_and_never_the_key() {
         let said = |body: &str| WHO.words(body);
-        assert_eq!(said(r#"{"error":{"message":"Bad sk-secret\nhere\u0000"}}"#), "Bad [key] here ");
+        assert_eq!(said(r#"{"error":{"message":"Bad sk-secret-of-ours\nhere\u0000"}}"#), "Bad [key] here ");
         assert_eq!(said(r#"{"error":"model not found"}"#), "model not found");
         assert_eq!(said("<html>"), "<html>");
         assert_eq!(said(&"é".repeat(700)).chars().count(), DETAIL_CHARS + 1);
@@ -300,27 +382,48 @@ mod tests {
     }
 
     #[test]
-    fn how_long_to_wait_is_the_providers_word() {
-        let headers = HeaderMap::from_iter([(RETRY_AFTER, "7".parse().unwrap())]);
-        let failure = Failure::of_status(StatusCode::TOO_MANY_REQUESTS, "", &headers, &WHO);
-        assert_eq!(failure.retry_after, Some(Duration::from_secs(7)));
-        let now = DateTime::parse_from_rfc3339("2026-11-27T08:00:00Z").unwrap().to_utc();
-        for (date, seconds) in [
-            ("Fri, 27 Nov 2026 08:00:09 GMT", Some(9)),
-            ("Fri, 27 Nov 2026 07:59:00 GMT", Some(0)),
-            ("soon", None),
-            ("-7", None),
-        ] {
-            assert_eq!(until(date, now), seconds.map(Duration::from_secs), "{date}");
-        }
-    }
-
-    #[test]
     fn what_came_over_the_wire_is_told() {
         let headers = HeaderMap::from_iter([("request-id".parse().unwrap(), "req_1".parse().unwrap())]);
         let failure = Failure::of_status(StatusCode::SERVICE_UNAVAILABLE, "", &headers, &WHO);
         assert_eq!((failure.provider_status, failure.request_id.as_deref()), (Some(503), Some("req_1")));
         assert!(failure.unbilled);
-        assert!(!Failure::of_status(StatusCode::GATEWAY_TIMEOUT, "", &headers, &WHO).unbilled);
+        for status in [408, 504, 520, 522, 524, 527] {
+            let status = StatusCode::from_u16(status).unwrap();
+            assert!(!Failure::of_status(status, "", &headers, &WHO).unbilled, "{status}");
+        }
+    }
+
+    #[test]
+    fn an_account_without_quota_fails_at_once_and_names_its_provider() {
+        for (status, body) in [
+            (
+                429,
+                r#"{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","code":"insufficient_quota"}}"#,
+            ),
+            (
+                400,
+                r#"{"type":"error","error":{"type":"invalid_request_error","message":"Your credit balance is too low"}}"#,
+            ),
+            (402, r#"{"error":{"message":"Insufficient Balance"}}"#),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let failure = Failure::of_status(status, body, &HeaderMap::new(), &WHO);
+            assert_eq!(
+                (failure.class, failure.code),
+                (FailureClass::Misconfigured, "provider_misconfigured"),
+                "{body}"
+            );
+            assert!(failure.detail.contains("the account of openai"), "{failure}");
+            assert_eq!(failure.retry_after, None);
+        }
+    }
+
+    #[test]
+    fn a_short_key_garbles_no_words() {
+        for key in ["key", "max", "sk-short"] {
+            let who = Who { key, ..WHO };
+            assert_eq!(who.words("max_tokens of the key sk-learn"), "max_tokens of the key sk-learn");
+        }
+        assert_eq!(WHO.words("no sk-other-key-of-yours, or sk-ab**yz"), "no [key], or [key]");
     }
 }

@@ -10,17 +10,28 @@ mod echo;
 mod failure;
 mod kind;
 mod limits;
+mod wait;
 mod wire;
 
 use std::{collections::HashMap, time::Duration};
 
 use events::execution::{FailureClass, Request, ToolCall, Usage};
 use futures_util::future::BoxFuture;
+use rust_decimal::Decimal;
 
 use crate::config;
 
 pub use draft::{Draft, MOST, TooLarge};
 pub use failure::Failure;
+
+/// What a provider has told of what a call used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Tokens by kind, where it counted them.
+    pub usage: Usage,
+    /// What it bills for them, in USD, where it says that.
+    pub cost: Option<Decimal>,
+}
 
 /// What a provider answered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,6 +40,8 @@ pub struct Completion {
     pub text: String,
     /// Tokens by kind, where the provider counted them.
     pub usage: Usage,
+    /// What the provider bills, in USD, where it says that.
+    pub cost: Option<Decimal>,
     /// Why it ended, in the provider's word.
     pub finish_reason: Option<String>,
     /// The provider's own id of its answer.
@@ -44,6 +57,8 @@ pub struct Completion {
 pub struct Ending {
     /// Tokens by kind, where the provider counted them.
     pub usage: Usage,
+    /// What the provider bills, in USD, where it says that.
+    pub cost: Option<Decimal>,
     /// Why it ended, in the provider's word.
     pub finish_reason: Option<String>,
     /// The provider's own id of its answer.
@@ -90,11 +105,12 @@ impl Providers {
             let detail = format!("this worker knows no provider {}", request.llm_provider);
             return Err(Failure::new(FailureClass::Permanent, "unknown_provider", detail));
         };
-        let Ending { usage, finish_reason, response_id, reasoning, tool_calls } =
+        let Ending { usage, cost, finish_reason, response_id, reasoning, tool_calls } =
             provider.answer(request, draft).await?;
         Ok(Completion {
             text: draft.text(),
             usage,
+            cost,
             finish_reason: finish_reason.map(|reason| failure::bounded(&reason)),
             response_id: response_id.map(|id| failure::bounded(&id)),
             reasoning,
@@ -103,9 +119,21 @@ impl Providers {
     }
 }
 
+/// The most tokens that an answer to `request` may have, as the provider is told; none where it is told nothing of it.
+pub(crate) fn longest(request: &Request) -> Option<u64> {
+    let kind = kind::KINDS.iter().find(|kind| kind.name == request.llm_provider)?;
+    kind.wire.longest(request)
+}
+
 /// Providers cannot be called at all with what is configured.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The name of a header is none.
+    #[error("{variable} is not the name of a header")]
+    Header {
+        /// The variable that has it.
+        variable: &'static str,
+    },
     /// A base URL is not one.
     #[error("{variable} is not an http or https URL")]
     Address {

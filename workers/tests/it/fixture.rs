@@ -45,6 +45,7 @@ pub fn all_at(url: &str) -> Providers {
     Providers {
         openai_api_key: key(),
         openai_base_url: url.clone(),
+        openai_key_header: None,
         anthropic_api_key: key(),
         anthropic_base_url: url.clone(),
         groq_api_key: key(),

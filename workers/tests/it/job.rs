@@ -88,6 +88,40 @@ async fn a_request_is_run_and_its_answer_recorded_with_what_it_used_and_cost() {
 }
 
 #[tokio::test]
+async fn what_is_booked_is_the_providers_bill_or_what_it_told_or_an_estimate_that_says_so() {
+    let log = Log::new().await;
+    let hel = "data: {\"choices\":[{\"delta\":{\"content\":\"Hello, Ada\"}}]}\n\n";
+    let usage = |more: &str| {
+        format!("data: {{\"choices\":[],\"usage\":{{\"prompt_tokens\":10,\"completion_tokens\":20{more}}}}}\n\n")
+    };
+    let stop = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+    let boom = "data: {\"error\":{\"message\":\"boom\",\"code\":\"400\"}}\n\n";
+    let table = Some("2026-11-20");
+    for (body, cost, price_table, estimated) in [
+        // 10 tokens of input and 3 of output, at 0.15 and 0.60 USD a million.
+        (format!("{hel}{stop}"), Some("0.0000033"), table, true),
+        (format!("{hel}{}{stop}", usage("")), Some("0.0000135"), table, false),
+        (format!("{hel}{}{stop}", usage(",\"cost\":0.0123")), Some("0.0123"), None, false),
+        (format!("{hel}{}{boom}", usage("")), Some("0.0000135"), table, false),
+        (format!("{hel}{}{boom}", usage(",\"cost\":\"0.0123\"")), Some("0.0123"), None, false),
+        (format!("{hel}{boom}"), None, None, false),
+    ] {
+        let server = stand_in(ResponseTemplate::new(200).set_body_raw(body.clone(), "text/event-stream")).await;
+        let event = log.request(request("openai", "gpt-4o-mini", "Hello, you there, Ada")).await;
+        run(&worker(&log, &server.uri()), &event).await;
+        let last = log.last(event.id).await;
+        assert_eq!((last["cost"].as_str(), last["price_table"].as_str()), (cost, price_table), "{body}");
+        assert_eq!(last["estimated"].as_bool().unwrap_or(false), estimated, "{body}");
+    }
+    for (status, cost) in [(500, Some("0")), (504, None), (520, None), (524, None), (527, None)] {
+        let server = stand_in(ResponseTemplate::new(status)).await;
+        let event = log.request(request("openai", "gpt-4o-mini", "Hello")).await;
+        run(&worker(&log, &server.uri()), &event).await;
+        assert_eq!(log.last(event.id).await["cost"].as_str(), cost, "{status}");
+    }
+}
+
+#[tokio::test]
 async fn a_request_that_comes_again_makes_no_second_outcome() {
     let log = Log::new().await;
     let server = stand_in(ok(&anthropic_answer("Hi"))).await;

@@ -11,7 +11,7 @@ use wiremock::{
 };
 use workers::provider::{Completion, Draft, Failure, Providers};
 
-use crate::fixture::{KEY, all_at, anthropic_answer, last, openai_answer, request, streamed};
+use crate::fixture::{KEY, Upstream, all_at, anthropic_answer, last, openai_answer, request, streamed};
 
 /// A stand-in that answers on `at`, and the providers that go there.
 async fn stand_in(at: &str, answer: ResponseTemplate) -> (MockServer, Providers) {
@@ -216,6 +216,9 @@ async fn what_is_no_answer_has_a_class_and_never_shows_the_key() {
         (raw("<html>", "text/html"), Malformed, "malformed_answer", "neither JSON nor a stream"),
         (raw("data: {\"cho\n\n", "text/event-stream"), Malformed, "malformed_answer", "JSON that is broken"),
         (raw("{}", "application/json"), Malformed, "malformed_answer", ""),
+        (said(409), Retryable, "provider_unavailable", "answered 409"),
+        (said(524), Retryable, "provider_unavailable", "answered 524"),
+        (raw("{\"error\":{\"message\":\"no\",\"code\":\"400\"}}", "text/html"), Permanent, "provider_rejected", ": no"),
         (raw("", "text/event-stream"), Retryable, "provider_unavailable", "broke the answer off"),
         (raw(": keep-alive\n\n", "text/event-stream"), Retryable, "provider_unavailable", "broke the answer off"),
     ] {
@@ -238,6 +241,84 @@ async fn a_provider_that_is_not_there_may_be_there_later() {
     let failure = ask(&providers, &request("openai", "m", "Hello")).await.unwrap_err();
     assert_eq!((failure.class, failure.code), (FailureClass::Retryable, "provider_unavailable"));
     assert_eq!(failure.detail, "openai cannot be reached");
+}
+
+#[tokio::test]
+async fn a_base_url_may_have_a_query_and_a_key_a_header_of_its_own() {
+    let azure = "/openai/deployments/d/chat/completions";
+    for (base, header, at, own) in [
+        ("/openai/deployments/d?api-version=2024-10-21", None, azure, "api-key"),
+        ("/openai/deployments/d/chat/completions?api-version=2024-10-21", None, azure, "api-key"),
+        ("/openai/deployments/d?api-version=2024-10-21", Some("Authorization"), azure, "authorization"),
+        ("/?tenant=7", None, "/v1/chat/completions", "authorization"),
+        ("", Some("X-Key"), "/v1/chat/completions", "x-key"),
+    ] {
+        let server = MockServer::start().await;
+        Mock::given(path(at)).respond_with(ok(&openai_answer("Hi"))).mount(&server).await;
+        let mut config = all_at(&format!("{}{base}", server.uri()));
+        config.openai_key_header = header.map(str::to_owned);
+        let providers = Providers::new(&config).unwrap();
+        assert_eq!(ask(&providers, &request("openai", "m", "Hello")).await.unwrap().text, "Hi", "{base}");
+        let received = last(&server).await.0;
+        assert_eq!(received.url.query(), base.split_once('?').map(|(_, query)| query));
+        let key = if own == "authorization" { format!("Bearer {KEY}") } else { KEY.to_owned() };
+        assert_eq!(received.headers[own], key, "{base}");
+        let with_key = received.headers.values().filter(|value| value.to_str().unwrap().contains(KEY));
+        assert_eq!(with_key.count(), 1, "{base}");
+    }
+    let mut config = all_at("http://localhost");
+    config.openai_key_header = Some("not a header".to_owned());
+    let wrong = Providers::new(&config).err().unwrap();
+    assert_eq!(wrong.to_string(), "OPENAI_KEY_HEADER is not the name of a header");
+}
+
+#[tokio::test]
+async fn what_a_server_does_not_know_is_left_out_and_that_is_remembered() {
+    let server = MockServer::start().await;
+    let refuse =
+        |status: u16, words: &str| ResponseTemplate::new(status).set_body_json(json!({"detail": [{"msg": words}]}));
+    let has = |name: &'static str| {
+        move |request: &wiremock::Request| serde_json::from_slice::<Value>(&request.body).unwrap().get(name).is_some()
+    };
+    let sends = "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.";
+    Mock::given(has("stream_options")).respond_with(refuse(422, "extra: stream_options")).mount(&server).await;
+    Mock::given(has("max_tokens")).respond_with(refuse(400, sends)).mount(&server).await;
+    Mock::given(path("/v1/chat/completions")).respond_with(ok(&openai_answer("Hi"))).mount(&server).await;
+    let providers = Providers::new(&all_at(&server.uri())).unwrap();
+    let mut asked = request("openai", "mine", "Hello");
+    asked.parameters.max_tokens = Some(7);
+    for calls in [3, 4, 5] {
+        assert_eq!(ask(&providers, &asked).await.unwrap().text, "Hi");
+        assert_eq!(server.received_requests().await.unwrap().len(), calls);
+        let body = last(&server).await.1;
+        assert_eq!((&body["max_completion_tokens"], body.get("stream_options")), (&json!(7), None));
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_said_why_it_ended_is_kept_however_its_connection_ends() {
+    let upstream = Upstream::start().await;
+    let providers = Providers::new(&all_at(&upstream.url())).unwrap();
+    for (reason, kept) in [("stop", true), ("", false), ("new", false)] {
+        let asked = request("openai", "m", "Hello");
+        let (answer, ()) = tokio::join!(ask(&providers, &asked), async {
+            let mut call = upstream.call().await;
+            call.begin().await;
+            call.say("Hel").await;
+            let usage = json!({"prompt_tokens": 3, "completion_tokens": 1, "cost": "0.5"});
+            let choices = json!([{"index": 0, "delta": {}, "finish_reason": reason}]);
+            call.send(&format!("data: {}\n\n", json!({"choices": choices, "usage": usage}))).await;
+            drop(call);
+        });
+        let cost = Some("0.5".parse().unwrap());
+        match answer {
+            Ok(answer) => assert_eq!((kept, answer.text.as_str(), answer.cost), (true, "Hel", cost)),
+            Err(failure) => {
+                assert_eq!((kept, failure.class, failure.cost), (false, FailureClass::Retryable, cost), "{failure}");
+                assert_eq!(failure.usage.output_tokens, Some(1));
+            }
+        }
+    }
 }
 
 #[tokio::test]

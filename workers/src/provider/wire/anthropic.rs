@@ -1,15 +1,16 @@
 //! Anthropic's messages: <https://docs.anthropic.com/en/docs/build-with-claude/streaming>.
 
-use std::borrow::Cow;
-
 use events::{
     execution::{Request, Usage},
     model::{Parameters, Role},
 };
-use serde::Deserialize;
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Map, Value, json};
 
-use super::{Draft, Tally, Wrong, json as parse, parameters};
+use super::{
+    Draft, Tally, Wrong,
+    json::{Json, count, text, word},
+    parameters, said,
+};
 
 /// Models that answer with fewer tokens than others, and the most that they do. The form wants a limit always.
 const LONGEST: [(&str, u32); 7] = [
@@ -56,125 +57,111 @@ fn longest(model: &str) -> u32 {
     LONGEST.iter().find(|(family, _)| model.starts_with(family)).map_or(4_096, |(_, most)| *most)
 }
 
-#[derive(Deserialize)]
-struct Event<'a> {
-    #[serde(borrow, rename = "type", default)]
-    kind: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    message: Option<Message<'a>>,
-    #[serde(borrow, default)]
-    content_block: Option<Part<'a>>,
-    #[serde(borrow, default)]
-    delta: Option<Part<'a>>,
-    /// Which part of the content it is about.
-    #[serde(default)]
-    index: Option<u64>,
-    #[serde(default)]
-    usage: Option<Value>,
-    #[serde(default)]
-    error: Option<Value>,
-    // What follows is of a message that is not streamed.
-    #[serde(borrow, default)]
-    id: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    content: Option<Vec<Part<'a>>>,
-    #[serde(borrow, default)]
-    stop_reason: Option<Cow<'a, str>>,
-}
-
-#[derive(Deserialize)]
-struct Message<'a> {
-    #[serde(borrow, default)]
-    id: Option<Cow<'a, str>>,
-    #[serde(default)]
-    usage: Option<Value>,
-}
-
-/// A part of the content, or a change of it.
-#[derive(Deserialize)]
-struct Part<'a> {
-    #[serde(borrow, rename = "type", default)]
-    kind: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    text: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    stop_reason: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    thinking: Option<Cow<'a, str>>,
-    // What follows is of a tool that is to be called: its input is sent whole, or after an empty one in pieces.
-    #[serde(borrow, default)]
-    id: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    name: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    input: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    partial_json: Option<Cow<'a, str>>,
-}
-
-pub(super) fn take(tally: &mut Tally, draft: &Draft, data: &[u8]) -> Result<(), Wrong> {
-    let Event { kind, message, content_block, delta, index, usage, error, id, content, stop_reason } = parse(data)?;
-    match kind.as_deref() {
-        Some("message_start") => {
-            let message = message.ok_or(Wrong::Malformed("JSON of another form"))?;
-            tally.id(message.id);
-            use_of(&mut tally.usage, message.usage.as_ref());
+/// Takes an event, which is called as its `type` says, else as the stream says.
+pub(super) fn take(
+    tally: &mut Tally,
+    draft: &Draft,
+    json: &Json<'_>,
+    event: &Map<String, Value>,
+    name: &str,
+) -> Result<(), Wrong> {
+    let kind = event.get("type").and_then(Value::as_str).filter(|kind| !kind.is_empty()).unwrap_or(name);
+    let (delta, index) = (event.get("delta"), count(event.get("index")));
+    tally.pieces |= !matches!(kind, "message" | "");
+    match kind {
+        "message_delta" | "message" => use_of(tally, event.get("usage")),
+        "message_start" => {
+            let message = event.get("message");
+            use_of(tally, message.and_then(|message| message.get("usage")));
+            // What has come back by then is not all that will.
+            tally.told.usage.output_tokens = None;
+            tally.id(message.and_then(|message| word(message.get("id"))));
         }
-        Some("content_block_start") => content_block.map_or(Ok(()), |part| take_part(tally, draft, index, part))?,
-        Some("content_block_delta") => delta.map_or(Ok(()), |part| take_part(tally, draft, index, part))?,
-        Some("content_block_stop") => tally.beside.whole(index),
-        Some("message_delta") => {
-            tally.reason(delta.and_then(|delta| delta.stop_reason));
-            use_of(&mut tally.usage, usage.as_ref());
-        }
-        Some("message_stop") => tally.over = true,
-        Some("error") => {
-            let said = |name: &str| Some(error.as_ref()?.get(name)?.as_str()?.to_owned());
-            let message = said("message").unwrap_or_default();
-            return Err(Wrong::Said { kind: said("type"), status: None, message });
-        }
-        Some("message") => {
-            tally.id(id);
-            tally.reason(stop_reason);
-            use_of(&mut tally.usage, usage.as_ref());
-            for (index, part) in (0..).zip(content.into_iter().flatten()) {
-                take_part(tally, draft, Some(index), part)?;
-                tally.beside.whole(Some(index));
-            }
-        }
-        // Pings, ends of parts, and what it will have some day: its clients are told to pass them over.
-        Some(_) => {}
-        None => return Err(Wrong::Malformed("JSON of another form")),
-    }
-    Ok(())
-}
-
-fn take_part(tally: &mut Tally, draft: &Draft, index: Option<u64>, part: Part<'_>) -> Result<(), Wrong> {
-    let Part { kind, text, thinking, id, name, input, partial_json, .. } = part;
-    match kind.as_deref() {
-        Some("text" | "text_delta") => draft.push(&text.unwrap_or_default())?,
-        Some("thinking" | "thinking_delta") => tally.beside.think(&thinking.unwrap_or_default()),
-        Some("tool_use") => {
-            let input = input.map(RawValue::get).filter(|input| *input != "{}").unwrap_or_default();
-            tally.beside.add(index, id.as_deref(), None, name.as_deref(), input)?;
-        }
-        Some("input_json_delta") => tally.beside.add(index, None, None, None, &partial_json.unwrap_or_default())?,
         _ => {}
     }
+    if let Some(wrong) = said::error(event) {
+        return Err(wrong);
+    }
+    match kind {
+        "message_start" if !event.contains_key("message") => Err(Wrong::Malformed("JSON of another form")),
+        "content_block_start" => event.get("content_block").map_or(Ok(()), |part| {
+            let input = json.raw(&["content_block", "input"]);
+            take_part(tally, draft, index, part, input.as_deref())
+        }),
+        "content_block_delta" => delta.map_or(Ok(()), |part| take_part(tally, draft, index, part, None)),
+        "content_block_stop" => {
+            tally.beside.whole(index);
+            Ok(())
+        }
+        "message_delta" => tally.reason(delta.and_then(|delta| delta.get("stop_reason"))),
+        "message_stop" => {
+            tally.over = true;
+            Ok(())
+        }
+        "message" => {
+            tally.id(word(event.get("id")));
+            take_whole(tally, draft, json, event.get("content"))?;
+            tally.reason(event.get("stop_reason"))
+        }
+        "" => Err(said::bare_error(event).unwrap_or(Wrong::Malformed("JSON of another form"))),
+        // Pings, and what it will have some day: its clients are told to pass them over.
+        _ => Ok(()),
+    }
+}
+
+fn take_whole(tally: &mut Tally, draft: &Draft, json: &Json<'_>, content: Option<&Value>) -> Result<(), Wrong> {
+    let parts = match content {
+        Some(Value::Array(parts)) => parts.as_slice(),
+        Some(content) => return Ok(draft.push(&text(content))?),
+        None => &[],
+    };
+    for (index, part) in (0..).zip(parts) {
+        let input = json.raw(&["content", &index.to_string(), "input"]);
+        take_part(tally, draft, Some(index), part, input.as_deref())?;
+        tally.beside.whole(Some(index));
+    }
     Ok(())
+}
+
+/// A part of the content, or a change of it. The input of a tool is sent whole, or after an empty one in pieces.
+fn take_part(
+    tally: &mut Tally,
+    draft: &Draft,
+    index: Option<u64>,
+    part: &Value,
+    input: Option<&str>,
+) -> Result<(), Wrong> {
+    let field = |name: &str| part.get(name).map(text).unwrap_or_default();
+    match part.get("type").and_then(Value::as_str) {
+        Some("text" | "text_delta") => draft.push(&field("text"))?,
+        Some("thinking" | "thinking_delta") => tally.beside.think(&field("thinking")),
+        Some("tool_use") => {
+            let input = input.filter(|input| !matches!(*input, "{}" | "null")).unwrap_or_default();
+            let (id, name) = (word(part.get("id")), word(part.get("name")));
+            tally.beside.add(index, id.as_deref(), None, name.as_deref(), input)?;
+        }
+        Some("input_json_delta") => tally.beside.add(index, None, None, None, &field("partial_json"))?,
+        Some(_) => {}
+        None => draft.push(&text(part))?,
+    }
+    Ok(())
+}
+
+fn use_of(tally: &mut Tally, told: Option<&Value>) {
+    used(&mut tally.told.usage, told);
 }
 
 /// What it says now takes the place of what it said. Its input does not count what was cached; ours does.
-fn use_of(usage: &mut Usage, told: Option<&Value>) {
-    let count = |name: &str| told.and_then(|told| told.get(name)?.as_u64());
-    if let Some(input) = count("input_tokens") {
-        let (made, read) = (count("cache_creation_input_tokens"), count("cache_read_input_tokens"));
+fn used(usage: &mut Usage, told: Option<&Value>) {
+    let number = |name: &str| told.and_then(|told| count(told.get(name)));
+    if let Some(input) = number("input_tokens") {
+        let (made, read) = (number("cache_creation_input_tokens"), number("cache_read_input_tokens"));
         let (made, read) = (made.unwrap_or(0), read.unwrap_or(0));
         usage.input_tokens = Some(input.saturating_add(made).saturating_add(read));
         usage.cached_input_tokens = (made > 0 || read > 0).then_some(read);
     }
-    usage.output_tokens = count("output_tokens").or(usage.output_tokens);
-    let thought = told.and_then(|told| told.pointer("/output_tokens_details/thinking_tokens")?.as_u64());
+    usage.output_tokens = number("output_tokens").or(usage.output_tokens);
+    let thought = told.and_then(|told| count(told.pointer("/output_tokens_details/thinking_tokens")));
     usage.reasoning_tokens = thought.filter(|tokens| *tokens > 0).or(usage.reasoning_tokens);
 }
 
@@ -203,9 +190,9 @@ mod tests {
     #[test]
     fn what_was_used_is_what_it_said_last() {
         let mut usage = Usage::default();
-        use_of(&mut usage, Some(&json!({"input_tokens": 100, "cache_read_input_tokens": 50, "output_tokens": 1})));
-        use_of(&mut usage, Some(&json!({"output_tokens": 20})));
-        use_of(&mut usage, None);
+        used(&mut usage, Some(&json!({"input_tokens": 100, "cache_read_input_tokens": 50, "output_tokens": 1})));
+        used(&mut usage, Some(&json!({"output_tokens": 20})));
+        used(&mut usage, None);
         assert_eq!(
             (usage.input_tokens, usage.cached_input_tokens, usage.output_tokens),
             (Some(150), Some(50), Some(20))

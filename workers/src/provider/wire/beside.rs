@@ -3,7 +3,10 @@
 use events::execution::{Function, REASONING_BYTES, ToolCall};
 use serde_json::Value;
 
-use super::{TooLarge, Wrong};
+use super::{
+    TooLarge, Wrong,
+    json::{count, word},
+};
 
 /// The most that the tools that a model calls may weigh together, in bytes. They are all of an answer or none of it.
 const CALLS_BYTES: usize = 256 * 1024;
@@ -34,20 +37,14 @@ impl Beside {
 
     /// Adds a piece of a call in the form of `OpenAI`: one with the index of an earlier piece goes on with that.
     pub(super) fn call(&mut self, piece: &Value) -> Result<(), Wrong> {
-        let text = |place: &str| piece.pointer(place).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let (id, kind, name) = (word(piece.get("id")), word(piece.get("type")), word(piece.pointer("/function/name")));
         // As text, or as the JSON that it would be; the same JSON at least.
         let arguments = match piece.pointer("/function/arguments") {
             None | Some(Value::Null) => String::new(),
             Some(Value::String(text)) => text.clone(),
             Some(json) => json.to_string(),
         };
-        self.add(
-            piece.get("index").and_then(Value::as_u64),
-            text("/id"),
-            text("/type"),
-            text("/function/name"),
-            &arguments,
-        )
+        self.add(count(piece.get("index")), id.as_deref(), kind.as_deref(), name.as_deref(), &arguments)
     }
 
     /// Adds a piece of the call at `index`, or a call of its own where there is none.
@@ -142,9 +139,9 @@ mod tests {
     }
 
     /// What is beside the text of an answer, how it ended, and the text.
-    fn read(wire: Wire, kind: &str, body: &str) -> (Option<String>, Vec<ToolCall>, Option<String>, String) {
+    fn read(wire: Wire, body: &str) -> (Option<String>, Vec<ToolCall>, Option<String>, String) {
         let draft = Draft::default();
-        let mut reading = Reading::new(wire, Some(kind), &draft);
+        let mut reading = Reading::new(wire, &draft);
         reading.push(body.as_bytes()).unwrap();
         let ending = reading.end().unwrap().ending("test", &draft).unwrap();
         (ending.reasoning, ending.tool_calls, ending.finish_reason, draft.text())
@@ -183,19 +180,19 @@ mod tests {
         let function = Function { name: "f".to_owned(), arguments: "{\"n\": 1.0}".to_owned() };
         let expected = ToolCall { id: Some("c1".to_owned()), kind: "function".to_owned(), function };
         for (wire, body) in [(Wire::OpenAi, openai), (Wire::Anthropic, anthropic)] {
-            let (reasoning, calls, reason, text) = read(wire, "text/event-stream", &body);
+            let (reasoning, calls, reason, text) = read(wire, &body);
             assert_eq!((reasoning.as_deref(), reason.as_deref()), (Some("Hm, so."), Some("tool_calls")), "{wire:?}");
             assert_eq!((calls, text.as_str()), (vec![expected.clone()], ""), "{wire:?}");
         }
         let ollama = "{\"message\":{\"thinking\":\"Hm, so.\"},\"done\":false}\n\
             {\"message\":{\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":{\"n\":1.0}}}]},\"done\":true,\"done_reason\":\"stop\"}\n";
-        let (reasoning, calls, reason, text) = read(Wire::Ollama, "application/x-ndjson", ollama);
+        let (reasoning, calls, reason, text) = read(Wire::Ollama, ollama);
         assert_eq!((reasoning.as_deref(), reason.as_deref(), text.as_str()), (Some("Hm, so."), Some("stop"), ""));
         assert_eq!(calls[0].function.arguments, "{\"n\":1.0}");
         for reason in ["pause_turn", "model_context_window_exceeded", "max_tokens"] {
             let whole = json!({"type": "message", "content": [{"type": "thinking", "thinking": "Hm"},
                                {"type": "tool_use", "id": "c1", "name": "f", "input": {}}], "stop_reason": reason});
-            let (reasoning, calls, told, text) = read(Wire::Anthropic, "application/json", &whole.to_string());
+            let (reasoning, calls, told, text) = read(Wire::Anthropic, &whole.to_string());
             assert_eq!((reasoning.as_deref(), told.as_deref(), text.as_str()), (Some("Hm"), Some(reason), ""));
             assert_eq!(calls[0].function.arguments, "{}");
         }

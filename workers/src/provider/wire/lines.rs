@@ -6,7 +6,7 @@ use events::store::MAX_EVENT_BYTES;
 pub(super) const MAX_LINE: usize = 4 * MAX_EVENT_BYTES;
 
 /// A mark that an event stream may begin with.
-const BOM: &[u8] = b"\xef\xbb\xbf";
+pub(super) const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// Why there is no line, or no event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,9 +81,13 @@ impl Lines {
     }
 }
 
-/// Lines on their way to events. Only their data is looked at.
+/// The most bytes of an event's name that are looked at.
+const MAX_NAME: usize = 64;
+
+/// Lines on their way to events: their names, and their data.
 #[derive(Default)]
 pub(super) struct Events {
+    name: String,
     data: Vec<u8>,
     has_data: bool,
     /// A line of an event stream has come.
@@ -91,17 +95,18 @@ pub(super) struct Events {
 }
 
 impl Events {
-    /// Takes a line, and gives the data of the event that ends with it.
+    /// Takes a line, and gives the name and the data of the event that ends with it.
     pub(super) fn line<E: From<Unreadable>>(
         &mut self,
         line: &[u8],
-        mut each: impl FnMut(&[u8]) -> Result<(), E>,
+        mut each: impl FnMut(&str, &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let line = if self.come { line } else { line.strip_prefix(BOM).unwrap_or(line) };
         if line.is_empty() {
+            let name = std::mem::take(&mut self.name);
             if std::mem::take(&mut self.has_data) {
                 let data = std::mem::take(&mut self.data);
-                each(&data)?;
+                each(&name, &data)?;
                 if data.capacity() <= 64 << 10 {
                     self.data = data;
                     self.data.clear();
@@ -112,7 +117,11 @@ impl Events {
         let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
         let (name, value) = (&line[..colon], line.get(colon + 1..).unwrap_or_default());
         match name {
-            b"data" => {
+            // The second is how servers that are made of llama.cpp tell of an error.
+            b"data" | b"error" => {
+                if name == b"error" {
+                    "error".clone_into(&mut self.name);
+                }
                 let value = value.strip_prefix(b" ").unwrap_or(value);
                 if self.data.len() + value.len() + 1 > MAX_LINE {
                     return Err(Unreadable::TooLong.into());
@@ -123,7 +132,11 @@ impl Events {
                 self.data.extend_from_slice(value);
                 self.has_data = true;
             }
-            b"" | b"event" | b"id" | b"retry" => {}
+            b"event" => {
+                let value = value.strip_prefix(b" ").unwrap_or(value);
+                self.name = String::from_utf8_lossy(&value[..value.len().min(MAX_NAME)]).into_owned();
+            }
+            b"" | b"id" | b"retry" => {}
             // By the book it is ignored. But what begins like this is something else altogether, and may have no end.
             _ if !self.come => return Err(Unreadable::NoStream.into()),
             _ => {}
@@ -136,7 +149,7 @@ impl Events {
     pub(super) fn may_become_one(rest: &[u8]) -> bool {
         let unmarked = rest.strip_prefix(BOM).unwrap_or(rest);
         BOM.starts_with(rest)
-            || ["data", "event", "id", "retry"].iter().any(|name| name.as_bytes().starts_with(unmarked))
+            || ["data", "event", "id", "retry", "error"].iter().any(|name| name.as_bytes().starts_with(unmarked))
     }
 
     #[cfg(test)]

@@ -1,15 +1,16 @@
 //! Ollama's chat, a line of JSON for each piece: <https://docs.ollama.com/api/chat>.
 
-use std::borrow::Cow;
-
 use events::{
     execution::{Request, Usage},
     model::Parameters,
 };
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::{Draft, Tally, Wrong, json as parse, parameters};
+use super::{
+    Draft, Tally, Told, Wrong,
+    json::{count, text},
+    parameters, said,
+};
 
 pub(super) fn question(request: &Request) -> Value {
     let Parameters { temperature, top_p, max_tokens, seed, stop, .. } = &request.parameters;
@@ -29,56 +30,36 @@ pub(super) fn question(request: &Request) -> Value {
     body
 }
 
-#[derive(Deserialize)]
-struct Line<'a> {
-    #[serde(borrow, default)]
-    message: Option<Message<'a>>,
-    #[serde(default)]
-    done: Option<bool>,
-    #[serde(borrow, default)]
-    done_reason: Option<Cow<'a, str>>,
-    #[serde(default)]
-    prompt_eval_count: Option<u64>,
-    #[serde(default)]
-    prompt_eval_cached_count: Option<u64>,
-    #[serde(default)]
-    eval_count: Option<u64>,
-    #[serde(borrow, default)]
-    error: Option<Cow<'a, str>>,
-}
-
-#[derive(Deserialize)]
-struct Message<'a> {
-    #[serde(borrow, default)]
-    content: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    thinking: Option<Cow<'a, str>>,
-    #[serde(default)]
-    tool_calls: Option<Vec<Value>>,
-}
-
-pub(super) fn take(tally: &mut Tally, draft: &Draft, data: &[u8]) -> Result<(), Wrong> {
-    let line: Line<'_> = parse(data)?;
-    if let Some(error) = line.error {
-        return Err(Wrong::Said { kind: None, status: None, message: error.into_owned() });
-    }
-    if line.message.is_none() && line.done.is_none() {
-        return Err(Wrong::Malformed("JSON of another form"));
-    }
-    if let Some(Message { content, thinking, tool_calls }) = line.message {
-        tally.beside.think(&thinking.unwrap_or_default());
-        tool_calls.iter().flatten().try_for_each(|call| tally.beside.call(call))?;
-        draft.push(&content.unwrap_or_default())?;
-    }
-    if line.done == Some(true) {
-        tally.over = true;
-        tally.reason(line.done_reason);
-        tally.usage = Usage {
-            input_tokens: line.prompt_eval_count,
-            output_tokens: line.eval_count,
-            cached_input_tokens: line.prompt_eval_cached_count.filter(|tokens| *tokens > 0),
+pub(super) fn take(tally: &mut Tally, draft: &Draft, line: &Map<String, Value>) -> Result<(), Wrong> {
+    tally.pieces = true;
+    let done = matches!(line.get("done"), Some(Value::Bool(true))) || line.get("done") == Some(&json!("true"));
+    if done {
+        let cached = count(line.get("prompt_eval_cached_count")).filter(|tokens| *tokens > 0);
+        let usage = Usage {
+            input_tokens: count(line.get("prompt_eval_count")),
+            output_tokens: count(line.get("eval_count")),
+            cached_input_tokens: cached,
             reasoning_tokens: None,
         };
+        tally.told(&Told { usage, cost: None });
+    }
+    if let Some(wrong) = said::error(line) {
+        return Err(wrong);
+    }
+    let message = line.get("message").and_then(Value::as_object);
+    if message.is_none() && line.get("done").is_none() {
+        return Err(said::bare_error(line).unwrap_or(Wrong::Malformed("JSON of another form")));
+    }
+    if let Some(message) = message {
+        let part = |name: &str| message.get(name).map(text).unwrap_or_default();
+        tally.beside.think(&part("thinking"));
+        let calls = message.get("tool_calls").and_then(Value::as_array);
+        calls.into_iter().flatten().try_for_each(|call| tally.beside.call(call))?;
+        draft.push(&part("content"))?;
+    }
+    if done {
+        tally.reason(line.get("done_reason"))?;
+        tally.over = true;
     }
     Ok(())
 }

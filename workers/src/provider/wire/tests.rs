@@ -84,9 +84,9 @@ fn spoken(wire: Wire, pieces: &[String], noise: &[u8]) -> Vec<u8> {
 }
 
 /// What is read of bytes that are cut at these places.
-fn read(wire: Wire, kind: Option<&str>, bytes: &[u8], cuts: &[usize]) -> (String, Result<Tally, Wrong>) {
+fn read(wire: Wire, bytes: &[u8], cuts: &[usize]) -> (String, Result<Tally, Wrong>) {
     let draft = Draft::default();
-    let mut reading = Reading::new(wire, kind, &draft);
+    let mut reading = Reading::new(wire, &draft);
     let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).collect();
     cuts.extend([0, bytes.len()]);
     cuts.sort_unstable();
@@ -117,11 +117,11 @@ proptest! {
         wire in wires(), pieces in pieces(), noise in vec(any::<u8>(), 1..9), cuts in vec(any::<usize>(), 0..40),
     ) {
         let bytes = spoken(wire, &pieces, &noise);
-        let (text, tally) = read(wire, Some("text/event-stream; charset=utf-8"), &bytes, &cuts);
+        let (text, tally) = read(wire, &bytes, &cuts);
         let tally = tally.map_err(|wrong| TestCaseError::fail(format!("{wrong:?}")))?;
         prop_assert_eq!(text, pieces.concat().replace('\0', "\u{fffd}"));
         prop_assert_eq!(tally.finish_reason.as_deref(), Some("stop"));
-        let usage = tally.usage;
+        let usage = tally.told.usage;
         prop_assert_eq!((usage.input_tokens, usage.output_tokens, usage.cached_input_tokens), (Some(12), Some(34), Some(5)));
     }
 
@@ -130,7 +130,7 @@ proptest! {
     fn a_text_comes_out_of_single_bytes(wire in wires(), pieces in pieces(), noise in vec(any::<u8>(), 1..9)) {
         let bytes = spoken(wire, &pieces, &noise);
         let cuts: Vec<usize> = (0..bytes.len()).collect();
-        let (text, tally) = read(wire, None, &bytes, &cuts);
+        let (text, tally) = read(wire, &bytes, &cuts);
         prop_assert!(tally.is_ok());
         prop_assert_eq!(text, pieces.concat().replace('\0', "\u{fffd}"));
     }
@@ -144,7 +144,7 @@ proptest! {
         let reasons = [&b"finish_reason\":\"stop"[..], b"finish_reason\": \"stop", b"stop_reason", b"done\":true"];
         let end = (0..bytes.len()).find(|at| reasons.iter().any(|reason| bytes[*at..].starts_with(reason)));
         let short = &bytes[..at.index(end.expect("it says why it ends"))];
-        let (text, tally) = read(wire, None, short, &cuts);
+        let (text, tally) = read(wire, short, &cuts);
         prop_assert!(matches!(tally, Err(Wrong::Cut)), "{:?}", tally);
         let whole = pieces.concat().replace('\0', "\u{fffd}");
         prop_assert!(whole.starts_with(&text));
@@ -153,7 +153,7 @@ proptest! {
     /// Whatever comes, there is an end, and no more is held than a line.
     #[test]
     fn nonsense_is_no_answer(wire in wires(), bytes in vec(any::<u8>(), 0..600), cuts in vec(any::<usize>(), 0..9)) {
-        let (text, tally) = read(wire, None, &bytes, &cuts);
+        let (text, tally) = read(wire, &bytes, &cuts);
         prop_assert!(tally.is_err() && text.is_empty());
     }
 }
@@ -166,50 +166,17 @@ fn one_body_in_place_of_a_stream_is_understood() {
                            {"type": "text", "text": "\0"}], "stop_reason": "stop",
                            "usage": {"input_tokens": 1, "output_tokens": 2}});
     for (wire, body) in [(Wire::OpenAi, openai), (Wire::Anthropic, anthropic)] {
-        let (text, tally) = read(wire, Some("Application/JSON"), format!("{body:#}").as_bytes(), &[3, 77]);
+        let (text, tally) = read(wire, format!("{body:#}").as_bytes(), &[3, 77]);
         let tally = tally.unwrap();
         assert_eq!((text.as_str(), tally.response_id.as_deref()), (" Hi\u{fffd}", Some("c-1")));
-        assert_eq!((tally.usage.output_tokens, tally.finish_reason.as_deref()), (Some(2), Some("stop")));
+        assert_eq!((tally.told.usage.output_tokens, tally.finish_reason.as_deref()), (Some(2), Some("stop")));
     }
 }
 
-#[test]
-fn what_is_no_answer_is_told_apart() {
-    let (sse, json) = (Some("text/event-stream"), Some("application/json"));
-    let openai = |kind, body: &str| read(Wire::OpenAi, kind, body.as_bytes(), &[5]).1.err();
-    let neither = Wrong::Malformed("something that is neither JSON nor a stream of events");
-    assert_eq!(openai(None, "<html>\n"), Some(neither));
-    assert_eq!(openai(json, "<html>"), Some(Wrong::Malformed("something that is not JSON")));
-    assert_eq!(openai(json, "{\"id\": "), Some(Wrong::Malformed("JSON that is broken")));
-    assert_eq!(openai(json, "{\"choices\": \"none\"}"), Some(Wrong::Malformed("JSON of another form")));
-    assert_eq!(openai(sse, "data: {\"choices\": \n\n"), Some(Wrong::Malformed("JSON that is broken")));
-    assert_eq!(openai(sse, "data: hello\n\n"), Some(Wrong::Malformed("something that is not JSON")));
-    assert_eq!(openai(sse, ""), Some(Wrong::Cut));
-    assert_eq!(openai(sse, ": keep-alive\n\n"), Some(Wrong::Cut));
-    let said = |kind: Option<&str>, status, message: &str| {
-        Some(Wrong::Said { kind: kind.map(str::to_owned), status, message: message.to_owned() })
-    };
-    assert_eq!(
-        openai(sse, "data: {\"error\": {\"message\": \"busy\", \"type\": \"server_error\", \"code\": null}}\n\n"),
-        said(Some("server_error"), None, "busy")
-    );
-    assert_eq!(
-        openai(sse, "data: {\"error\": {\"code\": 502, \"message\": \"bad\"}}\n\n"),
-        said(None, Some(502), "bad")
-    );
-    let anthropic = "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}\n\n";
-    assert_eq!(
-        read(Wire::Anthropic, sse, anthropic.as_bytes(), &[9]).1.err(),
-        said(Some("overloaded_error"), None, "Overloaded")
-    );
-    let ollama = "{\"message\":{\"content\":\"a\"},\"done\":false}\n{\"error\":\"out of memory\"}\n";
-    assert_eq!(read(Wire::Ollama, None, ollama.as_bytes(), &[9]).1.err(), said(None, None, "out of memory"));
-}
-
 /// How a reading ends that gets `piece` again and again after `first`, after how many bytes, and how much it held at most.
-fn flood(wire: Wire, kind: Option<&str>, first: &[u8], piece: &[u8]) -> (Option<Wrong>, usize, usize) {
+fn flood(wire: Wire, first: &[u8], piece: &[u8]) -> (Option<Wrong>, usize, usize) {
     let draft = Draft::default();
-    let mut reading = Reading::new(wire, kind, &draft);
+    let mut reading = Reading::new(wire, &draft);
     reading.push(first).unwrap();
     let (mut bytes, mut held) = (0, 0);
     while bytes < 100_000_000 {
@@ -224,31 +191,31 @@ fn flood(wire: Wire, kind: Option<&str>, first: &[u8], piece: &[u8]) -> (Option<
 
 #[test]
 fn a_hundred_megabytes_are_too_many_and_are_not_held() {
-    let (sse, x) = (Some("text/event-stream"), "x".repeat(1000));
+    let x = "x".repeat(1000);
     let openai = format!("data: {}\n\n", json!({"choices": [{"delta": {"content": x}}]}));
     let delta = json!({"type": "text_delta", "text": x});
     let anthropic = format!("data: {}\n\n", json!({"type": "content_block_delta", "delta": delta}));
     let ollama = format!("{}\n", json!({"message": {"content": x}, "done": false}));
     let fat = "x".repeat(16 << 10);
     let (signs, pings) = (": PROCESSING\n\n".repeat(100), "data: {\"type\":\"ping\"}\n\n".repeat(100));
-    for (wire, kind, first, piece, most) in [
-        (Wire::OpenAi, sse, "", openai.as_str(), 1_200_000),
-        (Wire::Anthropic, sse, "", &anthropic, 1_200_000),
-        (Wire::Ollama, None, "", &ollama, 1_200_000),
+    for (wire, first, piece, most) in [
+        (Wire::OpenAi, "", openai.as_str(), 1_200_000),
+        (Wire::Anthropic, "", &anthropic, 1_200_000),
+        (Wire::Ollama, "", &ollama, 1_200_000),
         // One line without an end, one event, one body.
-        (Wire::OpenAi, sse, "data: {\"choices\": [{\"delta\": {\"content\": \"", &fat, MAX_LINE),
-        (Wire::Ollama, None, "{\"message\": {\"content\": \"", &fat, MAX_LINE),
-        (Wire::OpenAi, sse, "", "data: 1234567890\n", 2 * MAX_LINE),
-        (Wire::OpenAi, Some("application/json"), "{\"id\": \"", &fat, MAX_LINE),
+        (Wire::OpenAi, "data: {\"choices\": [{\"delta\": {\"content\": \"", &fat, MAX_LINE),
+        (Wire::Ollama, "{\"message\": {\"content\": \"", &fat, MAX_LINE),
+        (Wire::OpenAi, "", "data: 1234567890\n", 2 * MAX_LINE),
+        (Wire::OpenAi, "{\"id\": \"", &fat, MAX_LINE),
         // Nothing but signs of life, and events without a text.
-        (Wire::OpenAi, sse, "", &signs, MAX_ANSWER),
-        (Wire::Anthropic, sse, "", &pings, MAX_ANSWER),
+        (Wire::OpenAi, "", &signs, MAX_ANSWER),
+        (Wire::Anthropic, "", &pings, MAX_ANSWER),
     ] {
-        let (wrong, bytes, held) = flood(wire, kind, first.as_bytes(), piece.as_bytes());
+        let (wrong, bytes, held) = flood(wire, first.as_bytes(), piece.as_bytes());
         assert_eq!(wrong, Some(Wrong::TooLarge), "{wire:?} {first}");
         assert!(bytes <= most, "{wire:?} {first}: {bytes}");
         assert!(held <= MAX_LINE + crate::provider::MOST, "{wire:?} {first}: {held}");
     }
-    let (wrong, _, held) = flood(Wire::OpenAi, None, b"", fat.as_bytes());
+    let (wrong, _, held) = flood(Wire::OpenAi, b"", fat.as_bytes());
     assert!(matches!(wrong, Some(Wrong::Malformed(_))) && held <= MAX_LINE, "{wrong:?}");
 }

@@ -177,6 +177,7 @@ impl Run {
         };
         Bill {
             usage,
+            estimated: false,
             cost: Some(Decimal::new(i64::try_from(48 + self.number % 120).unwrap_or(48), 6)),
             price_table: Some("2026-11-01".to_owned()),
             duration_ms: 400 + self.number % 3000,

@@ -77,10 +77,7 @@ async fn answer(bus: &Bus, message: &Message) -> Result<Bytes, Refused> {
                 .map_or(Ok(()), |found| theirs(&found))?;
             forward(bus, &format!("CONSUMER.DELETE.{stream}.{name}"), Bytes::new()).await
         }
-        ["DURABLE", "CREATE", stream_name] => {
-            let (stream, name) = stream_name.split_once('.').ok_or(Refused::INVALID)?;
-            create(bus, stream, Some(name), &message.payload).await
-        }
+        ["DURABLE", "CREATE", stream, name] => create(bus, stream, Some(name), &message.payload).await,
         ["CREATE", stream] => create(bus, stream, None, &message.payload).await,
         ["CREATE", stream, name] | ["CREATE", stream, name, _] => {
             create(bus, stream, Some(name), &message.payload).await

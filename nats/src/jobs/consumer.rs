@@ -58,7 +58,7 @@ impl Consumer {
         let stream = stream::name(store.epoch().await?);
         let found = bus.jetstream().get_consumer_from_stream::<pull::Config, _, _>(jobs.durable, &stream).await;
         let consumer = match found {
-            Ok(found) => match changed(jobs, store, &found, oldest_open).await? {
+            Ok(found) => match difference(jobs, &found.cached_info().config) {
                 None => found,
                 Some(setting) => {
                     jobs.health.changed(jobs.durable, setting);
@@ -68,10 +68,7 @@ impl Consumer {
             Err(error) if absent(&error.kind()) => make(jobs, store, bus, &stream, oldest_open).await?,
             Err(error) => return Err(Error::bus("finding the consumer")(error)),
         };
-        let begins = match consumer.cached_info().config.deliver_policy {
-            DeliverPolicy::ByStartSequence { start_sequence } => start_sequence,
-            _ => 0,
-        };
+        let begins = begins(&consumer.cached_info().config);
         let inbox = Subject::from(bus.client().new_inbox());
         let messages = bus.client().subscribe(inbox.clone()).await.map_err(Error::bus("subscribing"))?;
         let context = bus.jetstream().clone();
@@ -86,8 +83,19 @@ impl Consumer {
         oldest_open: &impl AsyncFn(&Store) -> Result<i64, StoreError>,
     ) -> Result<(), Error> {
         let doing = "looking at the consumer";
-        let info = self.pull_from.get_info().await.map_err(Error::bus(doing))?;
-        match difference(jobs, store, &info.config, oldest_open).await? {
+        let now = self.pull_from.get_info().await.map_err(Error::bus(doing))?;
+        let mut setting = difference(jobs, &now.config);
+        if setting.is_none() && begins(&now.config) != self.begins {
+            // It was made anew, by a worker or by somebody who would have jobs left out.
+            let oldest = u64::try_from(oldest_open(store).await?).unwrap_or(0);
+            if begins(&now.config) <= oldest.max(1) {
+                return Err(Error::Bus { doing, why: "it was made anew".to_owned() });
+            }
+            let deleted = self.context.delete_consumer_from_stream(jobs.durable, &now.stream_name).await;
+            deleted.map_err(Error::bus("deleting the consumer"))?;
+            setting = Some("opt_start_seq");
+        }
+        match setting {
             None => {
                 jobs.health.as_declared();
                 Ok(())
@@ -200,7 +208,7 @@ async fn restore(
 ) -> Result<PullFrom<pull::Config>, Error> {
     let wanted = config(jobs, found.cached_info().config.deliver_policy);
     if let Ok(updated) = declare(bus, wanted, stream).await
-        && changed(jobs, store, &updated, oldest_open).await?.is_none()
+        && difference(jobs, &updated.cached_info().config).is_none()
     {
         return Ok(updated);
     }
@@ -208,15 +216,6 @@ async fn restore(
     let deleted = bus.jetstream().delete_consumer_from_stream(jobs.durable, stream).await;
     deleted.map_err(Error::bus("deleting the consumer"))?;
     make(jobs, store, bus, stream, oldest_open).await
-}
-
-async fn changed(
-    jobs: &Jobs,
-    store: &Store,
-    found: &PullFrom<pull::Config>,
-    oldest_open: &impl AsyncFn(&Store) -> Result<i64, StoreError>,
-) -> Result<Option<&'static str>, Error> {
-    difference(jobs, store, &found.cached_info().config, oldest_open).await
 }
 
 async fn declare(bus: &Bus, config: pull::Config, stream: &str) -> Result<PullFrom<pull::Config>, Error> {
@@ -237,24 +236,19 @@ fn config(jobs: &Jobs, deliver_policy: DeliverPolicy) -> pull::Config {
 }
 
 /// The first setting that is not as declared.
-async fn difference(
-    jobs: &Jobs,
-    store: &Store,
-    now: &jetstream::consumer::Config,
-    oldest_open: &impl AsyncFn(&Store) -> Result<i64, StoreError>,
-) -> Result<Option<&'static str>, Error> {
-    let begins = match now.deliver_policy {
-        DeliverPolicy::All => true,
-        // No later than what is still to be done.
-        DeliverPolicy::ByStartSequence { start_sequence } => {
-            start_sequence <= u64::try_from(oldest_open(store).await?).unwrap_or(0).max(1)
-        }
-        _ => false,
-    };
-    if !begins {
-        return Ok(Some("deliver_policy"));
+fn difference(jobs: &Jobs, now: &jetstream::consumer::Config) -> Option<&'static str> {
+    if !matches!(now.deliver_policy, DeliverPolicy::All | DeliverPolicy::ByStartSequence { .. }) {
+        return Some("deliver_policy");
     }
-    Ok(declared::difference(now, &config(jobs, now.deliver_policy).into_consumer_config()))
+    declared::difference(now, &config(jobs, now.deliver_policy).into_consumer_config())
+}
+
+/// The sequence from which a consumer of ours delivers.
+fn begins(config: &jetstream::consumer::Config) -> u64 {
+    match config.deliver_policy {
+        DeliverPolicy::ByStartSequence { start_sequence } => start_sequence,
+        _ => 0,
+    }
 }
 
 fn absent(kind: &ConsumerErrorKind) -> bool {

@@ -191,5 +191,5 @@ fn list(subjects: &[String]) -> String {
 }
 
 fn lines(entries: Vec<String>) -> String {
-    entries.into_iter().map(|entry| format!("      {entry}\n")).collect()
+    entries.into_iter().fold(String::new(), |text, entry| text + "      " + &entry + "\n")
 }

@@ -330,9 +330,8 @@ async fn a_consumer_that_somebody_changed_is_told_of_and_restored() {
     let declared = consumer().await.cached_info().config.clone();
     let durable_name = Some("executions".to_owned());
     let elsewhere = vec!["events.elsewhere.>".to_owned()];
-    let mut done = 1;
     // The second cannot be changed back.
-    for (anew, changed) in [
+    let changes = [
         (
             false,
             pull::Config { filter_subjects: elsewhere, ack_policy: AckPolicy::Explicit, ..pull::Config::default() },
@@ -341,7 +340,8 @@ async fn a_consumer_that_somebody_changed_is_told_of_and_restored() {
             true,
             pull::Config { ack_policy: AckPolicy::None, deliver_policy: DeliverPolicy::New, ..pull::Config::default() },
         ),
-    ] {
+    ];
+    for (jobs, (anew, changed)) in (2..).zip(changes) {
         if anew {
             owner.delete_consumer_from_stream("executions", "EVENTS_1").await.unwrap();
         }
@@ -355,9 +355,8 @@ async fn a_consumer_that_somebody_changed_is_told_of_and_restored() {
             }
         })
         .await;
-        done += 1;
         within("the job", async {
-            while work.begun().len() < done {
+            while work.begun().len() < jobs {
                 tokio::task::yield_now().await;
             }
         })

@@ -164,7 +164,9 @@ async fn ask(client: &async_nats::Client, verb: &str, request: Value) -> Value {
 }
 
 fn with_config(config: Value) -> Value {
-    json!({ "stream_name": "EVENTS_1", "config": config })
+    let mut request = json!({ "stream_name": "EVENTS_1" });
+    request["config"] = config;
+    request
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -266,15 +268,15 @@ async fn no_answer_of_the_server_does_anything_wherever_it_is_sent() {
     for user in [User::Query, User::Worker, User::Reader] {
         let client = world.client(user).await;
         // Those of others hear nothing, either.
-        let hears = world.client(if user == User::Reader { User::Query } else { User::Reader }).await;
+        let others = world.client(if user == User::Reader { User::Query } else { User::Reader }).await;
         let mut heard = Vec::new();
         for subject in ["events.>", "ops.>", "live.>"] {
             // Workers may publish there as it is.
             if user != User::Worker || subject == "events.>" {
-                heard.push(hears.subscribe(subject).await.unwrap());
+                heard.push(others.subscribe(subject).await.unwrap());
             }
         }
-        hears.flush().await.unwrap();
+        others.flush().await.unwrap();
         let name = format!("own-{}", user.name());
         let config =
             with_config(json!({ "name": name, "ack_policy": "explicit", "inactive_threshold": 300_000_000_000_u64 }));
@@ -323,7 +325,7 @@ async fn no_answer_of_the_server_does_anything_wherever_it_is_sent() {
             }
             assert_eq!(held(&owner).await, before, "{user:?}, answered to {reply}");
         }
-        hears.flush().await.unwrap();
+        others.flush().await.unwrap();
         for heard in &mut heard {
             let heard = futures_util::FutureExt::now_or_never(heard.next());
             // Questions are heard, and are none of the server's answers.

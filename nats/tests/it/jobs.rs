@@ -331,7 +331,7 @@ async fn a_consumer_that_somebody_changed_is_told_of_and_restored() {
     let durable_name = Some("executions".to_owned());
     let elsewhere = vec!["events.elsewhere.>".to_owned()];
     // The second cannot be changed back.
-    let changes = [
+    let tampered = [
         (
             false,
             pull::Config { filter_subjects: elsewhere, ack_policy: AckPolicy::Explicit, ..pull::Config::default() },
@@ -341,7 +341,7 @@ async fn a_consumer_that_somebody_changed_is_told_of_and_restored() {
             pull::Config { ack_policy: AckPolicy::None, deliver_policy: DeliverPolicy::New, ..pull::Config::default() },
         ),
     ];
-    for (jobs, (anew, changed)) in (2..).zip(changes) {
+    for (jobs, (anew, changed)) in (2..).zip(tampered) {
         if anew {
             owner.delete_consumer_from_stream("executions", "EVENTS_1").await.unwrap();
         }

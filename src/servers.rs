@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nats::server::{Config, User, Users};
+use nats::server::{Config, User, Users, move_streams};
 use service::config::{Database, Up};
 use service::embedded::{Durability, Error, Folder, Nats, NatsOptions, Postgres, PostgresOptions, binaries};
 use service::lifecycle::Lifecycle;
@@ -162,6 +162,9 @@ async fn bus(config: &Up, folder: &Folder) -> anyhow::Result<(NatsUrls, Option<N
         reader: folder.secret("nats-reader")?,
     };
     let text = |addr, store_dir: &Path| {
+        if let Err(error) = move_streams(store_dir) {
+            tracing::warn!(%error, "the streams of an earlier version stay where they are; the relay makes new ones");
+        }
         Config { addr, store_dir, max_file_store: MAX_FILE_STORE, users: &users, durables: workers::DURABLES }.text()
     };
     let server = Nats::start(options, text).await?;

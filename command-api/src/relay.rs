@@ -37,6 +37,7 @@ pub fn start(store: &Store, bus: &Bus, relaying: &Relaying, lifecycle: &Lifecycl
     let status = relay.status();
     let gauges = Gauges { status: status.clone(), appended: store.appended() };
     lifecycle.spawn("relay", relay.run(lifecycle.soft()));
+    lifecycle.spawn("readers' consumers", nats::readers::serve(bus.clone(), lifecycle.soft()));
     lifecycle.tracker().spawn(gauges.run(lifecycle.soft()));
     status
 }

@@ -26,6 +26,14 @@ pub enum Error {
         /// What came back.
         why: String,
     },
+    /// Somebody has changed a consumer of ours.
+    #[error("the consumer {durable} is not as declared: {setting} was changed")]
+    ChangedConsumer {
+        /// Its name.
+        durable: &'static str,
+        /// The setting.
+        setting: &'static str,
+    },
     /// A message of the stream is no event of ours.
     #[error("a message of the stream is no event")]
     Message(#[from] Invalid),

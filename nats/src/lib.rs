@@ -5,12 +5,14 @@
 //! consumers are declared in [`stream`] and [`jobs`] alone. No context is known here, and nobody else knows async-nats.
 
 mod bus;
+mod declared;
 mod error;
 pub mod feed;
 pub mod jobs;
 pub mod live;
 pub mod message;
 mod pages;
+pub mod readers;
 pub mod relay;
 #[cfg(test)]
 mod sample;

@@ -3,8 +3,15 @@
 //! Four users: the relay, which alone publishes events; workers, which take jobs and tell of themselves; queries, which ask
 //! workers for texts in the making; readers, which see everything that is on the bus and change nothing. Each has inboxes of
 //! its own, so that nobody reads another's answers.
+//!
+//! JetStream answers to whatever reply subject a request names, past the permissions of who asked. So each user has an account
+//! of its own ([`accounts`]): the answer comes back into the account of who asked, and is nothing to JetStream there.
 
-use std::{fmt::Write as _, net::SocketAddr, path::Path};
+mod accounts;
+
+use std::{net::SocketAddr, path::Path};
+
+pub use accounts::move_streams;
 
 /// The durable consumers that readers and queries must not touch: every [`crate::Jobs`] has its name here.
 pub const DURABLES: &[&str] = &["executions"];
@@ -105,20 +112,6 @@ pub struct Config<'a> {
 impl Config<'_> {
     /// The configuration file's text.
     pub fn text(&self) -> String {
-        let mut users = String::new();
-        for user in User::ALL {
-            let Permissions { publish, deny, subscribe } = permissions(user, self.durables);
-            // Writing to a string does not fail.
-            let _ = writeln!(
-                users,
-                "    {{ user: {}, password: {}, permissions: {{\n      publish: {{ allow: {}, deny: {} }}\n      subscribe: {{ allow: {} }}\n    }} }}",
-                quoted(user.name()),
-                quoted(self.users.password(user)),
-                list(&publish),
-                list(&deny),
-                list(&subscribe),
-            );
-        }
         format!(
             "# Written at every start.\n\
              listen: {addr}\n\
@@ -129,68 +122,14 @@ impl Config<'_> {
              lame_duck_grace_period: \"1s\"\n\
              lame_duck_duration: \"30s\"\n\
              jetstream {{\n  store_dir: {store}\n  max_memory_store: 256MB\n  max_file_store: {max}\n  sync_interval: \"5s\"\n}}\n\
-             authorization {{\n  timeout: 5\n  users: [\n{users}  ]\n}}\n",
+             authorization {{\n  timeout: 5\n}}\n\
+             accounts {{\n{accounts}}}\n",
             addr = quoted(&self.addr.to_string()),
             store = quoted(&self.store_dir.to_string_lossy()),
             max = self.max_file_store,
+            accounts = accounts::all(self),
         )
     }
-}
-
-struct Permissions {
-    publish: Vec<String>,
-    deny: Vec<String>,
-    subscribe: Vec<String>,
-}
-
-fn permissions(user: User, durables: &[&str]) -> Permissions {
-    const READ: &[&str] = &["INFO", "STREAM.INFO.*", "STREAM.NAMES", "STREAM.LIST", "STREAM.MSG.GET.*", "DIRECT.GET.>"];
-    const CONSUME: &[&str] = &[
-        "CONSUMER.CREATE.>",
-        "CONSUMER.DURABLE.CREATE.>",
-        "CONSUMER.DELETE.>",
-        "CONSUMER.INFO.>",
-        "CONSUMER.NAMES.*",
-        "CONSUMER.LIST.*",
-        "CONSUMER.MSG.NEXT.>",
-    ];
-    const MANAGE: &[&str] = &["STREAM.CREATE.*", "STREAM.UPDATE.*", "STREAM.DELETE.*"];
-    let api = |verbs: &[&[&str]]| verbs.concat().iter().map(|verb| format!("$JS.API.{verb}")).collect::<Vec<_>>();
-    let more = |mut subjects: Vec<String>, plain: &[&str]| {
-        subjects.extend(plain.iter().map(|s| (*s).to_owned()));
-        subjects
-    };
-    let publish = match user {
-        User::Relay => more(api(&[READ, CONSUME, MANAGE]), &["events.>", "ops.>", "$JS.ACK.>"]),
-        // Among them the answers to what query APIs ask.
-        User::Worker => more(api(&[READ, CONSUME]), &["ops.>", "live.>", "$JS.ACK.>", "_INBOX_query.>"]),
-        User::Query => more(api(&[READ, CONSUME]), &["live.*.*.*.so_far", "$JS.ACK.>", "$JS.FC.>"]),
-        User::Reader => more(api(&[READ, CONSUME]), &["$JS.ACK.>", "$JS.FC.>"]),
-    };
-    let deny = match user {
-        User::Relay => Vec::new(),
-        User::Worker => vec!["events.>".to_owned()],
-        User::Query | User::Reader => durables.iter().flat_map(|durable| untouchable(durable)).collect(),
-    };
-    let inbox = format!("{}.>", user.inbox());
-    let subscribe = more(vec![inbox], &["events.>", "ops.>", "live.>"]);
-    Permissions { publish, deny, subscribe }
-}
-
-/// Every subject by which somebody could change the consumer `durable`, take its messages or answer for it.
-fn untouchable(durable: &str) -> Vec<String> {
-    let api = ["CREATE.*.{}", "CREATE.*.{}.>", "DURABLE.CREATE.*.{}", "DELETE.*.{}", "MSG.NEXT.*.{}"];
-    let mut subjects: Vec<String> =
-        api.iter().map(|verb| format!("$JS.API.CONSUMER.{}", verb.replace("{}", durable))).collect();
-    // The subject of an acknowledgement has the stream and the consumer first, or a domain and an account before them.
-    subjects.push(format!("$JS.ACK.*.{durable}.>"));
-    subjects.push(format!("$JS.ACK.*.*.*.{durable}.>"));
-    subjects
-}
-
-fn list(subjects: &[String]) -> String {
-    let quoted: Vec<String> = subjects.iter().map(|subject| quoted(subject)).collect();
-    format!("[{}]", quoted.join(", "))
 }
 
 /// Text as a value of the configuration: in quotes, in which only these two need an escape.

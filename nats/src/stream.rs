@@ -43,6 +43,11 @@ pub fn name(epoch: i32) -> String {
     format!("{PREFIX}{epoch}")
 }
 
+/// Whether this is the name of an epoch's stream.
+pub(crate) fn is_ours(name: &str) -> bool {
+    name.strip_prefix(PREFIX).is_some_and(|epoch| epoch.parse::<i32>().is_ok())
+}
+
 /// Who holds the subjects of the events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Held {

@@ -7,7 +7,7 @@ use std::{convert::Infallible, future::Future, sync::Arc};
 use events::{Recorded, Store, store::StoreError};
 use nats::{
     Bus,
-    jobs::{Delivery, Jobs, Verdict},
+    jobs::{Delivery, Health, Jobs, Verdict},
 };
 use service::lifecycle::Lifecycle;
 
@@ -41,11 +41,13 @@ pub trait Job: Send + Sync + 'static {
     }
 }
 
-/// Runs a job as long as the process lives, as many events at a time as is configured.
-pub fn spawn<J: Job>(job: J, parts: &Parts, lifecycle: &Lifecycle) {
+/// Runs a job as long as the process lives, as many events at a time as is configured. Returns how its consumer is.
+pub fn spawn<J: Job>(job: J, parts: &Parts, lifecycle: &Lifecycle) -> Health {
     let (store, bus, config) = (parts.store.clone(), parts.bus.clone(), &parts.config);
     let (slots, ack_wait) = (config.concurrency.get(), config.ack_wait);
-    let jobs = Jobs { durable: J::NAME, stream: J::STREAM, kinds: J::KINDS, slots, ack_wait };
+    let jobs =
+        Jobs { durable: J::NAME, stream: J::STREAM, kinds: J::KINDS, slots, ack_wait, health: Health::default() };
+    let health = jobs.health.clone();
     let (soft, hard) = (lifecycle.soft(), lifecycle.hard());
     let job = Arc::new(job);
     lifecycle.spawn(J::NAME, async move {
@@ -67,4 +69,5 @@ pub fn spawn<J: Job>(job: J, parts: &Parts, lifecycle: &Lifecycle) {
         job.stopped().await;
         ended
     });
+    health
 }

@@ -50,20 +50,24 @@ pub fn start(parts: Parts, lifecycle: &Lifecycle) -> Result<Probe, provider::Err
     let settings =
         Settings { worker: parts.config.worker(), call_timeout: parts.config.call_timeout, lease: parts.config.lease };
     let executions = Executions::new(parts.store.clone(), providers, settings).on(parts.bus.clone());
-    job::spawn(executions, &parts, lifecycle);
+    let consumers = [(Executions::NAME, job::spawn(executions, &parts, lifecycle))];
     let Parts { store, bus, .. } = parts;
     Ok(Arc::new(move || {
         let (store, bus) = (store.clone(), bus.clone());
-        Box::pin(async move { readiness(&store, &bus).await })
+        let changed = consumers.iter().filter(|(_, health)| health.changed_setting().is_some());
+        let changed = changed.map(|(name, _)| format!("consumer {name}")).collect();
+        Box::pin(async move { readiness(&store, &bus, changed).await })
     }))
 }
 
-/// Workers need both: the bus has the jobs, the log takes what came of them.
-async fn readiness(store: &Store, bus: &Bus) -> Readiness {
+/// Workers need both: the bus has the jobs, the log takes what came of them. Consumers that somebody has changed are restored,
+/// and named until that has held for a while.
+async fn readiness(store: &Store, bus: &Bus, changed: Vec<String>) -> Readiness {
     let log = async { timeout(PROBE, store.reads().execute("select 1")).await.is_ok_and(|answer| answer.is_ok()) };
     let (log, bus) = tokio::join!(log, bus.healthy());
     match (log, bus) {
-        (true, Ok(())) => Readiness::Ready,
+        (true, Ok(())) if changed.is_empty() => Readiness::Ready,
+        (true, Ok(())) => Readiness::Degraded(changed),
         (false, Ok(())) => Readiness::NotReady("the database does not answer".to_owned()),
         (true, Err(why)) => Readiness::NotReady(format!("NATS: {why}")),
         (false, Err(why)) => Readiness::NotReady(format!("the database does not answer; NATS: {why}")),

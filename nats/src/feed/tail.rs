@@ -5,18 +5,21 @@ use std::{sync::Arc, time::Duration};
 
 use async_nats::jetstream::{
     self,
-    consumer::{AckPolicy, DeliverPolicy, pull},
+    consumer::{AckPolicy, Consumer, DeliverPolicy, IntoConsumerConfig as _, pull},
 };
 use event_store::{Recorded, store::Identity};
 use futures_util::{FutureExt as _, StreamExt as _};
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 
 use super::{
     Shared,
     course::{Delivery, Place},
 };
 use crate::{
-    Bus, Error,
+    Bus, Error, declared,
     pages::{self, Pages},
     relay, stream,
 };
@@ -24,6 +27,8 @@ use crate::{
 /// How long the stream may be silent before the table is asked whether there is nothing indeed; and how often the table is
 /// read while there is no stream.
 const POLL: Duration = Duration::from_millis(250);
+/// How often the consumer is looked at: it may have been changed so that it brings nothing any more.
+const CHECK: Duration = Duration::from_secs(30);
 /// Messages that the server sends ahead, and the most bytes of them.
 const BATCH: usize = 1000;
 const BATCH_BYTES: usize = 16 << 20;
@@ -95,9 +100,17 @@ impl Tail {
         if !matches!(relay::decide(&log, &held), relay::Action::Publish { .. }) {
             return Err(Error::Bus { doing: "following the stream", why: "it is not of this log".to_owned() });
         }
-        let mut messages = self.subscribe(epoch).await?;
+        let consumer = self.consumer(epoch).await?;
+        let messages = consumer.stream().max_messages_per_batch(BATCH).max_bytes_per_batch(BATCH_BYTES);
+        let messages = messages.heartbeat(Duration::from_secs(5)).expires(Duration::from_secs(15));
+        let mut messages = messages.messages().await.map_err(Error::bus("following the stream"))?;
         self.failing = None;
+        let mut checked = Instant::now();
         loop {
+            if checked.elapsed() >= CHECK {
+                self.check(&consumer).await?;
+                checked = Instant::now();
+            }
             tokio::select! {
                 biased;
                 _ = connections.changed() => return Err(Error::Disconnected),
@@ -121,9 +134,15 @@ impl Tail {
     }
 
     /// A consumer of its own from the next position on; the server forgets it half a minute after it was used last.
-    async fn subscribe(&self, epoch: i32) -> Result<pull::Stream, Error> {
-        let doing = "following the stream";
-        let config = pull::Config {
+    async fn consumer(&self, epoch: i32) -> Result<Consumer<pull::Config>, Error> {
+        let config = self.config();
+        let made = self.bus.jetstream().create_consumer_on_stream(config, stream::name(epoch)).await;
+        made.map_err(Error::bus("following the stream"))
+    }
+
+    fn config(&self) -> pull::Config {
+        pull::Config {
+            name: Some(declared::once("feed")),
             description: Some("a feed".to_owned()),
             deliver_policy: DeliverPolicy::ByStartSequence {
                 start_sequence: u64::try_from(self.position + 1).unwrap_or(1),
@@ -133,16 +152,17 @@ impl Tail {
             memory_storage: true,
             num_replicas: 1,
             ..pull::Config::default()
-        };
-        let consumer = self
-            .bus
-            .jetstream()
-            .create_consumer_on_stream(config, stream::name(epoch))
-            .await
-            .map_err(Error::bus(doing))?;
-        let messages = consumer.stream().max_messages_per_batch(BATCH).max_bytes_per_batch(BATCH_BYTES);
-        let messages = messages.heartbeat(Duration::from_secs(5)).expires(Duration::from_secs(15));
-        messages.messages().await.map_err(Error::bus(doing))
+        }
+    }
+
+    /// An error where the consumer is not as it was made: then another one is.
+    async fn check(&self, consumer: &Consumer<pull::Config>) -> Result<(), Error> {
+        let doing = "following the stream";
+        let info = consumer.get_info().await.map_err(Error::bus(doing))?;
+        match declared::difference(&info.config, &self.config().into_consumer_config()) {
+            None => Ok(()),
+            Some(setting) => Err(Error::Bus { doing, why: format!("{setting} of the consumer was changed") }),
+        }
     }
 
     /// Takes a message if it is the next event, and passes it over if the table had it already. Anything else is an error.

@@ -6,7 +6,7 @@ use async_nats::{
     StatusCode, Subject, Subscriber,
     jetstream::{
         self, ErrorCode,
-        consumer::{AckPolicy, Consumer as PullFrom, DeliverPolicy, pull},
+        consumer::{AckPolicy, Consumer as PullFrom, DeliverPolicy, IntoConsumerConfig as _, pull},
         stream::ConsumerErrorKind,
     },
 };
@@ -15,7 +15,7 @@ use futures_util::StreamExt as _;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Jobs;
-use crate::{Bus, Error, message, stream, subject};
+use crate::{Bus, Error, declared, message, stream, subject};
 
 /// How long a pull waits at the server for messages.
 const EXPIRES: Duration = Duration::from_secs(5);
@@ -58,35 +58,53 @@ impl Consumer {
         let stream = stream::name(store.epoch().await?);
         let found = bus.jetstream().get_consumer_from_stream::<pull::Config, _, _>(jobs.durable, &stream).await;
         let consumer = match found {
-            Ok(found) => {
-                let wanted = config(jobs, found.cached_info().config.deliver_policy);
-                if alike(&found.cached_info().config, &wanted) {
-                    found
-                } else {
-                    tracing::info!(durable = jobs.durable, "the consumer's settings are brought up to date");
-                    declare(bus, wanted, &stream).await?
+            Ok(found) => match difference(jobs, &found.cached_info().config) {
+                None => found,
+                Some(setting) => {
+                    jobs.health.changed(jobs.durable, setting);
+                    restore(jobs, store, bus, &stream, found, oldest_open).await?
                 }
-            }
-            Err(error) if absent(&error.kind()) => {
-                let begins = oldest_open(store).await?;
-                tracing::info!(durable = jobs.durable, stream, begins, "the consumer is made");
-                let begins = u64::try_from(begins).unwrap_or(0);
-                let policy = match begins {
-                    0 | 1 => DeliverPolicy::All,
-                    start_sequence => DeliverPolicy::ByStartSequence { start_sequence },
-                };
-                declare(bus, config(jobs, policy), &stream).await?
-            }
+            },
+            Err(error) if absent(&error.kind()) => make(jobs, store, bus, &stream, oldest_open).await?,
             Err(error) => return Err(Error::bus("finding the consumer")(error)),
         };
-        let begins = match consumer.cached_info().config.deliver_policy {
-            DeliverPolicy::ByStartSequence { start_sequence } => start_sequence,
-            _ => 0,
-        };
+        let begins = begins(&consumer.cached_info().config);
         let inbox = Subject::from(bus.client().new_inbox());
         let messages = bus.client().subscribe(inbox.clone()).await.map_err(Error::bus("subscribing"))?;
         let context = bus.jetstream().clone();
         Ok(Self { pull_from: consumer, context, begins, inbox, messages, outstanding: 0, expires: Instant::now() })
+    }
+
+    /// An error where the consumer is not as declared, or is no more: opening it again restores it.
+    pub(super) async fn check(
+        &self,
+        jobs: &Jobs,
+        store: &Store,
+        oldest_open: &impl AsyncFn(&Store) -> Result<i64, StoreError>,
+    ) -> Result<(), Error> {
+        let doing = "looking at the consumer";
+        let now = self.pull_from.get_info().await.map_err(Error::bus(doing))?;
+        let mut setting = difference(jobs, &now.config);
+        if setting.is_none() && begins(&now.config) != self.begins {
+            // It was made anew, by a worker or by somebody who would have jobs left out.
+            let oldest = u64::try_from(oldest_open(store).await?).unwrap_or(0);
+            if begins(&now.config) <= oldest.max(1) {
+                return Err(Error::Bus { doing, why: "it was made anew".to_owned() });
+            }
+            let deleted = self.context.delete_consumer_from_stream(jobs.durable, &now.stream_name).await;
+            deleted.map_err(Error::bus("deleting the consumer"))?;
+            setting = Some("opt_start_seq");
+        }
+        match setting {
+            None => {
+                jobs.health.as_declared();
+                Ok(())
+            }
+            Some(setting) => {
+                jobs.health.changed(jobs.durable, setting);
+                Err(Error::ChangedConsumer { durable: jobs.durable, setting })
+            }
+        }
     }
 
     /// Asks for as many messages as there are free slots, unless some are still to come of those asked for.
@@ -160,6 +178,46 @@ impl Consumer {
     }
 }
 
+/// Makes the consumer, which is not there.
+async fn make(
+    jobs: &Jobs,
+    store: &Store,
+    bus: &Bus,
+    stream: &str,
+    oldest_open: &impl AsyncFn(&Store) -> Result<i64, StoreError>,
+) -> Result<PullFrom<pull::Config>, Error> {
+    let begins = oldest_open(store).await?;
+    tracing::info!(durable = jobs.durable, stream, begins, "the consumer is made");
+    let begins = u64::try_from(begins).unwrap_or(0);
+    let policy = match begins {
+        0 | 1 => DeliverPolicy::All,
+        start_sequence => DeliverPolicy::ByStartSequence { start_sequence },
+    };
+    declare(bus, config(jobs, policy), stream).await
+}
+
+/// Gives the consumer the settings that it should have. Those that the server does not change are had by making it anew, from
+/// the oldest job that has not ended: what was handed out comes again.
+async fn restore(
+    jobs: &Jobs,
+    store: &Store,
+    bus: &Bus,
+    stream: &str,
+    found: PullFrom<pull::Config>,
+    oldest_open: &impl AsyncFn(&Store) -> Result<i64, StoreError>,
+) -> Result<PullFrom<pull::Config>, Error> {
+    let wanted = config(jobs, found.cached_info().config.deliver_policy);
+    if let Ok(updated) = declare(bus, wanted, stream).await
+        && difference(jobs, &updated.cached_info().config).is_none()
+    {
+        return Ok(updated);
+    }
+    tracing::warn!(durable = jobs.durable, stream, "the consumer cannot be changed back: it is made anew");
+    let deleted = bus.jetstream().delete_consumer_from_stream(jobs.durable, stream).await;
+    deleted.map_err(Error::bus("deleting the consumer"))?;
+    make(jobs, store, bus, stream, oldest_open).await
+}
+
 async fn declare(bus: &Bus, config: pull::Config, stream: &str) -> Result<PullFrom<pull::Config>, Error> {
     bus.jetstream().create_consumer_on_stream(config, stream).await.map_err(Error::bus("making the consumer"))
 }
@@ -177,15 +235,20 @@ fn config(jobs: &Jobs, deliver_policy: DeliverPolicy) -> pull::Config {
     }
 }
 
-/// Whether a consumer has the settings that we want, as far as they can be changed.
-fn alike(now: &jetstream::consumer::Config, wanted: &pull::Config) -> bool {
-    let mut filters = now.filter_subjects.clone();
-    if !now.filter_subject.is_empty() {
-        filters.push(now.filter_subject.clone());
+/// The first setting that is not as declared.
+fn difference(jobs: &Jobs, now: &jetstream::consumer::Config) -> Option<&'static str> {
+    if !matches!(now.deliver_policy, DeliverPolicy::All | DeliverPolicy::ByStartSequence { .. }) {
+        return Some("deliver_policy");
     }
-    filters == wanted.filter_subjects
-        && now.ack_wait == wanted.ack_wait
-        && now.max_ack_pending == wanted.max_ack_pending
+    declared::difference(now, &config(jobs, now.deliver_policy).into_consumer_config())
+}
+
+/// The sequence from which a consumer of ours delivers.
+fn begins(config: &jetstream::consumer::Config) -> u64 {
+    match config.deliver_policy {
+        DeliverPolicy::ByStartSequence { start_sequence } => start_sequence,
+        _ => 0,
+    }
 }
 
 fn absent(kind: &ConsumerErrorKind) -> bool {

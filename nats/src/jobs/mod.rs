@@ -7,22 +7,27 @@
 
 mod consumer;
 mod delivery;
+mod health;
 mod running;
 
 use std::time::Duration;
 
 use async_nats::jetstream::AckKind;
 use event_store::{Recorded, Store, store::StoreError};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Bus, Error};
 use consumer::{Consumer, Pulled};
 pub use delivery::Delivery;
+pub use health::Health;
 use running::{Running, answer};
 
 /// How long to wait after the consumer was lost before it is built again.
 const PAUSE: Duration = Duration::from_millis(250);
+
+/// How often the consumer is compared with its declaration; besides, whenever no job comes.
+const CHECK: Duration = Duration::from_secs(30);
 
 /// What became of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +53,8 @@ pub struct Jobs {
     /// How long the server waits for a sign of life of a job before it hands it out again. A running job gives one every
     /// third of it.
     pub ack_wait: Duration,
+    /// Tells whether the consumer is as declared.
+    pub health: Health,
 }
 
 impl Jobs {
@@ -120,6 +127,7 @@ impl Jobs {
         if std::mem::take(failing) {
             tracing::info!(durable = self.durable, "jobs are taken again");
         }
+        let mut checked = Instant::now();
         loop {
             consumer.ask(self.slots.saturating_sub(running.count())).await?;
             tokio::select! {
@@ -133,8 +141,16 @@ impl Jobs {
                 // The server that we are connected to now may not know the pull, nor the consumer.
                 _ = connections.changed() => return Err(Error::Disconnected),
                 () = running.one(), if running.count() > 0 => {}
+                () = sleep_until(checked + CHECK) => {
+                    consumer.check(self, store, oldest_open).await?;
+                    checked = Instant::now();
+                }
                 pulled = consumer.next(), if consumer.waits() => {
-                    let Some(Pulled { sequence, reply, event }) = pulled? else { continue };
+                    let Some(Pulled { sequence, reply, event }) = pulled? else {
+                        consumer.check(self, store, oldest_open).await?;
+                        checked = Instant::now();
+                        continue;
+                    };
                     match event {
                         None => answer(bus, reply, AckKind::Ack).await,
                         // It was delivered again because a sign of life got lost; it is still being worked on.

@@ -8,7 +8,7 @@ use futures_util::StreamExt as _;
 use tokio::{sync::watch, task::JoinSet, time::sleep};
 
 use crate::{
-    Bus, Error,
+    Bus, Error, declared,
     stream::{self, Tail},
 };
 
@@ -72,6 +72,7 @@ async fn pass(bus: &Bus, epoch: i32) -> Result<Option<i64>, Error> {
         return Ok(None);
     }
     let config = pull::Config {
+        name: Some(declared::once("scrub")),
         deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: state.first_sequence.max(1) },
         ack_policy: AckPolicy::None,
         headers_only: true,

@@ -77,7 +77,7 @@ async fn the_stream_brings_what_is_next() {
     relay.reaches(head).await;
     let feeding = Feeding::start(&world).await;
     let mut reader = feeding.feed.reader(head);
-    let stream = jetstream::new(world.client(User::Reader).await).get_stream("EVENTS_1").await.unwrap();
+    let stream = jetstream::new(world.client(User::Relay).await).get_stream("EVENTS_1").await.unwrap();
     // Not the relay's, which reads headers alone.
     let its_own = async {
         while !stream.consumers().any(async |found| found.is_ok_and(|found| !found.config.headers_only)).await {}

@@ -6,9 +6,16 @@ use std::{
     time::Duration,
 };
 
-use async_nats::jetstream::{self, consumer::PullConsumer};
+use async_nats::jetstream::{
+    self,
+    consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull},
+};
 use event_store::{Recorded, Store};
-use nats::{Jobs, Verdict, jobs::Delivery, server::User};
+use nats::{
+    Jobs, Verdict,
+    jobs::{Delivery, Health},
+    server::User,
+};
 use tokio::{
     sync::{Semaphore, watch},
     task::JoinHandle,
@@ -107,6 +114,7 @@ fn jobs(slots: usize) -> Jobs {
         kinds: &["specialty_created"],
         slots,
         ack_wait: Duration::from_secs(1),
+        health: Health::default(),
     }
 }
 
@@ -304,4 +312,63 @@ async fn many_workers_share_the_work_over_a_server_that_is_killed() {
     relay.reaches(head).await;
     settled(&world, head).await;
     assert_eq!(work.begun().len(), 300);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_consumer_that_somebody_changed_is_told_of_and_restored() {
+    let world = World::new().await;
+    let mut relay = world.relay().await;
+    let head = world.write(1).await;
+    relay.reaches(head).await;
+    let (work, jobs) = (Work::open(), jobs(2));
+    let health = jobs.health.clone();
+    let _worker = worker(&world, jobs, &work).await;
+    work.wait("the first job", |s| s.done == 1).await;
+    let owner = jetstream::new(world.client(User::Relay).await);
+    let consumer =
+        async || owner.get_consumer_from_stream::<pull::Config, _, _>("executions", "EVENTS_1").await.unwrap();
+    let declared = consumer().await.cached_info().config.clone();
+    let durable_name = Some("executions".to_owned());
+    let elsewhere = vec!["events.elsewhere.>".to_owned()];
+    // The second cannot be changed back.
+    let tampered = [
+        (
+            false,
+            pull::Config { filter_subjects: elsewhere, ack_policy: AckPolicy::Explicit, ..pull::Config::default() },
+        ),
+        (
+            true,
+            pull::Config { ack_policy: AckPolicy::None, deliver_policy: DeliverPolicy::New, ..pull::Config::default() },
+        ),
+    ];
+    for (jobs, (anew, changed)) in (2..).zip(tampered) {
+        if anew {
+            owner.delete_consumer_from_stream("executions", "EVENTS_1").await.unwrap();
+        }
+        let changed = pull::Config { durable_name: durable_name.clone(), ..changed };
+        owner.create_consumer_on_stream(changed, "EVENTS_1").await.unwrap();
+        let head = world.write(1).await;
+        relay.reaches(head).await;
+        within("word of it", async {
+            while health.changed_setting().is_none() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        within("the job", async {
+            while work.begun().len() < jobs {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        assert_eq!(consumer().await.cached_info().config.filter_subject, declared.filter_subject);
+        assert_eq!(consumer().await.cached_info().config.filter_subjects, declared.filter_subjects);
+        assert_eq!(consumer().await.cached_info().config.ack_policy, AckPolicy::Explicit);
+        within("all well", async {
+            while health.changed_setting().is_some() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
 }

@@ -157,20 +157,38 @@ async fn a_text_is_told_to_who_listens_and_again_to_who_asks() {
     assert_eq!(within("a chunk", heard.next()).await, Some(chunk(0, 0, "a\"\n\u{1f980}")));
 }
 
+/// The answer to a request on JetStream's API, its error where it is one.
+async fn ask(client: &async_nats::Client, verb: &str, request: Value) -> Value {
+    let answer = client.request(format!("$JS.API.{verb}"), request.to_string().into()).await.unwrap();
+    serde_json::from_slice(&answer.payload).unwrap()
+}
+
+fn with_config(config: Value) -> Value {
+    let mut request = json!({ "stream_name": "EVENTS_1" });
+    request["config"] = config;
+    request
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reader_cannot_change_a_consumer_by_the_old_request() {
+async fn the_short_request_for_a_consumer_makes_nobody_s_but_a_reader_s() {
     let world = world().await;
+    for (user, inbox) in [(User::Worker, "_INBOX_worker"), (User::Query, "_INBOX_query"), (User::Relay, "_INBOX_relay")]
+    {
+        let client = Client::connect(&world, user, inbox).await;
+        assert!(client.is_refused("$JS.API.CONSUMER.CREATE.EVENTS_1").await, "{user:?}");
+    }
     let reader = world.client(User::Reader).await;
     for config in [
         json!({ "durable_name": "executions", "ack_policy": "none" }),
         json!({ "name": "executions", "ack_policy": "none" }),
+        json!({ "Name": "executions", "ack_policy": "none" }),
+        json!({ "DURABLE_NAME": "executions", "ack_policy": "none" }),
         json!({ "name": "executions", "durable_name": "executions", "ack_policy": "explicit", "ack_wait": 1 }),
     ] {
-        let request = json!({ "stream_name": "EVENTS_1", "config": config });
-        let answer =
-            reader.request("$JS.API.CONSUMER.CREATE.EVENTS_1", request.to_string().into()).await.unwrap().payload;
-        let answer: Value = serde_json::from_slice(&answer).unwrap();
-        assert_ne!(answer["name"], "executions", "{answer}");
+        let answer = ask(&reader, "CONSUMER.CREATE.EVENTS_1", with_config(config.clone())).await;
+        assert!(answer["error"]["code"].is_u64(), "{answer}");
+        let answer = ask(&reader, "CONSUMER.CREATE.EVENTS_1.other", with_config(config)).await;
+        assert!(answer["error"]["code"].is_u64(), "{answer}");
     }
     let owner = jetstream::new(world.client(User::Relay).await);
     let consumer: jetstream::consumer::PullConsumer =
@@ -184,21 +202,139 @@ async fn a_reader_cannot_change_a_consumer_by_the_old_request() {
 async fn a_reader_cannot_have_the_server_publish_for_it() {
     let world = world().await;
     let reader = world.client(User::Reader).await;
-    let push_to = async |target: &str| {
+    for target in [
+        "events.public.specialty.x.y",
+        "$JS.API.STREAM.DELETE.EVENTS_1",
+        "$JS.ACK.EVENTS_1.executions.1.1.1.1.1",
+        "ops.projections",
+        "live.x",
+        "_INBOX_relay.x",
+    ] {
         let config = json!({ "deliver_subject": target, "ack_policy": "none", "deliver_policy": "all" });
-        let request = json!({ "stream_name": "EVENTS_1", "config": config });
-        let answer = reader.request("$JS.API.CONSUMER.CREATE.EVENTS_1", request.to_string().into()).await.unwrap();
-        serde_json::from_slice::<Value>(&answer.payload).unwrap()
-    };
-    assert_eq!(push_to("events.public.specialty.x.y").await["error"]["err_code"], 10081, "a cycle");
-    // The server takes this, and has nobody to deliver it to: requests to itself do not come from consumers.
-    let made = push_to("$JS.API.STREAM.DELETE.EVENTS_1").await;
-    let info = format!("$JS.API.CONSUMER.INFO.EVENTS_1.{}", made["name"].as_str().unwrap());
-    for _ in 0..200 {
-        let answer = reader.request(info.clone(), "".into()).await.unwrap();
-        let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
-        assert_eq!(answer["delivered"]["consumer_seq"], 0, "{answer}");
+        let answer = ask(&reader, "CONSUMER.CREATE.EVENTS_1", with_config(config)).await;
+        assert_eq!(answer["error"]["code"], 403, "{target}: {answer}");
     }
+    world.assert_whole().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_touches_no_consumer_of_others_and_has_not_too_many() {
+    let world = world().await;
+    let reader = world.client(User::Reader).await;
+    let worker = world.client(User::Worker).await;
+    let theirs =
+        with_config(json!({ "name": "a-feed", "ack_policy": "none", "inactive_threshold": 300_000_000_000_u64 }));
+    ask(&worker, "CONSUMER.CREATE.EVENTS_1.a-feed", theirs.clone()).await;
+    for verb in ["CONSUMER.CREATE.EVENTS_1.a-feed", "CONSUMER.DELETE.EVENTS_1.a-feed"] {
+        let answer = ask(&reader, verb, theirs.clone()).await;
+        assert_eq!(answer["error"]["code"], 403, "{answer}");
+    }
+    let named = |n: usize| format!("mine-{n}");
+    let wanted = |name: &str| with_config(json!({ "durable_name": name, "ack_policy": "explicit" }));
+    for n in 0..nats::readers::MOST {
+        let name = named(n);
+        let answer = ask(&reader, &format!("CONSUMER.DURABLE.CREATE.EVENTS_1.{name}"), wanted(&name)).await;
+        assert_eq!(answer["name"], name, "{answer}");
+    }
+    let one_more = ask(&reader, "CONSUMER.CREATE.EVENTS_1.more", wanted("more")).await;
+    assert_eq!(one_more["error"]["err_code"], 10026, "{one_more}");
+    // One that is there is no more, and ours do not count.
+    let again = ask(&reader, "CONSUMER.CREATE.EVENTS_1.mine-0", wanted("mine-0")).await;
+    assert_eq!(again["name"], "mine-0", "{again}");
+    let deleted = ask(&reader, "CONSUMER.DELETE.EVENTS_1.mine-0", json!({})).await;
+    assert_eq!(deleted["success"], true, "{deleted}");
+    assert_eq!(ask(&reader, "CONSUMER.CREATE.EVENTS_1.more", wanted("more")).await["name"], "more");
+    let info = ask(&worker, "CONSUMER.INFO.EVENTS_1.a-feed", json!({})).await;
+    assert_eq!(info["name"], "a-feed", "{info}");
+}
+
+/// What JetStream holds: the stream, and the consumers with all that was delivered and answered for.
+async fn held(owner: &async_nats::Client) -> Value {
+    let mut stream = ask(owner, "STREAM.INFO.EVENTS_1", json!({ "deleted_details": true })).await;
+    let mut consumers = ask(owner, "CONSUMER.LIST.EVENTS_1", json!({})).await["consumers"].take();
+    consumers.as_array_mut().unwrap().retain(|consumer| consumer["name"] == "executions");
+    consumers[0].as_object_mut().unwrap().remove("ts");
+    stream["state"].as_object_mut().unwrap().remove("consumer_count");
+    json!({ "state": stream["state"], "config": stream["config"], "executions": consumers })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_answer_of_the_server_does_anything_wherever_it_is_sent() {
+    let world = world().await;
+    let owner = world.client(User::Relay).await;
+    let (before, listener) = (held(&owner).await, world.client(User::Relay).await);
+    let mut events = listener.subscribe("events.>").await.unwrap();
+    listener.flush().await.unwrap();
+    for user in [User::Query, User::Worker, User::Reader] {
+        let client = world.client(user).await;
+        // Those of others hear nothing, either.
+        let others = world.client(if user == User::Reader { User::Query } else { User::Reader }).await;
+        let mut heard = Vec::new();
+        for subject in ["events.>", "ops.>", "live.>"] {
+            // Workers may publish there as it is.
+            if user != User::Worker || subject == "events.>" {
+                heard.push(others.subscribe(subject).await.unwrap());
+            }
+        }
+        others.flush().await.unwrap();
+        let name = format!("own-{}", user.name());
+        let config =
+            with_config(json!({ "name": name, "ack_policy": "explicit", "inactive_threshold": 300_000_000_000_u64 }));
+        assert_eq!(ask(&client, &format!("CONSUMER.CREATE.EVENTS_1.{name}"), config.clone()).await["name"], name);
+        let mut requests: Vec<(String, Value)> = [
+            ("INFO", json!({})),
+            ("STREAM.NAMES", json!({})),
+            ("STREAM.LIST", json!({})),
+            ("STREAM.INFO.EVENTS_1", json!({})),
+            ("STREAM.MSG.GET.EVENTS_1", json!({ "seq": 1 })),
+            ("DIRECT.GET.EVENTS_1", json!({ "seq": 1 })),
+            ("CONSUMER.CREATE.EVENTS_1", config.clone()),
+        ]
+        .map(|(verb, request)| (format!("$JS.API.{verb}"), request))
+        .into();
+        for verb in ["CONSUMER.INFO.EVENTS_1", "CONSUMER.CREATE.EVENTS_1", "CONSUMER.DURABLE.CREATE.EVENTS_1"] {
+            requests.push((format!("$JS.API.{verb}.{name}"), config.clone()));
+        }
+        requests.push((format!("$JS.API.CONSUMER.MSG.NEXT.EVENTS_1.{name}"), json!({ "batch": 5, "no_wait": true })));
+        for n in 1..=5 {
+            requests.push((format!("$JS.ACK.EVENTS_1.{name}.1.{n}.{n}.1.0"), json!({})));
+        }
+        requests.push((format!("$JS.API.CONSUMER.DELETE.EVENTS_1.{name}"), json!({})));
+        requests.push(("live.a.execution.b.so_far".to_owned(), json!({})));
+        for reply in [
+            "events.public.specialty.x.specialty_created",
+            "live.a.execution.b.chunk",
+            "ops.projections",
+            "ops.log.head",
+            "$JS.API.STREAM.DELETE.EVENTS_1",
+            "$JS.API.STREAM.PURGE.EVENTS_1",
+            "$JS.API.CONSUMER.CREATE.EVENTS_1",
+            "$JS.API.CONSUMER.DELETE.EVENTS_1.executions",
+            "$JS.API.CONSUMER.MSG.NEXT.EVENTS_1.executions",
+            "$JS.ACK.EVENTS_1.executions.1.1.1.1.1",
+            "readers.CONSUMER.DELETE.EVENTS_1.executions",
+        ] {
+            for (subject, request) in &requests {
+                let request = request.to_string().into();
+                client.publish_with_reply(subject.clone(), reply.to_owned(), request).await.unwrap();
+            }
+            // All of them are answered by now.
+            ask(&client, "STREAM.INFO.EVENTS_1", json!({})).await;
+            if user == User::Reader {
+                ask(&client, "CONSUMER.CREATE.EVENTS_1", json!({})).await;
+            }
+            assert_eq!(held(&owner).await, before, "{user:?}, answered to {reply}");
+        }
+        others.flush().await.unwrap();
+        for heard in &mut heard {
+            let heard = futures_util::FutureExt::now_or_never(heard.next());
+            // Questions are heard, and are none of the server's answers.
+            let heard = heard.flatten();
+            assert!(heard.as_ref().is_none_or(|m| m.subject.ends_with(".so_far")), "{user:?}: {heard:?}");
+        }
+    }
+    listener.flush().await.unwrap();
+    assert!(futures_util::FutureExt::now_or_never(events.next()).is_none());
     world.assert_whole().await;
 }
 

@@ -12,7 +12,7 @@ use events::{
 };
 use futures_util::{StreamExt as _, future::join_all};
 use nats::{
-    Bus, Relay, message, relay,
+    Bus, Relay, message, readers, relay,
     server::{Config, DURABLES, User, Users},
     stream,
 };
@@ -31,6 +31,7 @@ pub struct World {
     pub nats: Nats,
     pub users: Users,
     _writer: store::Writer,
+    _readers: DropGuard,
     pub database: testkit::Database,
 }
 
@@ -53,7 +54,10 @@ impl World {
         let (database, nats) = tokio::join!(testkit::database(), nats);
         let connect = PgConnectOptions::from_str(&database.url).unwrap();
         let (store, writer) = Store::open(database.pool.clone(), connect, &store::Options::default());
-        Self { store, nats, users, _writer: writer, database }
+        let bus = Bus::connect(&users.url(nats.addr(), User::Relay), "readers").await.unwrap();
+        let soft = CancellationToken::new();
+        tokio::spawn(readers::serve(bus, soft.clone()));
+        Self { store, nats, users, _writer: writer, _readers: soft.drop_guard(), database }
     }
 
     pub fn url(&self, user: User) -> String {

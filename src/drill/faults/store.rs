@@ -93,14 +93,14 @@ mod tests {
         for (stream, block, bytes) in
             [("EVENTS_9", 1, 3), ("EVENTS_10", 10, 4), ("EVENTS_10", 9, 5), ("EVENTS_10", 11, 0), ("OTHER", 1, 1)]
         {
-            let messages = folder.path().join("jetstream/$G/streams").join(stream).join("msgs");
+            let messages = folder.path().join("jetstream/DAYBOOK/streams").join(stream).join("msgs");
             fs::create_dir_all(&messages).unwrap();
             fs::write(messages.join(format!("{block}.blk")), vec![b'x'; bytes]).unwrap();
             fs::write(messages.join("index.db"), "x").unwrap();
         }
         let found = blocks(folder.path()).unwrap();
         let names: Vec<_> = found.iter().map(|path| path.strip_prefix(folder.path()).unwrap().to_owned()).collect();
-        let expected = ["9.blk", "10.blk"].map(|name| Path::new("jetstream/$G/streams/EVENTS_10/msgs").join(name));
+        let expected = ["9.blk", "10.blk"].map(|name| Path::new("jetstream/DAYBOOK/streams/EVENTS_10/msgs").join(name));
         assert_eq!(names, expected);
     }
 }

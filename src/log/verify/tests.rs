@@ -66,6 +66,7 @@ impl World {
         };
         let server = testkit::nats(text).await;
         let bus = Bus::connect(&users.url(server.addr(), User::Relay), "test").await.unwrap();
+        tokio::spawn(nats::readers::serve(bus.clone(), CancellationToken::new()));
         let relay = Relay::new(world.store.clone(), bus, relay::Options::default());
         let (mut status, soft) = (relay.status(), CancellationToken::new());
         let running = tokio::spawn(relay.run(soft.clone()));

@@ -171,11 +171,11 @@ async fn a_version_that_was_left_out_is_an_error_and_changes_nothing() {
 async fn an_event_of_an_unknown_kind_in_its_own_stream_is_an_error_and_elsewhere_is_not() {
     let database = service::testkit::database().await;
     let mut event = (*history(&[(0, 3)])[0]).clone();
-    event.kind = "prompt_archived".to_owned();
+    event.kind = "prompt_withdrawn".to_owned();
     let batch = [Arc::new(event)];
     let mut tx = database.pool.begin().await.unwrap();
     let error = parking::apply(&prompt::PROMPTS, &mut tx, 0, 0, &batch, Care::Swift).await.unwrap_err();
-    assert!(matches!(&error, Error::UnknownKind { position: 1, kind, .. } if kind == "prompt_archived"), "{error}");
+    assert!(matches!(&error, Error::UnknownKind { position: 1, kind, .. } if kind == "prompt_withdrawn"), "{error}");
     assert!(error.is_of_an_event() && !error.passes());
     let store = crate::runners::log(&database);
     let at = checkpoint::open(&execution::EXECUTIONS, &database.pool, &store).await.unwrap();

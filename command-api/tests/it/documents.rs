@@ -31,10 +31,9 @@ async fn every_command_is_documented_with_its_limits_and_headers() {
     insta::assert_snapshot!(told, @r"
     post /api/v1/auth/register 201 anyone idempotency-key
     post /api/v1/auth/login 200 anyone
-    post /api/v1/specialties 201 bearer idempotency-key
-    post /api/v1/sub-specialties 201 bearer idempotency-key
     post /api/v1/expert-prompts 201 bearer idempotency-key
     patch /api/v1/expert-prompts/{id} 200 bearer idempotency-key, if-match, id
+    post /api/v1/expert-prompts/{id}/archive 200 bearer idempotency-key, if-match, id
     post /api/v1/execute-prompt/{prompt_id} 202 bearer idempotency-key, prompt_id
     post /api/v1/executions/{id}/cancel 202 bearer idempotency-key, if-match, id
     post /api/v1/executions/{id}/resolve 202 bearer idempotency-key, if-match, id
@@ -44,10 +43,20 @@ async fn every_command_is_documented_with_its_limits_and_headers() {
     post /api/v1/executions/{id}/discard 200 bearer idempotency-key, id
     post /api/v1/projections/{name}/rebuild 202 bearer idempotency-key, name
     get /asyncapi.json 200 anyone
+    post /api/v1/specialties 201 bearer idempotency-key
+    patch /api/v1/specialties/{id} 200 bearer idempotency-key, if-match, id
+    post /api/v1/specialties/{id}/archive 200 bearer idempotency-key, if-match, id
+    post /api/v1/sub-specialties 201 bearer idempotency-key
+    patch /api/v1/sub-specialties/{id} 200 bearer idempotency-key, if-match, id
+    post /api/v1/sub-specialties/{id}/archive 200 bearer idempotency-key, if-match, id
+    post /api/v1/items 201 bearer idempotency-key
+    patch /api/v1/items/{id} 200 bearer idempotency-key, if-match, id
+    post /api/v1/items/{id}/archive 200 bearer idempotency-key, if-match, id
     ");
     let schemas = &document["components"]["schemas"];
     assert_eq!(schemas["Registration"]["properties"]["email"]["maxLength"], 254);
-    assert_eq!(schemas["NewSpecialty"]["properties"]["name"]["maxLength"], 100);
+    let specialty = &document["paths"]["/api/v1/specialties"]["post"]["requestBody"]["content"]["application/json"];
+    assert_eq!(specialty["schema"]["properties"]["name"]["maxLength"], 100);
     assert_eq!(schemas["NewPrompt"]["additionalProperties"], false);
     assert_eq!(schemas["Parameters"]["additionalProperties"], false);
 }
@@ -62,4 +71,16 @@ async fn the_events_are_documented() {
         message["headers"]["allOf"][1]["properties"]["ce-type"],
         json!({ "const": "daybook.prompt.prompt_revised.v1" })
     );
+}
+
+#[tokio::test]
+async fn every_context_has_commands_in_the_document() {
+    let document = document("/openapi.json").await;
+    let operations =
+        document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values());
+    let tags: Vec<String> =
+        operations.filter_map(|operation| operation["tags"][0].as_str()).map(str::to_lowercase).collect();
+    for context in events::CONTEXTS.0 {
+        assert!(tags.iter().any(|tag| tag == context.name), "no command of {} is documented: {tags:?}", context.name);
+    }
 }

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use events::execution::dead::{self, Filter, Found};
 use events::execution::{self, Command as Ask, Execution, Redrive};
+use events::prompt::unless_archived;
 use events::{Call, Error, Meta, Store, clock, execute};
 use service::db::{self, Kind};
 use service::lifecycle::Lifecycle;
@@ -129,7 +130,8 @@ async fn redrive(settings: RedriveSettings) -> anyhow::Result<()> {
             counted(1, json);
             return Ok(());
         }
-        let receipt = dead::send(&store, request, call()).await?;
+        let needs = [unless_archived(request.prompt_id, execution::Error::PromptArchived)];
+        let receipt = dead::send(&store, request, call(), &needs).await?;
         sent(receipt.id, id, json);
         return Ok(());
     }
@@ -147,10 +149,12 @@ async fn redrive(settings: RedriveSettings) -> anyhow::Result<()> {
             left -= 1;
             let execution = store.load::<Execution>(id).await?.aggregate;
             let Ok(request) = execution.redrive(id, redrive.clone()) else { continue };
-            match dead::send(&store, request, call()).await {
+            let needs = [unless_archived(request.prompt_id, execution::Error::PromptArchived)];
+            match dead::send(&store, request, call(), &needs).await {
                 Ok(receipt) => sent(receipt.id, id, json),
                 // Somebody else did it meanwhile.
                 Err(Error::Refused(execution::Error::Redriven)) => {}
+                Err(Error::Refused(error @ execution::Error::PromptArchived)) => eprintln!("{id} is left: {error}"),
                 Err(error) => return Err(error).context(format!("{id} could not be sent again; the others can be")),
             }
         }

@@ -6,8 +6,9 @@ mod parameters;
 use std::sync::Arc;
 
 use events::{
+    Requirement,
     catalog::SubSpecialty,
-    clock, execute, policy,
+    clock, execute, execute_requiring, policy,
     prompt::{Changes, Command, Error, Prompt, Revision},
 };
 use poem_openapi::{Enum, Object, OpenApi, param::Path};
@@ -22,6 +23,8 @@ use crate::{
     answer::{Changed, Context, Created},
     dispatch::Dispatcher,
     envelope::Envelope,
+    execution::Again,
+    prompts::Kept,
 };
 
 const PATH: &str = "/api/v1/expert-prompts";
@@ -196,11 +199,10 @@ impl Prompts {
             .0
             .run(call, async move |dispatcher: Arc<Dispatcher>, mut call| {
                 dispatcher.known(caller.id).await?;
-                let sub_specialty = dispatcher.store.load::<SubSpecialty>(revision.sub_specialty_id).await?;
-                let sub_specialty_exists = sub_specialty.aggregate.is_live();
-                let command = Command::Create { user_id: caller.id, sub_specialty_exists, revision };
+                let sub_specialty = Some(revision.sub_specialty_id);
+                let command = Command::Create { user_id: caller.id, revision };
                 call.fresh = true;
-                dispatcher.compile(clock::id(), caller.id, command, call).await
+                dispatcher.compile(clock::id(), caller.id, command, sub_specialty, call).await
             })
             .await?;
         Ok(Created::within(PATH, receipt))
@@ -231,17 +233,42 @@ impl Prompts {
             .0
             .run(call, async move |dispatcher: Arc<Dispatcher>, call| {
                 dispatcher.known(caller.id).await?;
-                // Before the version is compared: a stranger learns nothing of it.
-                let kept = dispatcher.prompts.load(&dispatcher.store, caller.id, id).await?;
-                if !kept.prompt.is_visible_to(caller.id, false) {
-                    return Err(Problem::refusal(&Error::NotFound));
-                }
-                let sub_specialty_exists = match changes.sub_specialty_id {
-                    Some(id) => dispatcher.store.load::<SubSpecialty>(id).await?.aggregate.is_live(),
-                    None => true,
-                };
-                let command = Command::Revise { user_id: caller.id, sub_specialty_exists, changes };
-                dispatcher.compile(id, caller.id, command, call).await
+                let _place = dispatcher.visible_prompt(id, caller.id).await?;
+                let sub_specialty = changes.sub_specialty_id;
+                let command = Command::Revise { user_id: caller.id, changes };
+                dispatcher.compile(id, caller.id, command, sub_specialty, call).await
+            })
+            .await?;
+        Ok(Changed::within(PATH, receipt))
+    }
+
+    /// Archives a prompt, which only its owner may: it is not executed any more.
+    #[oai(
+        path = "/api/v1/expert-prompts/:id/archive",
+        method = "post",
+        operation_id = "archive_prompt",
+        request_header(
+            name = "If-Match",
+            ty = "Option<String>",
+            description = "The version that is to be archived, as `\"1\"`."
+        )
+    )]
+    async fn archive(
+        &self,
+        caller: Caller,
+        id: Path<Uuid>,
+        envelope: Envelope,
+        body: Body<Again>,
+    ) -> Result<Changed, Problem> {
+        let id = id.0;
+        let call = envelope.call(caller.id, body.digest);
+        let receipt = self
+            .0
+            .run(call, async move |dispatcher: Arc<Dispatcher>, call| {
+                dispatcher.known(caller.id).await?;
+                let _place = dispatcher.visible_prompt(id, caller.id).await?;
+                let command = Command::Archive { user_id: caller.id };
+                Ok(execute::<Prompt>(&dispatcher.store, id, command, call).await?)
             })
             .await?;
         Ok(Changed::within(PATH, receipt))
@@ -249,17 +276,38 @@ impl Prompts {
 }
 
 impl Dispatcher {
-    /// Executes a command of a prompt away from the runtime's threads: a large template takes its time to compile.
+    /// The prompt `id`, if the caller may see it. Looked at before the version is compared: a stranger learns nothing of it.
+    async fn visible_prompt(&self, id: Uuid, caller: Uuid) -> Result<Kept, Problem> {
+        let kept = self.prompts.load(&self.store, caller, id).await?;
+        if kept.prompt.is_visible_to(caller, false) { Ok(kept) } else { Err(Problem::refusal(&Error::NotFound)) }
+    }
+
+    /// Executes a command of a prompt, which is to stand in `sub_specialty` from then on, away from the runtime's threads: a
+    /// large template takes its time to compile.
     async fn compile(
         self: &Arc<Self>,
         id: Uuid,
         caller: Uuid,
         command: Command,
+        sub_specialty: Option<Uuid>,
         call: events::Call,
     ) -> Result<events::Receipt, Problem> {
+        let is_live = |id| Requirement::of(id, SubSpecialty::is_live, Error::no_such_sub_specialty());
+        let needs: Vec<_> = sub_specialty.into_iter().map(is_live).collect();
         let dispatcher = Arc::clone(self);
         let runtime = Handle::current();
-        let execute = move || runtime.block_on(execute::<Prompt>(&dispatcher.store, id, command, call));
-        Ok(self.compiling.run(caller, execute).await??)
+        let execute =
+            move || runtime.block_on(execute_requiring::<Prompt>(&dispatcher.store, id, command, call, &needs));
+        match self.compiling.run(caller, execute).await? {
+            // It was refused before its sub-specialty was looked at: all that is wrong is said at once.
+            Err(events::Error::Refused(error @ Error::Invalid(_))) => {
+                let is_missing = match sub_specialty {
+                    Some(id) => !self.store.load::<SubSpecialty>(id).await?.aggregate.is_live(),
+                    None => false,
+                };
+                Err(Problem::refusal(&if is_missing { error.and_no_such_sub_specialty() } else { error }))
+            }
+            done => Ok(done?),
+        }
     }
 }

@@ -31,6 +31,7 @@ impl<R: TableRow> Names<R> {
 impl<R: ReadModel> Row for read_model::Row<R> {
     const TABLE: &'static str = <Self as TableRow>::TABLE;
     const COLUMNS: &'static [&'static str] = Names::<Self>::ALL;
+    const DERIVED: Option<&'static [Column]> = Some(<Self as Columns>::COLUMNS);
 
     fn write(&self, line: &mut Line<'_>) {
         for column in 0..<Self as Columns>::COLUMNS.len() {

@@ -2,7 +2,11 @@
 
 use std::{fmt, sync::Arc};
 
-use events::{Recorded, fold, read_model::TableRow, store::StoreError};
+use events::{
+    Recorded, fold,
+    read_model::{Column, TableRow},
+    store::StoreError,
+};
 use futures_util::future::BoxFuture;
 use sqlx::PgConnection;
 
@@ -50,6 +54,11 @@ pub trait Table: Send + Sync {
     /// Whether its rows are sums of events of many things ([`crate::summed`]): then the same batch once more adds it again.
     fn is_summed(&self) -> bool {
         false
+    }
+
+    /// Its columns, where its SQL follows from them ([`crate::columns`]), which then no compiler has checked.
+    fn derived(&self) -> Option<&'static [Column]> {
+        None
     }
 
     /// Makes the same rows in memory, for a rebuild.

@@ -5,7 +5,7 @@
 
 use std::{marker::PhantomData, sync::Arc};
 
-use events::Recorded;
+use events::{Recorded, read_model::Column};
 use futures_util::future::BoxFuture;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -24,6 +24,8 @@ pub trait Row: Fold + Send + Sync + 'static {
     const TABLE: &'static str;
     /// The table's columns, in the order in which they are written.
     const COLUMNS: &'static [&'static str];
+    /// The same with their types, where the SQL follows from them ([`crate::columns`]).
+    const DERIVED: Option<&'static [Column]> = None;
 
     /// Writes its values as `COPY` takes them, in the order of the columns.
     fn write(&self, line: &mut Line<'_>);
@@ -56,6 +58,10 @@ impl<R: Row> Table for RowTable<R> {
             let rows = fold::rows(there, batch)?;
             if rows.is_empty() { Ok(()) } else { R::store(tx, &rows).await }
         })
+    }
+
+    fn derived(&self) -> Option<&'static [Column]> {
+        R::DERIVED
     }
 
     fn gather(&self) -> Box<dyn Bulk> {

@@ -59,6 +59,8 @@ pub struct Prompt {
     version: i32,
     /// The place of its last event in the log.
     position: i64,
+    /// Whether it is archived, and so not executed any more.
+    archived: bool,
 }
 
 impl Placed for Prompt {
@@ -161,7 +163,8 @@ macro_rules! prompt {
             Prompt,
             r#"select (select c.position from checkpoint c where c.name = 'prompt') as "at!",
                       id, user_id, sub_specialty_id, title, content, variables, llm_provider, model, parameters,
-                      is_public, coalesce(policy, '{}') as "policy!: Policy", created_at as "created_at: Time", updated_at as "updated_at: Time", version, position
+                      is_public, coalesce(policy, '{}') as "policy!: Policy", created_at as "created_at: Time", updated_at as "updated_at: Time", version, position,
+                      archived
                from prompt where "# + $tail,
             $($argument),+
         )
@@ -183,6 +186,8 @@ impl Prompts {
         /// Only those whose title or content has this text in it, without regard to case.
         #[oai(validator(max_length = 200))]
         q: Query<Option<String>>,
+        /// Those that are archived; without it, those that are not.
+        archived: Query<Option<bool>>,
         /// How many at most.
         #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
         limit: Query<Option<i64>>,
@@ -194,6 +199,7 @@ impl Prompts {
     ) -> Result<Read<Page<Prompt>>, Problem> {
         let (limit, below) = (http::limit(limit.0)?, http::place::<Uuid>(cursor.as_deref())?);
         let below = below.unwrap_or(Uuid::max());
+        let archived = archived.0.unwrap_or(false);
         let containing = q.0.filter(|text| !text.is_empty()).map(|text| containing(&text));
         let floor = self.0.reach(&caller, PROJECTION, min_position.0).await?;
         // A page of templates can weigh many megabytes.
@@ -207,26 +213,28 @@ impl Prompts {
             || async {
                 if caller.is_admin() {
                     return prompt!(
-                        "id < $1 and ($2::uuid is null or sub_specialty_id = $2)
+                        "id < $1 and archived = $5 and ($2::uuid is null or sub_specialty_id = $2)
                        and ($3::text is null or title ilike $3 or content ilike $3)
                      order by id desc limit $4",
                         below,
                         sub_specialty_id.0,
                         containing,
-                        more_than(limit)
+                        more_than(limit),
+                        archived
                     )
                     .fetch_all(&self.0.pool)
                     .await;
                 }
                 prompt!(
-                    "(user_id = $5 or is_public) and id < $1 and ($2::uuid is null or sub_specialty_id = $2)
+                    "(user_id = $5 or is_public) and archived = $6 and id < $1 and ($2::uuid is null or sub_specialty_id = $2)
                    and ($3::text is null or title ilike $3 or content ilike $3)
                  order by id desc limit $4",
                     below,
                     sub_specialty_id.0,
                     containing,
                     more_than(limit),
-                    caller.id
+                    caller.id,
+                    archived
                 )
                 .fetch_all(&self.0.pool)
                 .await
@@ -365,6 +373,7 @@ impl Prompt {
             updated_at: Time(row.updated_at),
             version: row.version,
             position: row.position,
+            archived: row.archived,
         })
     }
 }

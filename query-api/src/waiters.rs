@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
+    deadline,
     execution::{self, Awaited, End},
     log,
 };
@@ -108,6 +109,7 @@ impl Waiters {
         }
         let _place = self.place(caller)?;
         self.0.asked.notify_one();
+        deadline::allow(PATIENCE);
         let reached = async { told.wait_for(|told| *told >= position).await.is_ok() };
         tokio::select! {
             reached = timeout(PATIENCE, reached) => if reached == Ok(true) { Ok(()) } else { Err(late()) },

@@ -9,6 +9,7 @@ use events::{
         self, Command, Execution, Redrive,
         dead::{self, Filter, Found},
     },
+    prompt::unless_archived,
 };
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use poem::http::StatusCode;
@@ -283,9 +284,11 @@ impl Dispatcher {
     async fn redrive(&self, id: Uuid, redrive: Redrive, call: Call) -> Result<Option<(i64, Uuid, Uuid)>, Problem> {
         let dead = self.store.load::<Execution>(id).await?.aggregate;
         let Ok(request) = dead.redrive(id, redrive) else { return Ok(None) };
-        match dead::send(&self.store, request, call).await {
+        let needs = [unless_archived(request.prompt_id, execution::Error::PromptArchived)];
+        match dead::send(&self.store, request, call, &needs).await {
             Ok(receipt) => Ok(Some((receipt.position, receipt.id, id))),
-            Err(Error::Refused(execution::Error::Redriven)) => Ok(None),
+            // What others are about goes on.
+            Err(Error::Refused(execution::Error::Redriven | execution::Error::PromptArchived)) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }

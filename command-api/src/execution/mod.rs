@@ -10,7 +10,7 @@ use events::{
     execution::{self, Command, Execution, Request, Resolution, dead::send},
     model::Parameters,
     policy::{Policy, check_deadline},
-    prompt::{self, Prompt},
+    prompt::{self, Prompt, unless_archived},
 };
 use poem_openapi::{Enum, Object, OpenApi, param::Path};
 use rust_decimal::Decimal;
@@ -284,7 +284,8 @@ fn request(
 impl Dispatcher {
     /// Requests a new execution. What the client may have meant by If-Match is no version of what is new.
     async fn request(&self, request: Request, call: Call) -> Result<Receipt, Problem> {
-        Ok(send(&self.store, request, call).await?)
+        let needs = [unless_archived(request.prompt_id, execution::Error::PromptArchived)];
+        Ok(send(&self.store, request, call, &needs).await?)
     }
 
     /// The execution `id`, if the caller may see it.

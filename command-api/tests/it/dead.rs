@@ -223,6 +223,24 @@ async fn a_repeated_redrive_of_many_is_told_what_the_first_has_sent_and_sends_no
 }
 
 #[tokio::test]
+async fn dead_letters_of_an_archived_prompt_are_not_sent_again() {
+    let house = house().await;
+    let (_, sub_specialty) = house.furnished().await;
+    let user = house.user("user").await;
+    let archived = prompt(&user, sub_specialty, json!({ "max_attempts": 1 })).await;
+    let live = prompt(&user, sub_specialty, json!({ "max_attempts": 1 })).await;
+    let (left, sent) = (dead(&user, archived).await, dead(&user, live).await);
+    user.post(&format!("/expert-prompts/{archived}/archive"), json!({})).await;
+    let one = user.post(&format!("/executions/{left}/redrive"), json!({})).await;
+    assert_eq!((one.status.as_u16(), &one.body["code"]), (409, &json!("archived")));
+    for _ in 0..2 {
+        let many = user.keyed("many", "/executions/redrive?dead=true", json!({})).await;
+        assert_eq!((many.status.as_u16(), &many.body["matched"]), (202, &json!(1)));
+        assert_eq!(many.body["items"][0]["retry_of"], json!(sent));
+    }
+}
+
+#[tokio::test]
 async fn a_redrive_of_many_that_was_killed_goes_on_with_the_rest_of_the_same() {
     let house = house().await;
     let (_, sub_specialty) = house.furnished().await;
@@ -253,7 +271,7 @@ async fn a_redrive_of_many_that_was_killed_goes_on_with_the_rest_of_the_same() {
     };
     let meta = Meta { actor: Some(user.id), correlation_id: clock::id(), causation_id: None, traceparent: None };
     let call = Call { key: Some(key), ..Call::from(meta) };
-    dead_letters::send(&house.store, again.redrive(letters[0], redrive).unwrap(), call).await.unwrap();
+    dead_letters::send(&house.store, again.redrive(letters[0], redrive).unwrap(), call, &[]).await.unwrap();
 
     let first = user.keyed("many", &path(tried_once), body()).await;
     assert_eq!((first.status.as_u16(), first.header("idempotent-replayed")), (202, None));

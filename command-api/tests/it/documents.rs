@@ -33,6 +33,7 @@ async fn every_command_is_documented_with_its_limits_and_headers() {
     post /api/v1/auth/login 200 anyone
     post /api/v1/expert-prompts 201 bearer idempotency-key
     patch /api/v1/expert-prompts/{id} 200 bearer idempotency-key, if-match, id
+    post /api/v1/expert-prompts/{id}/archive 200 bearer idempotency-key, if-match, id
     post /api/v1/execute-prompt/{prompt_id} 202 bearer idempotency-key, prompt_id
     post /api/v1/executions/{id}/cancel 202 bearer idempotency-key, if-match, id
     post /api/v1/executions/{id}/resolve 202 bearer idempotency-key, if-match, id
@@ -54,7 +55,8 @@ async fn every_command_is_documented_with_its_limits_and_headers() {
     ");
     let schemas = &document["components"]["schemas"];
     assert_eq!(schemas["Registration"]["properties"]["email"]["maxLength"], 254);
-    assert_eq!(schemas["NewSpecialty"]["properties"]["name"]["maxLength"], 100);
+    let specialty = &document["paths"]["/api/v1/specialties"]["post"]["requestBody"]["content"]["application/json"];
+    assert_eq!(specialty["schema"]["properties"]["name"]["maxLength"], 100);
     assert_eq!(schemas["NewPrompt"]["additionalProperties"], false);
     assert_eq!(schemas["Parameters"]["additionalProperties"], false);
 }
@@ -69,4 +71,16 @@ async fn the_events_are_documented() {
         message["headers"]["allOf"][1]["properties"]["ce-type"],
         json!({ "const": "daybook.prompt.prompt_revised.v1" })
     );
+}
+
+#[tokio::test]
+async fn every_context_has_commands_in_the_document() {
+    let document = document("/openapi.json").await;
+    let operations =
+        document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values());
+    let tags: Vec<String> =
+        operations.filter_map(|operation| operation["tags"][0].as_str()).map(str::to_lowercase).collect();
+    for context in events::CONTEXTS.0 {
+        assert!(tags.iter().any(|tag| tag == context.name), "no command of {} is documented: {tags:?}", context.name);
+    }
 }

@@ -267,3 +267,89 @@ async fn the_tag_that_reading_gave_is_a_condition() {
     assert_eq!(revised(format!("\"2-{hash}\"")).await, 200);
     assert_eq!(revised(format!("W/\"{hash}\"")).await, 400, "of a list");
 }
+
+#[tokio::test]
+async fn an_archived_prompt_is_not_executed_and_stays_as_it_is() {
+    let house = house().await;
+    let (admin, sub_specialty) = house.furnished().await;
+    let (owner, other) = (house.user("owner").await, house.user("other").await);
+    let public = owner.prompt(sub_specialty, |body| body["is_public"] = true.into()).await.id();
+    let private = owner.prompt(sub_specialty, |_| ()).await.id();
+    let archive = |id: Uuid| format!("/expert-prompts/{id}/archive");
+    let run = || json!({ "variables": { "topic": "tea" } });
+    let ended = owner.post(&format!("/execute-prompt/{public}"), run()).await.id();
+    owner.post(&format!("/executions/{ended}/cancel"), json!({})).await;
+    let rows = [
+        ("another's", other.post(&archive(public), json!({})).await),
+        ("another's private one", other.post(&archive(private), json!({})).await),
+        ("an admin", admin.post(&archive(public), json!({})).await),
+        ("none", owner.post(&archive(Uuid::nil()), json!({})).await),
+        ("with more", owner.post(&archive(public), json!({ "a": 1 })).await),
+        ("archived", owner.post(&archive(public), json!({})).await),
+        ("again", owner.post(&archive(public), json!({})).await),
+        ("run", owner.post(&format!("/execute-prompt/{public}"), run()).await),
+        ("run by another", other.post(&format!("/execute-prompt/{public}"), run()).await),
+        ("retried", owner.post(&format!("/executions/{ended}/retry"), json!({})).await),
+        ("revised", owner.patch(&format!("/expert-prompts/{public}"), json!({ "title": "New" })).await),
+    ];
+    insta::assert_snapshot!(table(rows), @r"
+    another's: 403 not_owner: only its owner may change a prompt
+    another's private one: 404 not_found: there is no such prompt
+    an admin: 403 not_owner: only its owner may change a prompt
+    none: 404 not_found: there is no such prompt
+    with more: 422 invalid_request: the request has faults, see errors
+        /a is not a field of this
+    archived: 200 /api/v1/expert-prompts/{id} version 2
+    again: 200 /api/v1/expert-prompts/{id} version 2
+    run: 409 archived: the prompt is archived: it is not executed any more
+    run by another: 409 archived: the prompt is archived: it is not executed any more
+    retried: 409 archived: the prompt is archived: it is not executed any more
+    revised: 409 illegal_transition: the prompt is archived, which allows nothing any more
+    ");
+}
+
+#[tokio::test]
+async fn what_is_requested_while_its_prompt_is_archived_comes_before_that_or_not_at_all() {
+    let house = house().await;
+    let (_, sub_specialty) = house.furnished().await;
+    let owner = house.user("owner").await;
+    for _ in 0..5 {
+        let id = owner.prompt(sub_specialty, |_| ()).await.id();
+        let (execute, archive) = (format!("/execute-prompt/{id}"), format!("/expert-prompts/{id}/archive"));
+        let runs = join_all((0..8).map(|_| owner.post(&execute, json!({ "variables": { "topic": "tea" } }))));
+        let (runs, archived) = futures_util::join!(runs, owner.post(&archive, json!({})));
+        assert_eq!(archived.status, 200);
+        let events = house.store.after(0, 1_000).await.unwrap();
+        let since = events.iter().skip_while(|event| event.id != id || event.kind != "prompt_archived");
+        assert_eq!(since.filter(|event| event.kind == "execution_requested").count(), 0);
+        for refused in runs.iter().filter(|run| run.status != 202) {
+            assert_eq!((refused.status.as_u16(), &refused.body["code"]), (409, &json!("archived")));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_prompt_stands_in_no_archived_sub_specialty() {
+    let house = house().await;
+    let (admin, sub_specialty) = house.furnished().await;
+    let user = house.user("user").await;
+    let before = user.prompt(sub_specialty, |_| ()).await.id();
+    admin.post(&format!("/sub-specialties/{sub_specialty}/archive"), json!({})).await;
+    let path = format!("/expert-prompts/{before}");
+    let rows = [
+        ("made", user.prompt(sub_specialty, |_| ()).await),
+        ("made with another fault", user.prompt(sub_specialty, |body| body["title"] = " ".into()).await),
+        ("revised to it", user.patch(&path, json!({ "sub_specialty_id": sub_specialty })).await),
+        ("revised", user.patch(&path, json!({ "title": "It stays where it stood" })).await),
+    ];
+    insta::assert_snapshot!(table(rows), @r"
+    made: 422 invalid_prompt: the prompt is not valid
+        /sub_specialty_id there is no such sub-specialty
+    made with another fault: 422 invalid_prompt: the prompt is not valid
+        /sub_specialty_id there is no such sub-specialty
+        /title is blank
+    revised to it: 422 invalid_prompt: the prompt is not valid
+        /sub_specialty_id there is no such sub-specialty
+    revised: 200 /api/v1/expert-prompts/{id} version 2
+    ");
+}

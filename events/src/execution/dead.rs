@@ -4,7 +4,7 @@ use sqlx::Row as _;
 use uuid::Uuid;
 
 use super::{Command, Execution, Request, event::REDRIVE};
-use crate::{Call, Claim, Error, Receipt, Store, clock, execute, store::StoreError};
+use crate::{Call, Claim, Error, Receipt, Requirement, Store, clock, execute_requiring, store::StoreError};
 
 /// Which dead letters are meant.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub struct Found {
     pub until: i64,
 }
 
-/// The dead letters that `filter` matches.
+/// The dead letters that `filter` matches, without those of archived prompts: they cannot be sent again.
 pub async fn find(store: &Store, filter: &Filter, most: i64) -> Result<Found, StoreError> {
     // The comparison with claims and marks is an index probe a dead letter.
     let rows = sqlx::query(
@@ -40,6 +40,11 @@ pub async fn find(store: &Store, filter: &Filter, most: i64) -> Result<Found, St
            and (select 1 from claim c where c.scope = $3 and c.value = e.id::text) is null
            and (select 1 from event d
                 where d.stream = e.stream and d.id = e.id and d.version > e.version and d.kind = 'execution_discarded'
+                limit 1) is null
+           -- An archived prompt has this claim, and is not executed any more.
+           and (select 1 from claim c
+                where c.scope = 'prompt:' || (select r.data ->> 'prompt_id' from event r
+                                              where r.stream = e.stream and r.id = e.id and r.version = 1) || ':archived'
                 limit 1) is null
            and ($2::uuid is null
                 or (select (r.data ->> 'prompt_id')::uuid from event r
@@ -63,9 +68,14 @@ pub async fn is_redriven(store: &Store, id: Uuid) -> Result<bool, StoreError> {
     Ok(store.holder(&Claim::exact(REDRIVE, id.to_string())).await?.is_some())
 }
 
-/// Requests the execution that sends a dead letter again.
-pub async fn send(store: &Store, request: Request, mut call: Call) -> Result<Receipt, Error<super::Error>> {
+/// Requests the execution that sends a dead letter again, if `needs` hold when it is appended.
+pub async fn send(
+    store: &Store,
+    request: Request,
+    mut call: Call,
+    needs: &[Requirement<super::Error>],
+) -> Result<Receipt, Error<super::Error>> {
     call.fresh = true;
     call.expected = None;
-    execute::<Execution>(store, clock::id(), Command::Request(Box::new(request)), call).await
+    execute_requiring::<Execution>(store, clock::id(), Command::Request(Box::new(request)), call, needs).await
 }

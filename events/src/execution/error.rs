@@ -56,6 +56,9 @@ pub enum Error {
     /// It was discarded.
     #[error("the dead letter was discarded")]
     Discarded,
+    /// Its prompt is archived.
+    #[error("the prompt is archived: it is not executed any more")]
+    PromptArchived,
     /// It was redriven.
     #[error("the dead letter was redriven or discarded already")]
     Redriven,
@@ -77,6 +80,7 @@ impl Refusal for Error {
             | Self::NotUnknown(_)
             | Self::NotDead
             | Self::Discarded
+            | Self::PromptArchived
             | Self::Redriven => Class::Conflict,
         }
     }
@@ -96,6 +100,7 @@ impl Refusal for Error {
             Self::CostBelowBooked { .. } => "cost_below_booked",
             Self::NotDead => "not_dead",
             Self::Discarded => "discarded",
+            Self::PromptArchived => "archived",
             Self::Redriven => "redriven",
         }
     }

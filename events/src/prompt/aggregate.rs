@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::template;
 use crate::{
-    Claim, Class, Fact, Refusal, Stream,
+    Claim, Class, Fact, Refusal, Requirement, Stream,
     model::{self, Parameters},
     policy::Policy,
     refusal::Fault,
@@ -64,8 +64,6 @@ pub enum Command {
     Create {
         /// Its owner.
         user_id: Uuid,
-        /// Whether its sub-specialty exists: whoever sends the command has looked.
-        sub_specialty_exists: bool,
         /// Its first version.
         revision: Box<Revision>,
     },
@@ -73,14 +71,17 @@ pub enum Command {
     Revise {
         /// Who asks: only the owner may.
         user_id: Uuid,
-        /// Whether the changed sub-specialty exists, if it is changed.
-        sub_specialty_exists: bool,
         /// What is to be different.
         changes: Box<Changes>,
     },
+    /// Archives it: it is not executed any more, and stays as it is. Once more changes nothing.
+    Archive {
+        /// Who asks: only the owner may.
+        user_id: Uuid,
+    },
 }
 
-/// What happened to a prompt. Each carries the whole version, so that one event is enough to run it.
+/// What happened to a prompt. Each that makes a version carries the whole of it, so that one event is enough to run it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema, derive::EventKinds)]
 #[serde(tag = "kind", content = "data", rename_all = "snake_case")]
 pub enum Event {
@@ -100,9 +101,30 @@ pub enum Event {
         #[serde(flatten)]
         revision: Box<Revision>,
     },
+    /// It is archived.
+    PromptArchived {},
 }
 
-impl Fact for Event {}
+/// The scope of the claim that a prompt has once it is archived.
+fn archived_scope(prompt: Uuid) -> String {
+    format!("prompt:{prompt}:archived")
+}
+
+/// What a command needs that is to run `prompt`: it is not archived, else `refusal`. The condition is on the claim of an
+/// archived prompt, so that nothing is read of a prompt with many long versions, and its revisions do not matter.
+pub fn unless_archived<E: Clone + Send + Sync + 'static>(prompt: Uuid, refusal: E) -> Requirement<E> {
+    Requirement::unclaimed(archived_scope(prompt), refusal)
+}
+
+impl Fact for Event {
+    fn claims(&self, id: Uuid) -> Vec<Claim> {
+        if matches!(self, Self::PromptArchived {}) {
+            vec![Claim::exact(archived_scope(id), id.to_string())]
+        } else {
+            Vec::new()
+        }
+    }
+}
 
 /// Why a command was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -122,6 +144,12 @@ pub enum Error {
     /// It has as many versions as a prompt may have.
     #[error("a prompt has at most {MAX_VERSIONS} versions: make a new one")]
     TooManyVersions,
+    /// It is archived, and is to be run.
+    #[error("the prompt is archived: it is not executed any more")]
+    Archived,
+    /// It is archived, and is to be changed.
+    #[error("the prompt is archived, which allows nothing any more")]
+    IllegalTransition,
     /// It cannot be as it was given.
     #[error("the prompt is not valid")]
     Invalid(Vec<Fault>),
@@ -134,7 +162,7 @@ impl Refusal for Error {
     fn class(&self) -> Class {
         match self {
             Self::NotFound => Class::NotFound,
-            Self::Exists | Self::TooManyVersions => Class::Conflict,
+            Self::Exists | Self::TooManyVersions | Self::Archived | Self::IllegalTransition => Class::Conflict,
             Self::NotOwner => Class::Forbidden,
             Self::NoSuchVersion | Self::Invalid(_) | Self::Variables(_) => Class::Invalid,
         }
@@ -147,6 +175,8 @@ impl Refusal for Error {
             Self::NotOwner => "not_owner",
             Self::NoSuchVersion => "no_such_version",
             Self::TooManyVersions => "too_many_versions",
+            Self::Archived => "archived",
+            Self::IllegalTransition => "illegal_transition",
             Self::Invalid(_) => "invalid_prompt",
             Self::Variables(_) => "invalid_variables",
         }
@@ -156,7 +186,12 @@ impl Refusal for Error {
         match self {
             Self::NoSuchVersion => vec![Fault::new("/version", "the prompt has no such version")],
             Self::Invalid(faults) | Self::Variables(faults) => faults.clone(),
-            Self::NotFound | Self::Exists | Self::NotOwner | Self::TooManyVersions => Vec::new(),
+            Self::NotFound
+            | Self::Exists
+            | Self::NotOwner
+            | Self::TooManyVersions
+            | Self::Archived
+            | Self::IllegalTransition => Vec::new(),
         }
     }
 
@@ -172,6 +207,32 @@ pub struct Prompt {
     pub user_id: Uuid,
     /// Its versions, oldest first; none if it does not exist.
     pub revisions: Vec<Revision>,
+    /// It is not run any more.
+    #[serde(default)]
+    pub archived: bool,
+}
+
+impl Error {
+    /// The sub-specialty that it is to stand in is not there, or archived.
+    pub fn no_such_sub_specialty() -> Self {
+        Self::Invalid(vec![no_such_sub_specialty()])
+    }
+
+    /// This refusal, which also says that the sub-specialty is not there.
+    #[must_use]
+    pub fn and_no_such_sub_specialty(self) -> Self {
+        match self {
+            Self::Invalid(mut faults) if !faults.contains(&no_such_sub_specialty()) => {
+                faults.insert(0, no_such_sub_specialty());
+                Self::Invalid(faults)
+            }
+            other => other,
+        }
+    }
+}
+
+fn no_such_sub_specialty() -> Fault {
+    Fault::new("/sub_specialty_id", "there is no such sub-specialty")
 }
 
 impl Prompt {
@@ -196,24 +257,38 @@ impl Prompt {
         shown && self.is_visible_to(user, is_admin)
     }
 
-    fn decide(&self, command: Command) -> Result<Event, Error> {
+    /// Its newest version, for the owner alone.
+    fn own(&self, user_id: Uuid) -> Result<&Revision, Error> {
+        let newest = self.revisions.last().ok_or(Error::NotFound)?;
+        match (user_id == self.user_id, newest.is_public) {
+            (true, _) => Ok(newest),
+            (false, true) => Err(Error::NotOwner),
+            (false, false) => Err(Error::NotFound),
+        }
+    }
+
+    fn decide(&self, command: Command) -> Result<Option<Event>, Error> {
         match command {
             Command::Create { .. } if !self.revisions.is_empty() => Err(Error::Exists),
-            Command::Create { user_id, sub_specialty_exists, revision } => {
-                check(&revision, sub_specialty_exists)?;
-                Ok(Event::PromptCreated { user_id, revision })
+            Command::Create { user_id, revision } => {
+                check(&revision)?;
+                Ok(Some(Event::PromptCreated { user_id, revision }))
             }
-            Command::Revise { user_id, sub_specialty_exists, changes } => {
-                let newest = self.revisions.last().ok_or(Error::NotFound)?;
-                if user_id != self.user_id {
-                    return Err(if newest.is_public { Error::NotOwner } else { Error::NotFound });
+            Command::Archive { user_id } => {
+                self.own(user_id)?;
+                Ok((!self.archived).then_some(Event::PromptArchived {}))
+            }
+            Command::Revise { user_id, changes } => {
+                let newest = self.own(user_id)?;
+                if self.archived {
+                    return Err(Error::IllegalTransition);
                 }
                 if self.revisions.len() >= MAX_VERSIONS {
                     return Err(Error::TooManyVersions);
                 }
                 let revision = Box::new(newest.clone().with(*changes));
-                check(&revision, sub_specialty_exists)?;
-                Ok(Event::PromptRevised { user_id, revision })
+                check(&revision)?;
+                Ok(Some(Event::PromptRevised { user_id, revision }))
             }
         }
     }
@@ -235,12 +310,9 @@ impl Revision {
     }
 }
 
-/// All that is wrong with a version, at once.
-fn check(revision: &Revision, sub_specialty_exists: bool) -> Result<(), Error> {
+/// All that is wrong with a version in itself, at once.
+fn check(revision: &Revision) -> Result<(), Error> {
     let mut faults = Vec::new();
-    if !sub_specialty_exists {
-        faults.push(Fault::new("/sub_specialty_id", "there is no such sub-specialty"));
-    }
     if revision.title.trim().is_empty() {
         faults.push(Fault::new("/title", "is blank"));
     }
@@ -259,8 +331,9 @@ impl Aggregate for Prompt {
     type Services = ();
 
     async fn handle(&mut self, command: Command, (): &(), sink: &EventSink<Self>) -> Result<(), Error> {
-        let event = self.decide(command)?;
-        sink.write(event, self).await;
+        if let Some(event) = self.decide(command)? {
+            sink.write(event, self).await;
+        }
         Ok(())
     }
 
@@ -270,6 +343,7 @@ impl Aggregate for Prompt {
                 self.user_id = user_id;
                 self.revisions.push(*revision);
             }
+            Event::PromptArchived {} => self.archived = true,
         }
     }
 }

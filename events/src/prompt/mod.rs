@@ -12,7 +12,7 @@ mod schema_work;
 mod shape;
 mod template;
 
-pub use aggregate::{Changes, Command, Error, Event, Prompt, Revision};
+pub use aggregate::{Changes, Command, Error, Event, Prompt, Revision, unless_archived};
 pub use rendering::{RENDERED_BYTES, Rendered};
 
 use crate::{Context, EventStream};

@@ -34,6 +34,9 @@ impl Prompt {
     ///
     /// Bounded in steps and in bytes, so that no template can stall the process; still up to some milliseconds of work.
     pub fn render(&self, version: Option<i32>, variables: &Value) -> Result<Rendered<'_>, Error> {
+        if self.archived {
+            return Err(Error::Archived);
+        }
         let (version, revision) = self.revision(version)?;
         let text = template::render(&revision.content, &revision.variables, variables).map_err(Error::Variables)?;
         let beside = &revision.parameters.messages;

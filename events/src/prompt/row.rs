@@ -32,13 +32,18 @@ pub struct Prompt {
     pub position: i64,
     /// JSON text; none where nothing but what holds anyway was said.
     pub policy: Option<String>,
+    /// It is not run any more.
+    pub archived: bool,
 }
 
 impl Prompt {
-    /// The version that `event` made: each event of a prompt carries the whole of it.
-    pub fn version_of(event: &Recorded) -> Result<Self, Error> {
+    /// The version that `event` made, if it made one: such an event carries the whole of it.
+    pub fn version_of(event: &Recorded) -> Result<Option<Self>, Error> {
         let (Event::PromptCreated { user_id, revision } | Event::PromptRevised { user_id, revision }) =
-            event.decode()?;
+            event.decode()?
+        else {
+            return Ok(None);
+        };
         let Revision {
             sub_specialty_id,
             title,
@@ -53,7 +58,7 @@ impl Prompt {
         let unwritten = |source| StoreError::Undecodable { position: event.position, kind: event.kind.clone(), source };
         let parameters = serde_json::to_string(&parameters).map_err(unwritten)?;
         let policy = (!policy.is_default()).then(|| serde_json::to_string(&policy)).transpose().map_err(unwritten)?;
-        Ok(Self {
+        Ok(Some(Self {
             id: event.id,
             user_id,
             sub_specialty_id,
@@ -69,7 +74,8 @@ impl Prompt {
             version: event.version,
             position: event.position,
             policy,
-        })
+            archived: false,
+        }))
     }
 }
 
@@ -85,10 +91,18 @@ impl Fold for Prompt {
     }
 
     fn next(row: Option<Self>, event: &Recorded) -> Result<Self, Error> {
-        let newest = Self::version_of(event)?;
-        match (event.kind.as_str(), row) {
-            ("prompt_created", None) => Ok(newest),
-            ("prompt_revised", Some(row)) => Ok(Self { created_at: row.created_at, ..newest }),
+        match (event.kind.as_str(), row, Self::version_of(event)?) {
+            ("prompt_created", None, Some(newest)) => Ok(newest),
+            ("prompt_revised", Some(row), Some(newest)) => {
+                Ok(Self { created_at: row.created_at, archived: row.archived, ..newest })
+            }
+            ("prompt_archived", Some(row), None) => Ok(Self {
+                archived: true,
+                updated_at: event.recorded_at,
+                version: event.version,
+                position: event.position,
+                ..row
+            }),
             _ => Err(out_of_place(event)),
         }
     }

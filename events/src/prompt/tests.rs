@@ -29,11 +29,11 @@ fn revision() -> Revision {
 }
 
 fn create(revision: Revision) -> Command {
-    Command::Create { user_id: OWNER, sub_specialty_exists: true, revision: Box::new(revision) }
+    Command::Create { user_id: OWNER, revision: Box::new(revision) }
 }
 
 fn revise(user_id: Uuid, changes: Changes) -> Command {
-    Command::Revise { user_id, sub_specialty_exists: true, changes: Box::new(changes) }
+    Command::Revise { user_id, changes: Box::new(changes) }
 }
 
 fn created(revision: Revision) -> Event {
@@ -61,6 +61,23 @@ fn only_its_owner_revises_it_and_to_others_a_private_one_is_not_there() {
     given(vec![]).when(revise(OWNER, Changes::default())).then_expect_error(Error::NotFound);
     given(vec![created(revision())]).when(revise(OTHER, Changes::default())).then_expect_error(Error::NotFound);
     given(vec![created(public)]).when(revise(OTHER, Changes::default())).then_expect_error(Error::NotOwner);
+}
+
+#[test]
+fn an_archived_prompt_stays_as_it_is_and_is_not_rendered() {
+    use cqrs_es::Aggregate;
+    let archive = |user_id| Command::Archive { user_id };
+    given(vec![]).when(archive(OWNER)).then_expect_error(Error::NotFound);
+    given(vec![created(revision())]).when(archive(OTHER)).then_expect_error(Error::NotFound);
+    given(vec![created(revision())]).when(archive(OWNER)).then_expect_events(vec![Event::PromptArchived {}]);
+    let archived = || given(vec![created(revision()), Event::PromptArchived {}]);
+    archived().when(archive(OWNER)).then_expect_events(vec![]);
+    archived().when(revise(OWNER, Changes::default())).then_expect_error(Error::IllegalTransition);
+    let mut prompt = Prompt::default();
+    prompt.apply(created(revision()));
+    assert!(prompt.render(None, &json!({ "trace": "x" })).is_ok());
+    prompt.apply(Event::PromptArchived {});
+    assert_eq!(prompt.render(None, &json!({ "trace": "x" })).err(), Some(Error::Archived));
 }
 
 #[test]
@@ -112,7 +129,7 @@ fn all_that_is_wrong_with_a_version_is_said_at_once() {
         },
         ..revision()
     };
-    let command = Command::Create { user_id: OWNER, sub_specialty_exists: false, revision: Box::new(bad) };
+    let command = Command::Create { user_id: OWNER, revision: Box::new(bad) };
     let error = given(vec![]).when(command).inspect_result().unwrap_err();
     assert_eq!((error.class(), error.code()), (Class::Invalid, "invalid_prompt"));
     let mut pointers: Vec<String> = error.faults().into_iter().map(|fault| fault.pointer).collect();
@@ -127,7 +144,6 @@ fn all_that_is_wrong_with_a_version_is_said_at_once() {
             "/parameters/stop",
             "/parameters/temperature",
             "/parameters/top_p",
-            "/sub_specialty_id",
             "/title",
             "/variables/type",
         ]

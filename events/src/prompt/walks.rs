@@ -44,7 +44,7 @@ struct Parts {
 
 impl Parts {
     /// The pointers of what is wrong with it, in no order.
-    fn wrong(self, sub_specialty_exists: bool) -> Vec<&'static str> {
+    fn wrong(self) -> Vec<&'static str> {
         let (_, read, parses) = CONTENTS[self.content];
         let [.., (_, declared, schema)] = &schemas()[..=self.schema] else { unreachable!("there is one") };
         let (provider, _, model) = MODELS[self.model];
@@ -58,7 +58,6 @@ impl Parts {
             (model || provider != "nobody", "/llm_provider"),
             (model || provider != "openai", "/model"),
             (TEMPERATURES[self.temperature].1, "/parameters/temperature"),
-            (sub_specialty_exists, "/sub_specialty_id"),
         ]
         .into_iter()
         .filter_map(|(fine, pointer)| (!fine).then_some(pointer))
@@ -87,13 +86,19 @@ impl Parts {
     }
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verb {
+    Create,
+    Revise,
+    Archive,
+}
+
 /// What is asked of the prompt: by whom, with which parts. To make it, all of them are taken; to revise it, those that are
 /// named.
 #[derive(Debug, Clone)]
 struct Asked {
-    create: bool,
+    verb: Verb,
     by: Uuid,
-    exists: bool,
     parts: Parts,
     named: [bool; 5],
 }
@@ -111,10 +116,10 @@ prop_compose! {
 
 prop_compose! {
     fn asked()(
-        create in prop::bool::weighted(0.2), by in sample::select(vec![Uuid::from_u128(1), Uuid::from_u128(2)]),
-        exists in prop::bool::weighted(0.9), parts in parts(), named: [bool; 5],
+        verb in prop_oneof![3 => Just(Verb::Create), 10 => Just(Verb::Revise), 1 => Just(Verb::Archive)], by in sample::select(vec![Uuid::from_u128(1), Uuid::from_u128(2)]),
+        parts in parts(), named: [bool; 5],
     ) -> Asked {
-        Asked { create, by, exists, parts, named }
+        Asked { verb, by, parts, named }
     }
 }
 
@@ -123,20 +128,26 @@ prop_compose! {
 struct Model {
     owner: Option<Uuid>,
     versions: Vec<Parts>,
+    archived: bool,
 }
 
 impl Model {
     /// What becomes of it: the refusal's code with its pointers.
     fn ask(&mut self, asked: &Asked) -> Result<(), (&'static str, Vec<&'static str>)> {
         let refuse = |code| Err((code, Vec::new()));
-        let parts = match (asked.create, self.versions.last()) {
-            (true, Some(_)) => return refuse("prompt_exists"),
-            (true, None) => asked.parts,
-            (false, None) => return refuse("not_found"),
-            (false, Some(newest)) if self.owner != Some(asked.by) => {
+        let parts = match (asked.verb, self.versions.last()) {
+            (Verb::Create, Some(_)) => return refuse("prompt_exists"),
+            (Verb::Create, None) => asked.parts,
+            (_, None) => return refuse("not_found"),
+            (_, Some(newest)) if self.owner != Some(asked.by) => {
                 return refuse(if newest.is_public { "not_owner" } else { "not_found" });
             }
-            (false, Some(newest)) => {
+            (Verb::Archive, Some(_)) => {
+                self.archived = true;
+                return Ok(());
+            }
+            (Verb::Revise, Some(_)) if self.archived => return refuse("illegal_transition"),
+            (Verb::Revise, Some(newest)) => {
                 let [content, schema, title, model, rest] = asked.named;
                 Parts {
                     content: if content { asked.parts.content } else { newest.content },
@@ -148,7 +159,7 @@ impl Model {
                 }
             }
         };
-        let wrong = parts.wrong(asked.exists);
+        let wrong = parts.wrong();
         if !wrong.is_empty() {
             return Err(("invalid_prompt", wrong));
         }
@@ -160,8 +171,10 @@ impl Model {
 
 fn command(asked: &Asked) -> Command {
     let revision = asked.parts.revision();
-    if asked.create {
-        return Command::Create { user_id: asked.by, sub_specialty_exists: asked.exists, revision: Box::new(revision) };
+    match asked.verb {
+        Verb::Create => return Command::Create { user_id: asked.by, revision: Box::new(revision) },
+        Verb::Archive => return Command::Archive { user_id: asked.by },
+        Verb::Revise => {}
     }
     let [content, schema, title, model, rest] = asked.named;
     let changes = Box::new(Changes {
@@ -175,7 +188,7 @@ fn command(asked: &Asked) -> Command {
         is_public: rest.then_some(revision.is_public),
         policy: rest.then_some(revision.policy),
     });
-    Command::Revise { user_id: asked.by, sub_specialty_exists: asked.exists, changes }
+    Command::Revise { user_id: asked.by, changes }
 }
 
 fn told(error: &Error) -> (&'static str, Vec<String>) {
@@ -209,7 +222,8 @@ proptest! {
         // It is what the model is, and its events tell the same.
         let revisions: Vec<Revision> = model.versions.iter().map(|parts| parts.revision()).collect();
         prop_assert_eq!(&prompt.revisions, &revisions);
-        prop_assert_eq!(history.len(), revisions.len());
+        prop_assert_eq!(history.len(), revisions.len() + usize::from(model.archived), "it is archived once");
+        prop_assert_eq!(prompt.archived, model.archived);
         let mut loaded = Prompt::default();
         for event in history {
             loaded.apply(event);

@@ -235,12 +235,12 @@ pub fn prompts() -> impl Strategy<Value = prompt::Event> {
             }
         },
     );
-    (ids(), revision, any::<bool>()).prop_map(|(user_id, revision, first)| {
+    (ids(), revision, 0..5_u8).prop_map(|(user_id, revision, which)| {
         let revision = Box::new(revision);
-        if first {
-            prompt::Event::PromptCreated { user_id, revision }
-        } else {
-            prompt::Event::PromptRevised { user_id, revision }
+        match which {
+            0 => prompt::Event::PromptArchived {},
+            1 | 2 => prompt::Event::PromptCreated { user_id, revision },
+            _ => prompt::Event::PromptRevised { user_id, revision },
         }
     })
 }

@@ -24,6 +24,7 @@ impl Row for Prompt {
         "version",
         "position",
         "policy",
+        "archived",
     ];
 
     fn write(&self, line: &mut Line<'_>) {
@@ -32,7 +33,8 @@ impl Row for Prompt {
             .time(self.updated_at)
             .int(self.version)
             .long(self.position)
-            .maybe_text(self.policy.as_deref());
+            .maybe_text(self.policy.as_deref())
+            .bool(self.archived);
     }
 
     async fn load(tx: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Self>, Error> {

@@ -41,11 +41,11 @@ impl ChildRow for Version {
     }
 
     fn keys(event: &Recorded) -> Result<Vec<i32>, fold::Error> {
-        Ok(vec![event.version])
+        Ok(if event.kind == "prompt_archived" { Vec::new() } else { vec![event.version] })
     }
 
     fn next(_: Option<Self>, _: i32, event: &Recorded) -> Result<Self, fold::Error> {
-        Prompt::version_of(event).map(Self)
+        Prompt::version_of(event)?.map(Self).ok_or_else(|| fold::out_of_place(event))
     }
 
     fn write(&self, line: &mut Line<'_>) {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
-use events::{Recorded, catalog::row, read_model::Row, store::Connections};
+use events::{Recorded, catalog::row, item, read_model::Row, store::Connections};
 use projectors::{
     Projection, checkpoint, contexts, execution,
     fold::Fold,
@@ -127,6 +127,14 @@ fn the_catalogue_is_the_fold_of_its_history() {
 }
 
 #[test]
+fn items_are_the_fold_of_their_history() {
+    on_any_history(60, &async |pool, events, sizes| {
+        twice(&contexts::item::ITEM, pool, events, sizes).await;
+        same(pool, events, Row::<item::row::Item>::load).await;
+    });
+}
+
+#[test]
 fn prompts_are_the_fold_of_their_history_and_every_version_stays() {
     on_any_history(150, &async |pool, events, sizes| {
         twice(&prompt::PROMPTS, pool, events, sizes).await;
@@ -134,7 +142,8 @@ fn prompts_are_the_fold_of_their_history_and_every_version_stays() {
         let expected: Vec<(i64, String)> = events
             .iter()
             .filter(|event| event.stream == "prompt")
-            .map(|event| prompt::Prompt::version_of(event).map(|version| (version.position, version.title)).unwrap())
+            .filter_map(|event| prompt::Prompt::version_of(event).unwrap())
+            .map(|version| (version.position, version.title))
             .collect();
         let kept: Vec<(i64, String)> = sqlx::query_as("select position, title from prompt_version order by position")
             .fetch_all(pool)
@@ -171,11 +180,11 @@ async fn a_version_that_was_left_out_is_an_error_and_changes_nothing() {
 async fn an_event_of_an_unknown_kind_in_its_own_stream_is_an_error_and_elsewhere_is_not() {
     let database = service::testkit::database().await;
     let mut event = (*history(&[(0, 3)])[0]).clone();
-    event.kind = "prompt_archived".to_owned();
+    event.kind = "prompt_withdrawn".to_owned();
     let batch = [Arc::new(event)];
     let mut tx = database.pool.begin().await.unwrap();
     let error = parking::apply(&prompt::PROMPTS, &mut tx, 0, 0, &batch, Care::Swift).await.unwrap_err();
-    assert!(matches!(&error, Error::UnknownKind { position: 1, kind, .. } if kind == "prompt_archived"), "{error}");
+    assert!(matches!(&error, Error::UnknownKind { position: 1, kind, .. } if kind == "prompt_withdrawn"), "{error}");
     assert!(error.is_of_an_event() && !error.passes());
     let store = crate::runners::log(&database);
     let at = checkpoint::open(&execution::EXECUTIONS, &database.pool, &store).await.unwrap();

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use events::{
-    Fact, Meta, Recorded,
-    catalog::{SpecialtyEvent, SubSpecialtyEvent},
+    CONTEXTS, Fact, Meta, Patch, Recorded,
+    catalog::{SpecialtyChanges, SpecialtyEvent, SubSpecialtyChanges, SubSpecialtyEvent},
     execution::{self, Answer, Bill, FailureClass, Function, Redrive, Request, Resolution, ToolCall, Usage, Wire},
     identity,
+    item::{self, ItemChanges},
     model::{Message, Parameters, Role},
     policy::Policy,
     prompt::{self, Revision},
@@ -91,16 +92,9 @@ pub async fn record_others(store: &Store, script: &[(u8, u8)], first: u128) -> V
         let mut event = (*event).clone();
         event.id = Uuid::from_u128(event.id.as_u128() + first);
         event.event_id = Uuid::from_u128(event.event_id.as_u128() + first);
-        let kinds = [
-            identity::Event::KINDS,
-            SpecialtyEvent::KINDS,
-            SubSpecialtyEvent::KINDS,
-            prompt::Event::KINDS,
-            execution::Event::KINDS,
-        ];
-        let kind = kinds.concat().into_iter().find(|kind| *kind == event.kind).unwrap();
-        let stream = ["user", "specialty", "sub_specialty", "prompt", "execution"];
-        append(store, stream.into_iter().find(|stream| *stream == event.stream).unwrap(), &event, kind).await;
+        let stream = CONTEXTS.stream(&event.stream).unwrap();
+        let kind = stream.kinds.iter().find(|kind| **kind == event.kind).unwrap();
+        append(store, stream.name, &event, kind).await;
     }
     let head = usize::try_from(store.head().await.unwrap()).unwrap();
     store.after(0, head).await.unwrap().into_iter().map(Arc::new).collect()
@@ -153,7 +147,7 @@ struct Thing {
 impl Thing {
     fn new(number: usize, what: u8) -> Self {
         // Executions and prompts have the longer histories.
-        let stream = ["user", "specialty", "sub_specialty", "prompt", "prompt", "execution", "execution", "execution"]
+        let stream = ["user", "specialty", "sub_specialty", "prompt", "prompt", "execution", "execution", "item"]
             [usize::from(what) % 8];
         let number = u32::try_from(number).unwrap();
         let id = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + u128::from(number));
@@ -175,22 +169,63 @@ impl Thing {
                 let (email, username) = (format!("{number}@example.org"), format!("User {number}"));
                 of(&identity::Event::UserRegistered { email, username, roles }, event_id)
             }
+            "specialty" if self.version > 1 => of(&self.specialty(what), event_id),
+            "sub_specialty" if self.version > 1 => of(&self.sub_specialty(what), event_id),
+            "item" => of(&self.item(what), event_id),
             "specialty" => {
-                self.ended = true;
                 let icon_url = what.is_multiple_of(2).then(|| "https://example.org/heart.png".to_owned());
                 let (name, description) = (format!("Name {number}"), "About \"it\"".to_owned());
                 of(&SpecialtyEvent::SpecialtyCreated { name, description, icon_url }, event_id)
             }
             "sub_specialty" => {
-                self.ended = true;
                 let (name, description) = (format!("Part {number}"), String::new());
                 let specialty_id = Uuid::from_u128(u128::from(what));
                 of(&SubSpecialtyEvent::SubSpecialtyCreated { specialty_id, name, description }, event_id)
             }
-            "prompt" => of(&self.prompt(what), event_id),
+            "prompt" => {
+                self.ended = self.version > 1 && what % 11 == 10;
+                of(&self.prompt(what), event_id)
+            }
             _ => of(&self.execution(what), event_id),
         };
         Some(new)
+    }
+
+    fn specialty(&mut self, what: u8) -> SpecialtyEvent {
+        self.ended = what % 11 == 10;
+        if self.ended {
+            return SpecialtyEvent::SpecialtyArchived {};
+        }
+        SpecialtyEvent::SpecialtyChanged(SpecialtyChanges {
+            name: patch(what & 1 > 0, format!("Name {what}")),
+            description: patch(what & 2 > 0, format!("About {what}")),
+            icon_url: patch(what & 4 > 0, (what & 8 > 0).then(|| format!("https://example.org/{what}"))),
+        })
+    }
+
+    fn sub_specialty(&mut self, what: u8) -> SubSpecialtyEvent {
+        self.ended = what % 11 == 10;
+        if self.ended {
+            return SubSpecialtyEvent::SubSpecialtyArchived {};
+        }
+        let changes = SubSpecialtyChanges {
+            name: patch(what & 1 > 0, format!("Part {what}")),
+            description: patch(what & 2 > 0, format!("About {what}")),
+        };
+        SubSpecialtyEvent::SubSpecialtyChanged { specialty_id: Uuid::from_u128(1), changes }
+    }
+
+    fn item(&mut self, what: u8) -> item::Event {
+        let (tenant_id, note) = (Uuid::from_u128(1), (what & 8 > 0).then(|| format!("Note {what}")));
+        if self.version == 1 {
+            return item::Event::ItemCreated { tenant_id, name: format!("Item {}", self.number), note };
+        }
+        self.ended = what % 11 == 10;
+        if self.ended {
+            return item::Event::ItemArchived {};
+        }
+        let name = patch(what & 1 > 0, format!("Item {what}"));
+        item::Event::ItemChanged { tenant_id, changes: ItemChanges { name, note: patch(what & 2 > 0, note) } }
     }
 
     fn prompt(&self, what: u8) -> prompt::Event {
@@ -208,6 +243,8 @@ impl Thing {
         let user_id = Uuid::from_u128(1);
         if self.version == 1 {
             prompt::Event::PromptCreated { user_id, revision }
+        } else if self.ended {
+            prompt::Event::PromptArchived {}
         } else {
             prompt::Event::PromptRevised { user_id, revision }
         }
@@ -293,6 +330,10 @@ impl Thing {
             }
         }
     }
+}
+
+fn patch<T>(is_said: bool, value: T) -> Patch<T> {
+    if is_said { Patch::Set(value) } else { Patch::default() }
 }
 
 fn bill(what: u8) -> Bill {

@@ -9,5 +9,6 @@ mod memory;
 mod parking;
 mod rebuilds;
 mod runners;
+mod schema;
 mod usage;
 mod verifies;

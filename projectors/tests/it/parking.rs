@@ -56,7 +56,7 @@ async fn expected(projection: &'static Projection, events: &[Arc<Recorded>], wit
 
 /// Prompts as code has them that knows one kind more.
 static MENDED: Projection = Projection {
-    kinds: &[events::prompt::Event::KINDS, &["prompt_archived"]],
+    kinds: &[events::prompt::Event::KINDS, &["prompt_withdrawn"]],
     tables: &[&Mended(PROMPTS.tables[0]), &Mended(PROMPTS.tables[1])],
     ..PROMPTS
 };
@@ -72,7 +72,7 @@ impl Table for Mended {
         // Archived is as revised.
         let known = batch.iter().map(|event| {
             let mut event = (**event).clone();
-            if event.kind == "prompt_archived" {
+            if event.kind == "prompt_withdrawn" {
                 "prompt_revised".clone_into(&mut event.kind);
             }
             Arc::new(event)
@@ -93,7 +93,7 @@ async fn an_unknown_event_parks_its_thing_alone_until_code_knows_it() {
     record(&store, &script(11)).await;
     // A prompt that is made, archived, and revised twice after that.
     let thing = Uuid::from_u128(1 << 70);
-    let kinds = ["prompt_created", "prompt_archived", "prompt_revised", "prompt_revised"];
+    let kinds = ["prompt_created", "prompt_withdrawn", "prompt_revised", "prompt_revised"];
     for (event, kind) in history(&[(0, 3), (0, 9), (0, 9), (0, 9)]).iter().zip(kinds) {
         let mut event = (**event).clone();
         event.id = thing;
@@ -103,7 +103,7 @@ async fn an_unknown_event_parks_its_thing_alone_until_code_knows_it() {
     let head = project(&PROMPTS, pool, &store).await;
     assert_eq!(head, store.head().await.unwrap(), "the projection goes on");
     let events: Vec<_> = store.after(0, 10_000).await.unwrap().into_iter().map(Arc::new).collect();
-    let first = events.iter().find(|event| event.kind == "prompt_archived").unwrap().position;
+    let first = events.iter().find(|event| event.kind == "prompt_withdrawn").unwrap().position;
     assert_eq!(parked(&PROMPTS, pool).await, [(thing, first, 3, 0)]);
     let before = expected(&PROMPTS, &events[..usize::try_from(first).unwrap() - 1], &[]).await;
     assert_eq!(dump(&PROMPTS, pool).await, before, "the thing as it was, and all others");
@@ -190,7 +190,7 @@ async fn a_mass_of_things_that_cannot_be_applied_stops_the_projection_where_it_i
     let database = testkit::database().await;
     let (pool, store) = (&database.pool, log(&database));
     for number in 1..=5_u128 {
-        for (event, kind) in history(&[(0, 3), (0, 9)]).iter().zip(["prompt_created", "prompt_archived"]) {
+        for (event, kind) in history(&[(0, 3), (0, 9)]).iter().zip(["prompt_created", "prompt_withdrawn"]) {
             let mut event = (**event).clone();
             event.id = Uuid::from_u128(number << 70);
             event.event_id = Uuid::from_u128(event.event_id.as_u128() + (number << 70));

@@ -361,7 +361,7 @@ async fn what_a_projection_does_not_know_is_parked_for_all_to_see_and_everything
     let probe = projectors::start(&parts, &lifecycle);
     let mut unknown = (*history(&[(0, 3)])[0]).clone();
     unknown.id = uuid::Uuid::from_u128(77);
-    append(&store, "prompt", &unknown, "prompt_archived").await;
+    append(&store, "prompt", &unknown, "prompt_withdrawn").await;
     record(&store, &script(1)).await;
     let head = store.head().await.unwrap();
     for name in names() {

@@ -20,7 +20,7 @@ use poem_openapi::{
 use service::http::{self, Caller, Problem, Read};
 
 use crate::{
-    Context,
+    Context, deadline,
     reading::Reading,
     sse,
     waiters::{self, PATIENCE},
@@ -75,6 +75,7 @@ impl Events {
         let last = if live { last_event_id_of(last_event_id.as_deref())? } else { None };
         if let Some(position) = http::min_position(min_position.0)? {
             let _place = self.0.waiters.place(caller.id)?;
+            deadline::allow(PATIENCE);
             if !tail.reached(position, PATIENCE).await {
                 return Err(waiters::late(position));
             }

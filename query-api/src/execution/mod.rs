@@ -22,7 +22,7 @@ use service::http::{self, Caller, Page, Problem, Read};
 use uuid::Uuid;
 
 use crate::{
-    Context, as_of, events,
+    Context, as_of, deadline, events,
     reading::{Reading, more_than, one},
     sse,
     time::Time,
@@ -283,6 +283,7 @@ impl Executions {
             return Ok(row);
         }
         let owner = (!caller.is_admin()).then_some(caller.id);
+        deadline::allow(wait);
         match watch.ended(owner, wait).await {
             Some(ended) => Ok(Some(Arc::unwrap_or_clone(ended))),
             None => self.find(id, caller).await,

@@ -138,7 +138,7 @@ fn prompt(row: &Prompt) -> Value {
         "id": row.id, "user_id": row.user_id, "sub_specialty_id": row.sub_specialty_id, "title": row.title,
         "content": row.content, "variables": json_of(&row.variables), "llm_provider": row.llm_provider, "model": row.model,
         "parameters": json_of(&row.parameters), "is_public": row.is_public, "policy": policy(row), "created_at": time(row.created_at),
-        "updated_at": time(row.updated_at), "version": row.version, "position": row.position,
+        "updated_at": time(row.updated_at), "version": row.version, "position": row.position, "archived": row.archived,
     })
 }
 

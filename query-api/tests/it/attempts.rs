@@ -174,8 +174,8 @@ async fn the_log_finds_the_same_dead_letters() {
     ask(&world, ids[1], Command::Discard { by: None, reason: "old".to_owned() }).await;
     let dead = world.store.load::<Execution>(ids[2]).await.unwrap().aggregate;
     let again = dead.redrive(ids[2], Redrive::default()).unwrap();
-    dead::send(&world.store, again.clone(), Call::from(meta(ids[2]))).await.unwrap();
+    dead::send(&world.store, again.clone(), Call::from(meta(ids[2])), &[]).await.unwrap();
     assert!(dead::is_redriven(&world.store, ids[2]).await.unwrap());
-    assert!(dead::send(&world.store, again, Call::from(meta(ids[2]))).await.is_err(), "once");
+    assert!(dead::send(&world.store, again, Call::from(meta(ids[2])), &[]).await.is_err(), "once");
     assert_eq!(find(None, None, 10).await, (2, vec![ids[0], ids[3]]));
 }

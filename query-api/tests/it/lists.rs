@@ -77,6 +77,22 @@ async fn executions_are_filtered_by_how_they_ended_on_which_model_and_when_they_
 }
 
 #[tokio::test]
+async fn archived_prompts_are_listed_where_they_are_asked_for() {
+    let world = World::new().await;
+    let (owner, admin) = (Person::new(1, false), Person::new(2, true));
+    let rows = prompt(1, owner.id, false, "Old") + &prompt(2, owner.id, false, "New");
+    let archived = format!("update prompt set archived = true where id = '{}';", Uuid::from_u128(1));
+    world.project("prompt", 150, &(rows + &archived)).await;
+    for who in [&owner, &admin] {
+        let ids = async |query: &str| world.get(who, &format!("/api/v1/expert-prompts{query}")).await.page().0;
+        assert_eq!((ids("").await, ids("?archived=false").await), (vec![2], vec![2]));
+        assert_eq!(ids("?archived=true").await, [1]);
+    }
+    let old = world.get(&owner, &format!("/api/v1/expert-prompts/{}", Uuid::from_u128(1))).await;
+    assert_eq!((old.status, &old.body["archived"]), (200, &serde_json::json!(true)));
+}
+
+#[tokio::test]
 async fn prompts_are_found_by_a_part_of_title_or_content() {
     let world = World::new().await;
     let owner = Person::new(1, false);

@@ -15,8 +15,8 @@ async fn an_admin_sees_where_projections_stand_what_is_parked_and_what_was_found
          values ('prompt', 4, 2, 'building', 'load', 90, 30, now() + interval '1 minute'),
                 ('prompt', 2, 1, 'previous', 'follow', 80, 80, null);
          insert into ops.parked (projection, generation, stream, id, position, version, kind, error, events)
-         values ('prompt', 3, 'prompt', '{thing}', 41, 2, 'prompt_archived', 'unknown', 3),
-                ('prompt', 2, 'prompt', '{other}', 40, 2, 'prompt_archived', 'of rows that are not live', 3);
+         values ('prompt', 3, 'prompt', '{thing}', 41, 2, 'prompt_withdrawn', 'unknown', 3),
+                ('prompt', 2, 'prompt', '{other}', 40, 2, 'prompt_withdrawn', 'of rows that are not live', 3);
          insert into ops.finding (id, projection, relation, thing, change, columns, event_position, event_kind, why, position)
          values ('{thing}', 'prompt', 'prompt', '{other}', 'changed', '{{\"title\":{{\"live\":\"a\",\"new\":\"b\"}}}}', 12,
                  'prompt_revised', 'why', 99);"

@@ -9,6 +9,7 @@ use poem::{
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     web::{Compress, CompressionAlgo},
 };
+use poem_openapi::error::{ParseParamError, ParsePathError};
 use tracing::{Instrument, field::Empty};
 
 use super::{
@@ -198,8 +199,13 @@ impl App {
         {
             return problem.into_response();
         }
-        let answer = match AssertUnwindSafe(self.inner.get_response(request)).catch_unwind().await {
-            Ok(answer) => answer,
+        let mut misread = None;
+        let answer = match AssertUnwindSafe(self.inner.call(request)).catch_unwind().await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => {
+                misread = Misread::of(&error);
+                error.into_response()
+            }
             Err(panic) => Problem::broken().with_source(Panicked(words(&*panic))).into_response(),
         };
         if answer.data::<Problem>().is_some() || !is_error(answer.status()) {
@@ -209,7 +215,7 @@ impl App {
         let (parts, body) = answer.into_parts();
         let text = body.into_string().await.unwrap_or_default();
         let parameter = |index| known.and_then(|known| known.parameter(index)).map(str::to_owned);
-        let mut answer = translated(parts.status, &text, parameter).into_response();
+        let mut answer = translated(parts.status, &text, misread, parameter).into_response();
         if let Some(pattern) = pattern {
             answer.set_data(pattern);
         }
@@ -253,15 +259,20 @@ fn bounded(request: &Request) -> Result<(), Problem> {
 }
 
 /// Poem's own errors come as plain text that names Rust types; here they get our form.
-fn translated(status: StatusCode, text: &str, parameter: impl Fn(usize) -> Option<String>) -> Problem {
+fn translated(
+    status: StatusCode,
+    text: &str,
+    misread: Option<Misread>,
+    parameter: impl Fn(usize) -> Option<String>,
+) -> Problem {
     match status {
         StatusCode::NOT_FOUND => Problem::not_found(),
         StatusCode::UNAUTHORIZED => Problem::unauthorized(),
         StatusCode::UNSUPPORTED_MEDIA_TYPE => {
             Problem::unsupported_media("the body has a content type that is not taken here")
         }
-        StatusCode::BAD_REQUEST => match named(text) {
-            Some((name, reason)) => {
+        StatusCode::BAD_REQUEST => match misread {
+            Some(Misread { name, reason }) => {
                 let index = name.strip_prefix("param").and_then(|digits| digits.parse().ok());
                 let name = index.and_then(parameter).unwrap_or_else(|| name.to_owned());
                 let rule = reason.strip_prefix("verification failed. ").and_then(in_words);
@@ -275,12 +286,18 @@ fn translated(status: StatusCode, text: &str, parameter: impl Fn(usize) -> Optio
     }
 }
 
-/// The parameter and the reason in "failed to parse parameter `limit`: …" (and "… path `param0`: …").
-fn named(text: &str) -> Option<(&str, &str)> {
-    let rest = text.strip_prefix("failed to parse ")?;
-    let rest = rest.strip_prefix("parameter `").or_else(|| rest.strip_prefix("path `"))?;
-    let (name, reason) = rest.split_once('`')?;
-    Some((name, reason.trim_start_matches(": ")))
+/// A parameter that is not of its type, or breaks a rule of the document; those of a path are named `param0` and so on.
+struct Misread {
+    name: &'static str,
+    reason: String,
+}
+
+impl Misread {
+    fn of(error: &poem::Error) -> Option<Self> {
+        let in_query = error.downcast_ref().map(|ParseParamError { name, reason }| (*name, reason));
+        let in_path = || error.downcast_ref().map(|ParsePathError { name, reason }| (*name, reason));
+        in_query.or_else(in_path).map(|(name, reason)| Self { name, reason: reason.clone() })
+    }
 }
 
 /// The rule in "minimum(1, exclusive: false)". Anything else that poem says may tell types or the value, and is not repeated.

@@ -19,8 +19,8 @@ pub struct Folded {
 }
 
 /// All of them.
-pub const ALL: [Folded; 8] =
-    [USER, SPECIALTY, SUB_SPECIALTY, PROMPT, PROMPT_VERSION, EXECUTION, USAGE_EXECUTION, USAGE_DAILY];
+pub const ALL: [Folded; 9] =
+    [USER, SPECIALTY, SUB_SPECIALTY, ITEM, PROMPT, PROMPT_VERSION, EXECUTION, USAGE_EXECUTION, USAGE_DAILY];
 
 const USER: Folded = Folded {
     table: "user_account",
@@ -41,14 +41,35 @@ const SPECIALTY: Folded = Folded {
     table: "specialty",
     projection: "catalog",
     key: "id",
-    columns: &["id", "name", "description", "icon_url", "created_at", "updated_at", "version", "position"],
+    columns: &[
+        "id",
+        "tenant_id",
+        "created_by",
+        "name",
+        "description",
+        "icon_url",
+        "archived",
+        "created_at",
+        "updated_at",
+        "version",
+        "position",
+    ],
     query: "
-        select s.id, s.data ->> 'name' as name, s.data ->> 'description' as description,
-               s.data ->> 'icon_url' as icon_url, s.recorded_at as created_at, l.recorded_at as updated_at, l.version,
-               l.position
+        select s.id, s.scope as tenant_id, (s.meta ->> 'actor')::uuid as created_by, o.name, o.description, o.icon_url,
+               o.archived, s.recorded_at as created_at, l.recorded_at as updated_at, l.version, l.position
         from event s
         cross join lateral (select e.recorded_at, e.version, e.position from event e
                             where e.stream = s.stream and e.id = s.id order by e.version desc limit 1) l
+        -- Each column as the last event has it that speaks of it; null takes it away.
+        cross join lateral (
+            select (array_agg(e.data ->> 'name' order by e.version desc)
+                        filter (where e.data -> 'name' is not null))[1] as name,
+                   (array_agg(e.data ->> 'description' order by e.version desc)
+                        filter (where e.data -> 'description' is not null))[1] as description,
+                   (array_agg(e.data ->> 'icon_url' order by e.version desc)
+                        filter (where e.data -> 'icon_url' is not null))[1] as icon_url,
+                   bool_or(e.kind = 'specialty_archived') as archived
+            from event e where e.stream = s.stream and e.id = s.id) o
         where s.stream = 'specialty' and s.kind = 'specialty_created'",
 };
 
@@ -56,15 +77,66 @@ const SUB_SPECIALTY: Folded = Folded {
     table: "sub_specialty",
     projection: "catalog",
     key: "id",
-    columns: &["id", "specialty_id", "name", "description", "created_at", "updated_at", "version", "position"],
+    columns: &[
+        "id",
+        "tenant_id",
+        "created_by",
+        "specialty_id",
+        "name",
+        "description",
+        "archived",
+        "created_at",
+        "updated_at",
+        "version",
+        "position",
+    ],
     query: "
-        select s.id, (s.data ->> 'specialty_id')::uuid as specialty_id, s.data ->> 'name' as name,
-               s.data ->> 'description' as description, s.recorded_at as created_at, l.recorded_at as updated_at,
-               l.version, l.position
+        select s.id, s.scope as tenant_id, (s.meta ->> 'actor')::uuid as created_by,
+               (s.data ->> 'specialty_id')::uuid as specialty_id, o.name, o.description, o.archived,
+               s.recorded_at as created_at, l.recorded_at as updated_at, l.version, l.position
         from event s
         cross join lateral (select e.recorded_at, e.version, e.position from event e
                             where e.stream = s.stream and e.id = s.id order by e.version desc limit 1) l
+        cross join lateral (
+            select (array_agg(e.data ->> 'name' order by e.version desc)
+                        filter (where e.data -> 'name' is not null))[1] as name,
+                   (array_agg(e.data ->> 'description' order by e.version desc)
+                        filter (where e.data -> 'description' is not null))[1] as description,
+                   bool_or(e.kind = 'sub_specialty_archived') as archived
+            from event e where e.stream = s.stream and e.id = s.id) o
         where s.stream = 'sub_specialty' and s.kind = 'sub_specialty_created'",
+};
+
+const ITEM: Folded = Folded {
+    table: "item",
+    projection: "item",
+    key: "id",
+    columns: &[
+        "id",
+        "tenant_id",
+        "created_by",
+        "name",
+        "note",
+        "archived",
+        "created_at",
+        "updated_at",
+        "version",
+        "position",
+    ],
+    query: "
+        select i.id, i.scope as tenant_id, (i.meta ->> 'actor')::uuid as created_by, o.name, o.note, o.archived,
+               i.recorded_at as created_at, l.recorded_at as updated_at, l.version, l.position
+        from event i
+        cross join lateral (select e.recorded_at, e.version, e.position from event e
+                            where e.stream = i.stream and e.id = i.id order by e.version desc limit 1) l
+        cross join lateral (
+            select (array_agg(e.data ->> 'name' order by e.version desc)
+                        filter (where e.data -> 'name' is not null))[1] as name,
+                   (array_agg(e.data ->> 'note' order by e.version desc)
+                        filter (where e.data -> 'note' is not null))[1] as note,
+                   bool_or(e.kind = 'item_archived') as archived
+            from event e where e.stream = i.stream and e.id = i.id) o
+        where i.stream = 'item' and i.kind = 'item_created'",
 };
 
 /// The newest version of each prompt, with the time of the oldest.
@@ -88,6 +160,7 @@ const PROMPT: Folded = Folded {
         "version",
         "position",
         "policy",
+        "archived",
     ],
     query: "
         select distinct on (p.id) p.id, (p.data ->> 'user_id')::uuid as user_id,
@@ -96,9 +169,12 @@ const PROMPT: Folded = Folded {
                p.data ->> 'llm_provider' as llm_provider, p.data ->> 'model' as model,
                p.data -> 'parameters' as parameters, (p.data ->> 'is_public')::boolean as is_public,
                first_value(p.recorded_at) over (partition by p.id order by p.version) as created_at,
-               p.recorded_at as updated_at, p.version, p.position, p.data -> 'policy' as policy
+               l.recorded_at as updated_at, l.version, l.position, p.data -> 'policy' as policy,
+               l.kind = 'prompt_archived' as archived
         from event p
-        where p.stream = 'prompt'
+        cross join lateral (select e.recorded_at, e.version, e.position, e.kind from event e
+                            where e.stream = p.stream and e.id = p.id order by e.version desc limit 1) l
+        where p.stream = 'prompt' and p.kind <> 'prompt_archived'
         order by p.id, p.version desc",
 };
 
@@ -130,7 +206,7 @@ const PROMPT_VERSION: Folded = Folded {
                p.data -> 'parameters' as parameters, (p.data ->> 'is_public')::boolean as is_public,
                p.recorded_at as created_at, p.position, p.data -> 'policy' as policy
         from event p
-        where p.stream = 'prompt'",
+        where p.stream = 'prompt' and p.kind <> 'prompt_archived'",
 };
 
 /// The request gives what was asked for, the outcome what came of it, the first start when it began, and the last event that

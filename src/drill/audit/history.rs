@@ -36,10 +36,7 @@ impl History {
     pub async fn read(scene: &Scene<'_>, sent: &[Sent]) -> anyhow::Result<Self> {
         let markers: HashSet<&str> = sent.iter().filter_map(|sent| sent.marker.as_deref()).collect();
         let markers: Vec<&str> = markers.into_iter().collect();
-        let mut needles = Needles::default();
-        for (index, marker) in markers.iter().enumerate() {
-            needles.add(marker, index)?;
-        }
+        let needles = Needles::new(markers.iter().zip(0..))?;
         let mut history = Self {
             events: Vec::new(),
             by_position: HashMap::new(),

@@ -1,47 +1,33 @@
-//! Many texts looked for in much text, at the speed of looking for a few: those that begin alike are looked for together.
+//! Many texts looked for in much text, at the speed of looking for one.
 
-use std::collections::{HashMap, HashSet};
+use aho_corasick::AhoCorasick;
 
-/// How much of a beginning makes a family, in bytes.
-const ALIKE: usize = 4;
 /// What is shorter may be anywhere by chance, in bytes.
 const SHORTEST: usize = 6;
 
 /// Texts to be looked for.
-#[derive(Default)]
 pub struct Needles {
-    families: HashMap<String, Family>,
-}
-
-/// Texts that begin alike: by length, what they are.
-#[derive(Default)]
-struct Family {
-    lengths: HashSet<usize>,
-    texts: HashMap<String, usize>,
+    automaton: AhoCorasick,
+    indexes: Vec<usize>,
 }
 
 impl Needles {
-    /// Adds `text`, which is known by `index`. A text that is too short to be looked for is refused.
-    pub fn add(&mut self, text: &str, index: usize) -> anyhow::Result<()> {
-        let Some(alike) = text.get(..text.ceil_char_boundary(ALIKE)).filter(|_| text.len() >= SHORTEST) else {
-            anyhow::bail!("a text of {} bytes cannot be looked for: it is anywhere by chance", text.len());
-        };
-        let family = self.families.entry(alike.to_owned()).or_default();
-        family.lengths.insert(text.len());
-        family.texts.insert(text.to_owned(), index);
-        Ok(())
+    /// These texts, each known by its index. A text that is too short to be looked for is refused.
+    pub fn new<T: AsRef<str>>(texts: impl IntoIterator<Item = (T, usize)>) -> anyhow::Result<Self> {
+        let (texts, indexes): (Vec<T>, Vec<usize>) = texts.into_iter().unzip();
+        for (text, index) in texts.iter().zip(&indexes) {
+            let length = text.as_ref().len();
+            anyhow::ensure!(
+                length >= SHORTEST,
+                "text {index} cannot be looked for: of {length} bytes, it is anywhere by chance"
+            );
+        }
+        Ok(Self { automaton: AhoCorasick::new(texts.iter().map(AsRef::as_ref))?, indexes })
     }
 
     /// Those that are in `hay`, as often as they are.
     pub fn in_text(&self, hay: &str) -> Vec<usize> {
-        let mut found = Vec::new();
-        for (alike, family) in &self.families {
-            for (at, _) in hay.match_indices(alike.as_str()) {
-                let texts = family.lengths.iter().filter_map(|length| hay.get(at..at + length));
-                found.extend(texts.filter_map(|text| family.texts.get(text)));
-            }
-        }
-        found
+        self.automaton.find_overlapping_iter(hay).map(|found| self.indexes[found.pattern().as_usize()]).collect()
     }
 }
 
@@ -51,10 +37,8 @@ mod tests {
 
     #[test]
     fn all_are_found_wherever_they_stand() {
-        let mut needles = Needles::default();
-        for (index, text) in ["secret-1", "secret-12", "secret-2", "other-thing", "sécrètement"].iter().enumerate() {
-            needles.add(text, index).unwrap();
-        }
+        let texts = ["secret-1", "secret-12", "secret-2", "other-thing", "sécrètement"];
+        let needles = Needles::new(texts.into_iter().zip(0..)).unwrap();
         let found = |hay: &str| {
             let mut found = needles.in_text(hay);
             found.sort_unstable();
@@ -64,6 +48,6 @@ mod tests {
         assert_eq!(found("secret-2"), [2]);
         assert_eq!(found("xsecret-12x other-thing"), [0, 1, 3]);
         assert_eq!(found("ä secret-2ä sécrètement"), [2, 4]);
-        assert!(needles.add("short", 9).is_err());
+        assert!(Needles::new([("short", 9)]).is_err());
     }
 }

@@ -47,7 +47,8 @@ async fn checkpoints(snapshot: &mut PgConnection, found: &mut Finding) -> anyhow
         names.push(name);
     }
     names.sort();
-    let expected = ["catalog", "execution", "identity", "prompt", "usage"];
+    let mut expected: Vec<_> = projectors::ALL.iter().map(|projection| projection.name).collect();
+    expected.sort_unstable();
     found.check(names == expected, || format!("there are checkpoints of {names:?}, not of {expected:?}"));
     Ok(())
 }

@@ -46,17 +46,16 @@ pub(super) async fn kept(scene: &Scene<'_>) -> anyhow::Result<Finding> {
 
 impl<'a> Wanted<'a> {
     fn new(secrets: &'a [Secret]) -> anyhow::Result<Self> {
-        let mut wanted = Self { needles: Needles::default(), what: vec!["the hash of a password"] };
-        wanted.needles.add(HASH, 0)?;
-        for Secret { what, text } in secrets {
-            let index = wanted.what.len();
-            wanted.what.push(what);
+        let (mut what, mut forms) = (vec!["the hash of a password"], vec![(HASH.to_owned(), 0)]);
+        for Secret { what: name, text } in secrets {
+            let index = what.len();
+            what.push(name);
             let hex = text.bytes().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
-            for form in [text, &hex, &BASE64_STANDARD_NO_PAD.encode(text)] {
-                wanted.needles.add(form, index).with_context(|| format!("{what} cannot be looked for"))?;
-            }
+            forms.extend([text.clone(), hex, BASE64_STANDARD_NO_PAD.encode(text)].map(|form| (form, index)));
         }
-        Ok(wanted)
+        let needles =
+            Needles::new(forms).context("a secret cannot be looked for: they are numbered as they were recorded")?;
+        Ok(Self { needles, what })
     }
 
     fn look(&self, text: &str, found: &mut Finding, place: impl Fn() -> String) {

@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Weak},
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
 
@@ -17,7 +17,7 @@ use service::{
     shares::{Share, Shares},
 };
 use tokio::{
-    sync::{Mutex, broadcast},
+    sync::{OnceCell, broadcast},
     task::AbortHandle,
     time::timeout,
 };
@@ -42,12 +42,19 @@ pub(super) struct Hub {
 /// One subscription, as long as somebody has it.
 struct Source {
     told: broadcast::Sender<Arc<Chunk>>,
-    hearing: Option<AbortHandle>,
+    /// None yet: it has failed, and who comes next tries again.
+    hearing: OnceCell<AbortHandle>,
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        Self { told: broadcast::Sender::new(KEPT), hearing: OnceCell::new() }
+    }
 }
 
 impl Drop for Source {
     fn drop(&mut self) {
-        if let Some(hearing) = &self.hearing {
+        if let Some(hearing) = self.hearing.get() {
             hearing.abort();
         }
     }
@@ -77,39 +84,47 @@ impl Hub {
     /// A place at what is told from now on: 429 where `caller` has too many, 503 where all together have.
     pub(super) async fn tap(&self, about: About, caller: Uuid) -> Result<Tap, Problem> {
         let place = self.places.try_take(caller).map_err(|full| full.problem("text streams", LATER))?;
-        let mut watched = self.watched.lock().await;
-        if let Some(source) = watched.get(&about.id).and_then(Weak::upgrade) {
-            return Ok(Tap { told: source.told.subscribe(), _source: source, _place: place });
+        let source = self.source(about.id);
+        let told = source.told.subscribe();
+        // Nobody but who watches the same text waits for this, and each no longer than that.
+        match timeout(PATIENCE, source.hear(&self.bus, about)).await {
+            Ok(Err(error)) => tracing::warn!(%error, "a text is not heard: it is streamed when it is whole"),
+            Ok(Ok(())) | Err(_) => {}
+        }
+        Ok(Tap { told, _source: source, _place: place })
+    }
+
+    /// What is told of the execution `id`: the one that others watch, or a new one.
+    fn source(&self, id: Uuid) -> Arc<Source> {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(source) = watched.get(&id).and_then(Weak::upgrade) {
+            return source;
         }
         // Now and then, those that nobody has any more.
         if watched.len().is_power_of_two() {
             watched.retain(|_, source| source.strong_count() > 0);
         }
-        let source = Arc::new(self.source(about).await);
-        watched.insert(about.id, Arc::downgrade(&source));
-        Ok(Tap { told: source.told.subscribe(), _source: source, _place: place })
+        let source = Arc::new(Source::default());
+        watched.insert(id, Arc::downgrade(&source));
+        source
     }
+}
 
-    async fn source(&self, about: About) -> Source {
-        let told = broadcast::Sender::new(KEPT);
-        let hearing = match timeout(PATIENCE, self.bus.chunks(about)).await {
-            Ok(Ok(mut chunks)) => {
-                let told = told.clone();
-                let hearing = tokio::spawn(async move {
-                    while let Some(chunk) = chunks.next().await {
-                        // Nobody may have come yet, or all may have just gone.
-                        let _ = told.send(Arc::new(chunk));
-                    }
-                });
-                Some(hearing.abort_handle())
-            }
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "a text is not heard: it is streamed when it is whole");
-                None
-            }
-            Err(_) => None,
+impl Source {
+    /// Subscribes, unless that is done.
+    async fn hear(&self, bus: &Bus, about: About) -> Result<(), nats::Error> {
+        let subscribe = async || {
+            let mut chunks = bus.chunks(about).await?;
+            let told = self.told.clone();
+            let hearing = tokio::spawn(async move {
+                while let Some(chunk) = chunks.next().await {
+                    // All may have just gone.
+                    let _ = told.send(Arc::new(chunk));
+                }
+            });
+            Ok(hearing.abort_handle())
         };
-        Source { told, hearing }
+        self.hearing.get_or_try_init(subscribe).await.map(|_| ())
     }
 }
 

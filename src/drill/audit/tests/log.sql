@@ -89,6 +89,21 @@ values
      '{}', 'openai', 'm', 'failed', null, 1, null, null, null, null, null, 5, null, null, 1,
      'bad_request', 'no', null, false,
      '2026-11-20 12:00:17.000001+00', '2026-11-20 12:00:18.000001+00', '2026-11-20 12:00:19.000001+00', 3, 19);
+insert into read.usage_execution (id, tenant_id, llm_provider, model, version, position) values
+    ('00000000-0000-7000-9000-000000000006', '00000000-0000-7000-9000-000000000001', 'openai', 'gpt', 5, 10),
+    ('00000000-0000-7000-9000-000000000011', '00000000-0000-7000-9000-000000000001', 'echo', 'm', 3, 13),
+    ('00000000-0000-7000-9000-000000000014', '00000000-0000-7000-9000-000000000001', 'echo', 'm', 3, 16),
+    ('00000000-0000-7000-9000-000000000017', '00000000-0000-7000-9000-000000000001', 'openai', 'm', 3, 19);
+insert into read.usage_daily
+    (id, day, tenant_id, llm_provider, model, executions, succeeded, failed, input_tokens, output_tokens, cached_input_tokens,
+     reasoning_tokens, cost, position)
+select substr(encode(sha256(convert_to(concat_ws(e'\n', day, tenant_id, octet_length(llm_provider), llm_provider || model), 'UTF8')), 'hex'), 1, 32)::uuid,
+       day, tenant_id, llm_provider, model, executions, succeeded, failed, input, output, cached, reasoning, cost, position
+from (values
+    (date '2026-11-20', uuid '00000000-0000-7000-9000-000000000001', 'openai', 'gpt', 1, 1, 0, 10, 20, 3, 4, 0.000315, 10),
+    (date '2026-11-20', uuid '00000000-0000-7000-9000-000000000001', 'echo', 'm', 2, 0, 1, 0, 0, 0, 0, 0, 16),
+    (date '2026-11-20', uuid '00000000-0000-7000-9000-000000000001', 'openai', 'm', 1, 0, 1, 1, 0, 0, 0, 0, 19)
+) x (day, tenant_id, llm_provider, model, executions, succeeded, failed, input, output, cached, reasoning, cost, position);
 insert into read.checkpoint (name, version, position, epoch, event_id)
 select name, 1, 19, 1, '00000000-0000-7000-8000-000000000019'
-from unnest(array['identity', 'catalog', 'prompt', 'execution']) name;
+from unnest(array['identity', 'catalog', 'item', 'prompt', 'execution', 'usage']) name;

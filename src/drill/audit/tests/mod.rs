@@ -3,12 +3,12 @@
 mod calls;
 mod seal;
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use service::testkit::{self, Database};
 use sqlx::{AssertSqlSafe, Executor as _};
 
-use super::{Finding, Scene, log, outcomes, rows};
+use super::{Finding, Scene, folds, log, outcomes, rows};
 use crate::drill::record::{Record, Target};
 
 /// A database, and nothing else.
@@ -53,6 +53,21 @@ async fn executions_that_are_tried_again_fold_to_their_rows() {
     // Two of them have not ended.
     assert!(ended.breaches.iter().all(|breach| breach.contains("has no outcome")), "{ended:#?}");
     assert_eq!(ended.breaches.len(), 2, "{ended:#?}");
+}
+
+#[tokio::test]
+async fn what_was_changed_and_archived_folds_to_its_rows() {
+    let [_, folded, _] = audited(include_str!("changes.sql")).await;
+    assert!(folded.holds(), "{folded:#?}");
+}
+
+#[test]
+fn every_read_model_is_folded_by_the_auditor_too() {
+    let own = folds::ALL.iter().map(|folded| (folded.table, folded.projection)).collect::<BTreeSet<_>>();
+    let tables = |projection: &'static projectors::Projection| {
+        projection.table_names().into_iter().map(move |table| (table, projection.name))
+    };
+    assert_eq!(own, projectors::ALL.iter().copied().flat_map(tables).collect::<BTreeSet<_>>());
 }
 
 /// What is done, which invariant it breaks, and what must be said of it.

@@ -9,7 +9,7 @@ use super::Operation;
 pub fn document(operations: &[Operation]) -> Value {
     let mut paths = Map::new();
     for operation in operations {
-        let path = format!("{}{}", operation.collection, operation.below.replace(":id", "{id}"));
+        let path = format!("{}{}", operation.collection, operation.below.replace(":id", "{id}").replace(":part", "{part}"));
         let methods = paths.entry(path).or_insert_with(|| Value::Object(Map::new()));
         methods[operation.method.as_str().to_ascii_lowercase()] = describe(operation);
     }
@@ -22,9 +22,11 @@ fn describe(operation: &Operation) -> Value {
     let mut parameters = vec![header("Idempotency-Key", "A repeated request with the same key gets the first answer.")];
     if !is_new {
         parameters.push(header("If-Match", "The version that is meant, as `\"1\"`: another one is a 412."));
-        parameters.push(
-            json!({ "name": "id", "in": "path", "required": true, "schema": { "type": "string", "format": "uuid" } }),
-        );
+        for name in ["id", "part"].into_iter().filter(|name| operation.below.contains(&format!(":{name}"))) {
+            parameters.push(
+                json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string", "format": "uuid" } }),
+            );
+        }
     }
     let (status, said) =
         if is_new && operation.method == Method::POST { ("201", "It exists.") } else { ("200", "It is changed.") };
@@ -38,7 +40,7 @@ fn describe(operation: &Operation) -> Value {
     let mut schema = operation.schema.clone();
     let is_required = schema["required"].as_array().is_some_and(|required| !required.is_empty());
     open_api_3_0(&mut schema);
-    json!({
+    let mut described = json!({
         "tags": [operation.tag],
         "summary": operation.doc,
         "parameters": parameters,
@@ -50,7 +52,13 @@ fn describe(operation: &Operation) -> Value {
         } },
         "security": [{ "bearer": [] }],
         "operationId": operation.id,
-    })
+    });
+    if operation.method == Method::DELETE
+        && let Some(fields) = described.as_object_mut()
+    {
+        fields.shift_remove("requestBody");
+    }
+    described
 }
 
 /// From JSON Schema 2020-12 to the dialect of `OpenAPI` 3.0, which has `nullable` for a type that may be null.

@@ -6,6 +6,7 @@ use std::{
     sync::{PoisonError, RwLock},
 };
 
+use cqrs_es::Aggregate as _;
 use events::{
     Action, Call, Condition, Error, Receipt, Requirement, Stream,
     company::Company,
@@ -13,7 +14,6 @@ use events::{
     permission::{Because, Standing, decide},
     store::Loaded,
 };
-use cqrs_es::Aggregate as _;
 use service::http::Problem;
 use uuid::Uuid;
 
@@ -69,7 +69,9 @@ impl Dispatcher {
         let May { caller, tenant, action } = may;
         let Some(action) = action else { return Ok(Vec::new()) };
         if tenant == caller {
-            return decide(action, Standing { is_own: true, ..Standing::default() }).map(|_| Vec::new()).map_err(refused);
+            return decide(action, Standing { is_own: true, ..Standing::default() })
+                .map(|_| Vec::new())
+                .map_err(refused);
         }
         let under = |version| vec![Condition::Unchanged { stream: Company::TYPE, id: tenant, version }];
         if !anew

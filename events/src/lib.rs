@@ -26,8 +26,7 @@ pub static CONTEXTS: Registry = Registry(&[
 ]);
 
 pub use event_store::{
-    Action, Call, Claim, Class, Condition, Context, Error, EventKinds, EventStream, Fact, Fold, Key, Meta, Needs, Patch,
-    Receipt, Recorded, Refusal, Registry, Requirement, Role, Secret, Store, Stream, Timer, aggregate, clock, execute,
-    execute_on,
-    execute_requiring, fact, failpoint, fold, plant, read_model, refusal, registry, seal, store,
+    Action, Call, Claim, Class, Condition, Context, Error, EventKinds, EventStream, Fact, Fold, Key, Meta, Needs,
+    Patch, Receipt, Recorded, Refusal, Registry, Requirement, Role, Secret, Store, Stream, Timer, aggregate, clock,
+    execute, execute_on, execute_requiring, fact, failpoint, fold, plant, read_model, refusal, registry, seal, store,
 };

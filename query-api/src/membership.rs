@@ -19,8 +19,7 @@ pub async fn standing(reading: &Reading, user: Uuid, tenant: Uuid) -> Result<Sta
     }
     let sql = "select m.role, c.archived from company_member m join company c on c.id = m.id
                where m.user_id = $1 and m.id = $2 and m.role is not null";
-    let row: Option<(String, bool)> =
-        sqlx::query_as(sql).bind(user).bind(tenant).fetch_optional(&reading.pool).await?;
+    let row: Option<(String, bool)> = sqlx::query_as(sql).bind(user).bind(tenant).fetch_optional(&reading.pool).await?;
     let Some((role, is_archived)) = row else { return Ok(Standing::default()) };
     Ok(Standing { role: Role::named(&role), is_archived, ..Standing::default() })
 }

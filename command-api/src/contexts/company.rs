@@ -1,8 +1,6 @@
 //! Managing companies. The aggregate decides who may.
 
-use events::company::{
-    Change, Command, Company, CompanyChanges, NewCompany, NewRole, READ, SettingsChanges,
-};
+use events::company::{Change, Command, Company, CompanyChanges, NewCompany, NewRole, READ, SettingsChanges};
 use poem::http::Method;
 
 use crate::entity::{Entity, Nothing, Operation, Owner};

@@ -9,7 +9,8 @@ use super::Operation;
 pub fn document(operations: &[Operation]) -> Value {
     let mut paths = Map::new();
     for operation in operations {
-        let path = format!("{}{}", operation.collection, operation.below.replace(":id", "{id}").replace(":part", "{part}"));
+        let path =
+            format!("{}{}", operation.collection, operation.below.replace(":id", "{id}").replace(":part", "{part}"));
         let methods = paths.entry(path).or_insert_with(|| Value::Object(Map::new()));
         methods[operation.method.as_str().to_ascii_lowercase()] = describe(operation);
     }

@@ -54,7 +54,9 @@ impl Event {
     /// Whom it makes a member of this role, or, without a role, no member any more.
     pub fn member(&self) -> Option<(Uuid, Option<Role>)> {
         match self {
-            Self::MemberJoined { user_id, role } | Self::MemberRoleChanged { user_id, role } => Some((*user_id, Some(*role))),
+            Self::MemberJoined { user_id, role } | Self::MemberRoleChanged { user_id, role } => {
+                Some((*user_id, Some(*role)))
+            }
             Self::MemberLeft { user_id } | Self::MemberRemoved { user_id } => Some((*user_id, None)),
             Self::CompanyCreated { .. }
             | Self::CompanyRenamed { .. }

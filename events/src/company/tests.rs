@@ -68,7 +68,12 @@ fn who_may_change_what() {
     let admin = || Err(Error::Needs(Role::Admin));
     let owner = || Err(Error::Needs(Role::Owner));
     for (by, names, settles, archives) in [
-        (OWNER, Ok(vec![renamed()]), Ok(vec![Event::CompanySettingChanged(settled())]), Ok(vec![Event::CompanyArchived {}])),
+        (
+            OWNER,
+            Ok(vec![renamed()]),
+            Ok(vec![Event::CompanySettingChanged(settled())]),
+            Ok(vec![Event::CompanyArchived {}]),
+        ),
         (ADMIN, Ok(vec![renamed()]), Ok(vec![Event::CompanySettingChanged(settled())]), owner()),
         (EDITOR, admin(), admin(), owner()),
         (VIEWER, admin(), admin(), owner()),

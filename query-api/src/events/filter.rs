@@ -179,7 +179,12 @@ mod tests {
             Filter::parse(&caller(1, admin), None, scope, None).unwrap().foreign(&caller(1, admin))
         };
         assert_eq!(foreign(false, Some(&of(2))), Some(Uuid::from_u128(2)));
-        for own in [foreign(false, None), foreign(false, Some(&of(1))), foreign(false, Some(PUBLIC)), foreign(true, Some(&of(2)))] {
+        for own in [
+            foreign(false, None),
+            foreign(false, Some(&of(1))),
+            foreign(false, Some(PUBLIC)),
+            foreign(true, Some(&of(2))),
+        ] {
             assert_eq!(own, None);
         }
     }

@@ -111,7 +111,7 @@ async fn a_company_is_made_changed_and_archived_by_its_owner() {
     the last owner leaves: 409 last_owner: this is the company's last owner: make another member an owner first
     the last owner steps down: 409 last_owner: this is the company's last owner: make another member an owner first
     an unknown role: 422 invalid_request: the request has faults, see errors
-        /role is not in any form that is allowed here
+        /role must be one of ["viewer","editor","admin","owner"]
     no member: 404 not_found: the company has no such member
     archived: 200 /api/v1/companies/{id} version 6
     archived once more: 200 /api/v1/companies/{id} version 6

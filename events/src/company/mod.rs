@@ -8,7 +8,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -54,7 +54,13 @@ pub struct CompanyChanges {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub struct NewRole {
     /// The role.
+    #[schemars(schema_with = "any_role")]
     pub role: Role,
+}
+
+/// The names alone, so that a refusal lists them.
+fn any_role(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "string", "enum": Role::ALL.map(Role::name) })
 }
 
 /// What can be asked of a company.

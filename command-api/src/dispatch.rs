@@ -30,6 +30,7 @@ use crate::{
     blocking::Blocking,
     keys::{Attempt, Keys},
     passwords::Passwords,
+    permission::Companies,
     prompts::Prompts,
 };
 
@@ -56,6 +57,8 @@ pub struct Dispatcher {
     pub prompts: Prompts,
     /// Whose registration was repeated last, with which fingerprint, and when its password was verified.
     pub repeated: Mutex<Option<(Uuid, [u8; 32], Instant)>>,
+    /// Companies, to decide what their members may.
+    pub companies: Companies,
     tasks: TaskTracker,
     keys: Keys,
     known: RwLock<HashSet<Uuid>>,
@@ -79,6 +82,7 @@ impl Dispatcher {
             compiling: Blocking::new(Limits { places: 2, each: 1, queue: 256, queue_each: 32 }),
             prompts: Prompts::default(),
             repeated: Mutex::default(),
+            companies: Companies::default(),
             tasks: lifecycle.tracker(),
             keys: Keys::default(),
             known: RwLock::default(),

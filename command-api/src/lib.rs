@@ -17,6 +17,7 @@ mod keys;
 mod names;
 mod ops;
 mod passwords;
+mod permission;
 mod probe;
 mod process;
 mod prompt;

@@ -6,7 +6,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::{
-    Refusal, Requirement, Stream, clock,
+    Condition, Refusal, Requirement, Stream, clock,
     store::{Append, Effects, Key, Loaded, Meta, New, Refused, Replay, Secret, Store, StoreError, decide, effects},
 };
 
@@ -28,11 +28,14 @@ pub struct Call {
     pub key: Option<Key>,
     /// What goes into the log's transaction and never into an event.
     pub secrets: Vec<Secret>,
+    /// What its caller has seen of other aggregates and relies on, as that it may do this. Where it does not hold any more, the
+    /// command comes to [`Error::Outdated`], whatever else would come of it.
+    pub conditions: Vec<Condition>,
 }
 
 impl From<Meta> for Call {
     fn from(meta: Meta) -> Self {
-        Self { meta, expected: None, fresh: false, key: None, secrets: Vec::new() }
+        Self { meta, expected: None, fresh: false, key: None, secrets: Vec::new(), conditions: Vec::new() }
     }
 }
 
@@ -66,6 +69,9 @@ pub enum Error<R: fmt::Debug + fmt::Display> {
     /// Its key was used for another request.
     #[error("the idempotency key was used for another request")]
     KeyReused,
+    /// What its caller relied on does not hold any more: to be looked at again.
+    #[error("what the command relied on has changed")]
+    Outdated,
     /// The thing changed under it as often as it was tried.
     #[error("the thing kept changing")]
     Contended,
@@ -170,6 +176,7 @@ async fn decided<A: Stream>(
             }
             // A thing that does not exist is for its context to refuse.
             if version > 0 {
+                relied_on(store, call).await?;
                 return Err(Error::Stale { expected, actual: version });
             }
         }
@@ -177,17 +184,24 @@ async fn decided<A: Stream>(
             Ok(events) if events.is_empty() && may_be_old => continue,
             Ok(events) => events,
             Err(_) if may_be_old => continue,
-            Err(refusal) => return Err(Error::Refused(refusal)),
+            Err(refusal) => {
+                relied_on(store, call).await?;
+                return Err(Error::Refused(refusal));
+            }
         };
         if events.is_empty() {
+            relied_on(store, call).await?;
             let receipt = Receipt { id, version, position, replayed: false };
             return Ok((receipt, Loaded { aggregate, version, position, weight }));
         }
-        let mut conditions = Vec::with_capacity(requirements.len());
+        let mut conditions = call.conditions.clone();
         for requirement in requirements {
             match requirement.look(store, unmet).await? {
                 Ok(condition) => conditions.push(condition),
-                Err(refusal) => return Err(Error::Refused(refusal)),
+                Err(refusal) => {
+                    relied_on(store, call).await?;
+                    return Err(Error::Refused(refusal));
+                }
             }
         }
         let Effects { releases, claims, timers } = effects(&events, id);
@@ -213,8 +227,12 @@ async fn decided<A: Stream>(
                 return Ok((receipt, Loaded { aggregate, version: at.version, position: at.position, weight }));
             }
             Err(Refused::Version) => {}
-            Err(Refused::Condition) => unmet = true,
+            Err(Refused::Condition) => {
+                relied_on(store, call).await?;
+                unmet = true;
+            }
             Err(Refused::Claim) => {
+                relied_on(store, call).await?;
                 if let Some(claim) = store.taken(A::TYPE, id, &claims).await? {
                     return Err(Error::Refused(A::Error::taken(claim)));
                 }
@@ -230,6 +248,11 @@ async fn decided<A: Stream>(
         }
     }
     Err(Error::Contended)
+}
+
+/// An error where what the caller relied on does not hold any more. What is appended is checked as it is.
+async fn relied_on<R: Refusal>(store: &Store, call: &Call) -> Result<(), Error<R>> {
+    if store.hold(&call.conditions).await? { Ok(()) } else { Err(Error::Outdated) }
 }
 
 /// The first receipt of a command that used `key`.

@@ -4,6 +4,7 @@
 //! later that it is still what it was. Contexts implement the traits of [`fact`], [`refusal`] and [`fold`]; no context, no
 //! HTTP and no bus here.
 
+pub mod action;
 pub mod clock;
 pub mod execute;
 pub mod fact;
@@ -18,6 +19,7 @@ pub mod requirement;
 pub mod seal;
 pub mod store;
 
+pub use action::{Action, Needs, Role};
 pub use execute::{Call, Error, Receipt, execute, execute_on, execute_requiring};
 pub use fact::{Claim, Condition, EventKinds, Fact, Stream, Timer};
 pub use fold::Fold;

@@ -5,7 +5,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use uuid::Uuid;
 
 use crate::{
-    Claim, Error, EventKinds, Fact, Store, Stream, Timer, execute,
+    Action, Claim, Error, EventKinds, Fact, Store, Stream, Timer, execute,
     store::{Due, StoreError, decode},
 };
 
@@ -20,6 +20,8 @@ pub struct Context {
     pub streams: &'static [EventStream],
     /// The names of the projections that write its read models.
     pub projections: &'static [&'static str],
+    /// What can be done to its things.
+    pub actions: &'static [Action],
 }
 
 /// The events of one kind of aggregate, without their type.
@@ -118,6 +120,16 @@ impl Registry {
     /// The names of the projections of every context.
     pub fn projections(self) -> impl Iterator<Item = &'static str> {
         self.0.iter().flat_map(|context| context.projections).copied()
+    }
+
+    /// What can be done, of every context.
+    pub fn actions(self) -> impl Iterator<Item = &'static Action> {
+        self.0.iter().flat_map(|context| context.actions)
+    }
+
+    /// The action of this name.
+    pub fn action(self, name: &str) -> Option<&'static Action> {
+        self.actions().find(|action| action.name == name)
     }
 
     /// The stream of this name.

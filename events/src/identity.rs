@@ -16,6 +16,7 @@ pub(crate) static CONTEXT: Context = Context {
     doc: "Who the users are.",
     streams: &[EventStream::of::<User>()],
     projections: &["identity"],
+    actions: &[],
 };
 
 /// The role that may write the catalogue and see everything.

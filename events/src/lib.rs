@@ -4,17 +4,20 @@
 //! is in `event_store`, which is exported again here, so that whoever uses a context needs one import.
 
 pub mod catalog;
+pub mod company;
 pub mod execution;
 pub mod identity;
 pub mod item;
 pub mod model;
 pub mod ops;
+pub mod permission;
 pub mod policy;
 pub mod prompt;
 
 /// Every context. One that is not named here is unused code, which the compiler tells.
 pub static CONTEXTS: Registry = Registry(&[
     &catalog::CONTEXT,
+    &company::CONTEXT,
     &execution::CONTEXT,
     &identity::CONTEXT,
     &item::CONTEXT,
@@ -23,7 +26,7 @@ pub static CONTEXTS: Registry = Registry(&[
 ]);
 
 pub use event_store::{
-    Call, Claim, Class, Condition, Context, Error, EventKinds, EventStream, Fact, Fold, Key, Meta, Patch, Receipt,
-    Recorded, Refusal, Registry, Requirement, Secret, Store, Stream, Timer, aggregate, clock, execute, execute_on,
-    execute_requiring, fact, failpoint, fold, plant, read_model, refusal, registry, seal, store,
+    Action, Call, Claim, Class, Condition, Context, Error, EventKinds, EventStream, Fact, Fold, Key, Meta, Needs,
+    Patch, Receipt, Recorded, Refusal, Registry, Requirement, Role, Secret, Store, Stream, Timer, aggregate, clock,
+    execute, execute_on, execute_requiring, fact, failpoint, fold, plant, read_model, refusal, registry, seal, store,
 };

@@ -11,11 +11,19 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::{CONTEXTS, Claim, Class, Context, EventStream, Fact, Refusal, Stream};
+use crate::{Action, CONTEXTS, Claim, Class, Context, EventStream, Fact, Needs, Refusal, Stream};
 
 /// What is registered of it.
-pub(crate) static CONTEXT: Context =
-    Context { name: "ops", doc: "The system itself.", streams: &[EventStream::of::<Projection>()], projections: &[] };
+pub(crate) static CONTEXT: Context = Context {
+    name: "ops",
+    doc: "The system itself.",
+    streams: &[EventStream::of::<Projection>()],
+    projections: &[],
+    actions: &[ADMINISTER],
+};
+
+/// To administer the system.
+pub const ADMINISTER: Action = Action { name: "admin", scope: "admin", needs: Needs::SystemAdmin };
 
 /// The names of all projections.
 pub fn projections() -> Vec<&'static str> {

@@ -50,6 +50,7 @@ use rebuild::{Progress, Workshop};
 pub static ALL: &[&Projection] = &[
     &identity::IDENTITY,
     &contexts::catalog::CATALOG,
+    &contexts::company::COMPANY,
     &contexts::item::ITEM,
     &prompt::PROMPTS,
     &execution::EXECUTIONS,

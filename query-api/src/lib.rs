@@ -4,12 +4,14 @@
 //! Who waits for what is not there yet waits in [`waiters`].
 
 mod as_of;
+mod company;
 mod contexts;
 mod deadline;
 mod events;
 mod execution;
 mod identity;
 mod log;
+mod membership;
 mod ops;
 mod probe;
 mod process;
@@ -34,6 +36,7 @@ pub use execution::Streaming;
 pub use process::{Args, PORT, run};
 
 use crate::{
+    company::Companies,
     events::{Events, Tail},
     execution::Executions,
     identity::Identity,
@@ -52,6 +55,8 @@ has an `ETag` for `If-None-Match`. `?min_position=` waits until the read model h
 enum Context {
     /// Who the users are.
     Identity,
+    /// Companies, and what their members may.
+    Company,
     /// Expert prompts.
     Prompt,
     /// Runs of prompts.
@@ -95,6 +100,7 @@ pub fn api(parts: Parts, lifecycle: &Lifecycle) -> QueryApi {
     let reading = Reading { pool, store, waiters, heavy: reading::heavy(), tail };
     let contexts = (
         Identity(reading.clone()),
+        Companies(reading.clone()),
         Prompts(reading.clone()),
         Log(reading.clone()),
         Events(reading.clone()),

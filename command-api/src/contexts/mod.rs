@@ -1,11 +1,12 @@
 //! What each context takes.
 
 mod catalog;
+mod company;
 mod item;
 
 use crate::entity::Operation;
 
 /// The plain commands of all contexts.
 pub fn operations() -> Vec<Operation> {
-    [catalog::operations(), item::operations()].into_iter().flatten().collect()
+    [catalog::operations(), company::operations(), item::operations()].into_iter().flatten().collect()
 }

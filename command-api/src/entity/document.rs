@@ -13,7 +13,8 @@ pub fn document(operations: &[Operation]) -> Value {
         let name = schema["title"].as_str().unwrap_or(operation.id).to_owned();
         open_api_3_0(&mut schema);
         schemas.insert(name, schema);
-        let path = format!("{}{}", operation.collection, operation.below.replace(":id", "{id}"));
+        let path =
+            format!("{}{}", operation.collection, operation.below.replace(":id", "{id}").replace(":part", "{part}"));
         let methods = paths.entry(path).or_insert_with(|| Value::Object(Map::new()));
         methods[operation.method.as_str().to_ascii_lowercase()] = describe(operation);
     }
@@ -26,9 +27,11 @@ fn describe(operation: &Operation) -> Value {
     let mut parameters = vec![header("Idempotency-Key", "A repeated request with the same key gets the first answer.")];
     if !is_new {
         parameters.push(header("If-Match", "The version that is meant, as `\"1\"`: another one is a 412."));
-        parameters.push(
-            json!({ "name": "id", "in": "path", "required": true, "schema": { "type": "string", "format": "uuid" } }),
-        );
+        for name in ["id", "part"].into_iter().filter(|name| operation.below.contains(&format!(":{name}"))) {
+            parameters.push(
+                json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string", "format": "uuid" } }),
+            );
+        }
     }
     let (status, said) =
         if is_new && operation.method == Method::POST { ("201", "It exists.") } else { ("200", "It is changed.") };
@@ -42,7 +45,7 @@ fn describe(operation: &Operation) -> Value {
     let is_required = operation.schema["required"].as_array().is_some_and(|required| !required.is_empty());
     let name = operation.schema["title"].as_str().unwrap_or(operation.id);
     let schema = json!({ "$ref": format!("#/components/schemas/{name}") });
-    json!({
+    let mut described = json!({
         "tags": [operation.tag],
         "summary": operation.doc,
         "parameters": parameters,
@@ -54,7 +57,13 @@ fn describe(operation: &Operation) -> Value {
         } },
         "security": [{ "bearer": [] }],
         "operationId": operation.id,
-    })
+    });
+    if operation.method == Method::DELETE
+        && let Some(fields) = described.as_object_mut()
+    {
+        fields.shift_remove("requestBody");
+    }
+    described
 }
 
 /// From JSON Schema 2020-12 to the dialect of `OpenAPI` 3.0, which has `nullable` for a type that may be null.

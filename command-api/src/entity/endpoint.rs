@@ -10,6 +10,7 @@ use poem::{
 };
 use poem_openapi::ApiExtractor as _;
 use service::http::{Caller, Problem, Schema, checked_json};
+use uuid::Uuid;
 
 use super::{Command, Operation};
 use crate::{dispatch::Dispatcher, envelope::Envelope};
@@ -43,6 +44,11 @@ fn endpoint(
     Ok(endpoint.map_to_response())
 }
 
+fn path_id(request: &Request, name: &str) -> Result<Option<Uuid>, Problem> {
+    let id = request.raw_path_param(name).map(str::parse).transpose();
+    id.map_err(|_| Problem::invalid_parameter(name, "must be a UUID"))
+}
+
 async fn answer(
     dispatcher: &Arc<Dispatcher>,
     operation: &Arc<(Operation, Schema)>,
@@ -51,16 +57,14 @@ async fn answer(
     let (request, mut body) = request.split();
     let (known, schema) = &**operation;
     let caller = Caller::from_request(&request, &mut body, Default::default()).await?;
-    let id = match request.raw_path_param("id") {
-        Some(id) => id.parse().map_err(|_| Problem::invalid_parameter("id", "must be a UUID"))?,
-        None => clock::id(),
-    };
+    let id = path_id(&request, "id")?.unwrap_or_else(clock::id);
+    let part = path_id(&request, "part")?;
     let envelope = <Envelope as poem::FromRequest>::from_request(&request, &mut body).await?;
     let (body, digest) = checked_json(&request, body.take()?, schema, known.check).await?;
     let call = envelope.call(caller.id, digest);
     let operation = Arc::clone(operation);
     let work = move |dispatcher: Arc<Dispatcher>, call| {
-        let command = Command { caller, id, body, call };
+        let command = Command { caller, id, part, body, call };
         async move { (operation.0.run)(dispatcher, command).await }
     };
     let receipt = dispatcher.run(call, work).await?;

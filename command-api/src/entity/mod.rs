@@ -9,7 +9,7 @@ mod endpoint;
 use std::{marker::PhantomData, sync::Arc};
 
 use cqrs_es::Aggregate;
-use events::{Call, Receipt, Requirement, Stream, execute_requiring};
+use events::{Action, Call, Receipt, Requirement, Stream};
 use futures_util::future::BoxFuture;
 use poem::http::Method;
 use schemars::JsonSchema;
@@ -21,15 +21,26 @@ use uuid::Uuid;
 pub use document::document;
 pub use endpoint::routes;
 
-use crate::dispatch::Dispatcher;
+use crate::{dispatch::Dispatcher, permission::May};
 
 /// Who may write an aggregate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
-    /// Who is of the tenant that it belongs to.
-    Tenant,
+    /// Who may do this to things of the tenant that it belongs to.
+    Tenant(&'static Action),
     /// Admins of the system: it is shared by all.
     System,
+    /// Whom it lets itself, for it is a tenant. Who may not even do this is told that it is not there.
+    Itself(&'static Action),
+}
+
+/// Who asks for a command on something that exists.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked {
+    /// The caller.
+    pub by: Uuid,
+    /// What of it the path names.
+    pub part: Option<Uuid>,
 }
 
 /// The body of a command that takes none.
@@ -59,6 +70,8 @@ struct Command {
     caller: Caller,
     /// The aggregate; for one that is made, a new id.
     id: Uuid,
+    /// What of it is meant.
+    part: Option<Uuid>,
     body: Value,
     call: Call,
 }
@@ -103,21 +116,27 @@ where
         let run = move |dispatcher: Arc<Dispatcher>, mut request: Command| -> BoxFuture<'static, _> {
             Box::pin(async move {
                 dispatcher.known(request.caller.id).await?;
-                let tenant = match owner {
-                    Owner::Tenant => take_tenant(&mut request.body, &request.caller)?,
-                    Owner::System => {
-                        dispatcher.need_admin(request.caller.id).await?;
-                        request.caller.id
+                let caller = request.caller.id;
+                let (tenant, may) = match owner {
+                    Owner::Tenant(action) => {
+                        let tenant = take_tenant(&mut request.body).unwrap_or(caller);
+                        (tenant, May { caller, tenant, action: Some(action) })
                     }
+                    Owner::System => {
+                        dispatcher.need_admin(caller).await?;
+                        (caller, May::unasked(caller))
+                    }
+                    Owner::Itself(_) => (caller, May::unasked(caller)),
                 };
+                dispatcher.allow(may, false).await?;
                 let command = command(parse(request.body)?, tenant);
                 let call = Call { fresh: true, ..request.call };
                 let needs = requirements(&command, request.id);
-                Ok(execute_requiring::<A>(&dispatcher.store, request.id, command, call, &needs).await?)
+                dispatcher.allowed::<A>(may, request.id, command, call, &needs).await
             })
         };
         let mut schema = schema::<B>();
-        if owner == Owner::Tenant {
+        if matches!(owner, Owner::Tenant(_)) {
             schema["properties"]["tenant_id"] = serde_json::json!({
                 "type": ["string", "null"], "format": "uuid",
                 "description": "The tenant that it is to belong to; without it, the caller's own.",
@@ -136,7 +155,24 @@ where
     ) -> Self {
         let mut schema = schema::<B>();
         schema["minProperties"] = 1.into();
-        self.existing(Method::PATCH, "/:id".to_owned(), id, doc, schema, command)
+        self.existing(Method::PATCH, "/:id".to_owned(), id, doc, schema, move |body, _| command(body))
+    }
+
+    /// Any method on `{collection}{below}`, which is what one has: 200. `:part` in it is an id that `command` is given.
+    #[must_use]
+    pub fn on<B: DeserializeOwned + JsonSchema + 'static>(
+        self,
+        method: Method,
+        below: &str,
+        id: &'static str,
+        doc: &'static str,
+        command: fn(B, Asked) -> A::Command,
+    ) -> Self {
+        let mut schema = schema::<B>();
+        if method == Method::PATCH {
+            schema["minProperties"] = 1.into();
+        }
+        self.existing(method, below.to_owned(), id, doc, schema, command)
     }
 
     /// `POST {collection}/{id}/{transition}`: 200.
@@ -148,7 +184,8 @@ where
         doc: &'static str,
         command: fn(B) -> A::Command,
     ) -> Self {
-        self.existing(Method::POST, format!("/:id/{transition}"), id, doc, schema::<B>(), command)
+        let below = format!("/:id/{transition}");
+        self.existing(Method::POST, below, id, doc, schema::<B>(), move |body, _| command(body))
     }
 
     /// What a schema cannot say of the body of the command before.
@@ -172,24 +209,33 @@ where
         id: &'static str,
         doc: &'static str,
         schema: Value,
-        command: fn(B) -> A::Command,
+        command: impl Fn(B, Asked) -> A::Command + Copy + Send + Sync + 'static,
     ) -> Self {
         let (owner, requirements) = (self.owner, self.requirements);
         let run = move |dispatcher: Arc<Dispatcher>, request: Command| -> BoxFuture<'static, _> {
             Box::pin(async move {
-                dispatcher.known(request.caller.id).await?;
+                let by = request.caller.id;
+                dispatcher.known(by).await?;
                 if owner == Owner::System {
-                    dispatcher.need_admin(request.caller.id).await?;
+                    dispatcher.need_admin(by).await?;
                 }
                 // Before the version is compared: a stranger learns nothing of it.
                 let loaded = dispatcher.store.load::<A>(request.id).await?;
-                let scope = loaded.aggregate.scope(request.id);
-                if loaded.version == 0 || scope.is_some_and(|tenant| tenant != request.caller.id) {
+                if loaded.version == 0 {
                     return Err(Problem::not_found());
                 }
-                let command = command(parse(request.body)?);
+                let may = match (owner, loaded.aggregate.scope(request.id)) {
+                    (Owner::Tenant(action), Some(tenant)) => May { caller: by, tenant, action: Some(action) },
+                    (Owner::Itself(action), Some(tenant)) => {
+                        dispatcher.allow(May { caller: by, tenant, action: Some(action) }, true).await?;
+                        May::unasked(by)
+                    }
+                    (Owner::System, _) | (_, None) => May::unasked(by),
+                };
+                dispatcher.allow(may, false).await?;
+                let command = command(parse(request.body)?, Asked { by, part: request.part });
                 let needs = requirements(&command, request.id);
-                Ok(execute_requiring::<A>(&dispatcher.store, request.id, command, request.call, &needs).await?)
+                dispatcher.allowed::<A>(may, request.id, command, request.call, &needs).await
             })
         };
         self.with(method, below, id, doc, schema, Box::new(run))
@@ -232,12 +278,8 @@ fn parse<B: DeserializeOwned>(body: Value) -> Result<B, Problem> {
     })
 }
 
-/// The tenant that a body names, which is taken out of it; else the caller's own. One that the caller is not of is not found.
-fn take_tenant(body: &mut Value, caller: &Caller) -> Result<Uuid, Problem> {
-    let named = body.as_object_mut().and_then(|fields| fields.shift_remove("tenant_id"));
-    let named = named.as_ref().and_then(Value::as_str).and_then(|tenant| tenant.parse::<Uuid>().ok());
-    match named {
-        Some(tenant) if tenant != caller.id => Err(Problem::not_found()),
-        _ => Ok(caller.id),
-    }
+/// The tenant that a body names, which is taken out of it.
+fn take_tenant(body: &mut Value) -> Option<Uuid> {
+    let named = body.as_object_mut().and_then(|fields| fields.shift_remove("tenant_id"))?;
+    named.as_str()?.parse().ok()
 }

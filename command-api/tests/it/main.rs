@@ -4,6 +4,7 @@
 
 mod bodies;
 mod catalog;
+mod company;
 mod dead;
 mod documents;
 mod execution;

@@ -5,7 +5,7 @@ use sqlx::{Row as _, postgres::PgRow};
 use uuid::Uuid;
 
 use super::{Key, Meta, Recorded, Store, StoreError, append::Appended, recorded::decode};
-use crate::{Claim, Stream};
+use crate::{Claim, Condition, Stream};
 
 /// An aggregate as it stands in the log.
 #[derive(Debug, Clone)]
@@ -111,6 +111,24 @@ impl Store {
             events.push(event);
         }
         Ok(events)
+    }
+
+    /// Whether all of these hold.
+    pub(crate) async fn hold(&self, conditions: &[Condition]) -> Result<bool, StoreError> {
+        for condition in conditions {
+            let holds = match condition {
+                Condition::Unchanged { stream, id, version } => {
+                    let sql = "select max(version) from event where stream = $1 and id = $2";
+                    let now = sqlx::query_scalar::<_, Option<i32>>(sql).bind(stream).bind(id);
+                    now.fetch_one(&self.reads).await?.unwrap_or(0) == *version
+                }
+                Condition::Unclaimed { scope } => !self.is_claimed(scope).await?,
+            };
+            if !holds {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Whether anything holds a claim of this scope.

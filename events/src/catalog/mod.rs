@@ -9,7 +9,7 @@ mod tests;
 pub use specialty::{NewSpecialty, Specialty, SpecialtyChanges, SpecialtyCommand, SpecialtyEvent};
 pub use sub_specialty::{NewSubSpecialty, SubSpecialty, SubSpecialtyChanges, SubSpecialtyCommand, SubSpecialtyEvent};
 
-use crate::{Context, EventStream};
+use crate::{Action, Context, EventStream, Needs};
 
 /// What is registered of it.
 pub(crate) static CONTEXT: Context = Context {
@@ -17,7 +17,11 @@ pub(crate) static CONTEXT: Context = Context {
     doc: "Specialties and sub-specialties.",
     streams: &[EventStream::of::<Specialty>(), EventStream::of::<SubSpecialty>()],
     projections: &["catalog"],
+    actions: &[WRITE],
 };
+
+/// To write the catalogue. Anybody may read it.
+pub const WRITE: Action = Action { name: "catalog:write", scope: "admin", needs: Needs::SystemAdmin };
 
 /// Why a command was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, derive::DomainError)]

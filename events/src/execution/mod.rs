@@ -30,7 +30,7 @@ pub use event::{Event, FailureClass, Resolution};
 pub use late::Late;
 pub use request::{Answer, Bill, Function, REASONING_BYTES, Redrive, Request, ToolCall, Usage, Wire};
 
-use crate::{Context, EventStream};
+use crate::{Action, Context, EventStream, Role};
 
 /// What is registered of it.
 pub(crate) static CONTEXT: Context = Context {
@@ -38,7 +38,13 @@ pub(crate) static CONTEXT: Context = Context {
     doc: "Runs of prompts.",
     streams: &[EventStream::of::<Execution>()],
     projections: &["execution", "usage"],
+    actions: &[READ, WRITE],
 };
+
+/// To read executions.
+pub const READ: Action = Action::of("executions:read", Role::Viewer);
+/// To run prompts, and to steer what runs.
+pub const WRITE: Action = Action::of("executions:write", Role::Editor);
 
 #[cfg(test)]
 mod tests;

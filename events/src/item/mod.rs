@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Claim, Context, EventStream, Fact, Patch, Stream};
+use crate::{Action, Claim, Context, EventStream, Fact, Patch, Role, Stream};
 
 /// What is registered of it.
 pub(crate) static CONTEXT: Context = Context {
@@ -16,7 +16,13 @@ pub(crate) static CONTEXT: Context = Context {
     doc: "Items: a name and a note.",
     streams: &[EventStream::of::<Item>()],
     projections: &["item"],
+    actions: &[READ, WRITE],
 };
+
+/// To read items.
+pub const READ: Action = Action::of("items:read", Role::Viewer);
+/// To make, change and archive items.
+pub const WRITE: Action = Action::of("items:write", Role::Editor);
 
 /// A new item.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]

@@ -15,7 +15,7 @@ mod template;
 pub use aggregate::{Changes, Command, Error, Event, Prompt, Revision, unless_archived};
 pub use rendering::{RENDERED_BYTES, Rendered};
 
-use crate::{Context, EventStream};
+use crate::{Action, Context, EventStream, Role};
 
 /// What is registered of it.
 pub(crate) static CONTEXT: Context = Context {
@@ -23,7 +23,13 @@ pub(crate) static CONTEXT: Context = Context {
     doc: "Expert prompts.",
     streams: &[EventStream::of::<Prompt>()],
     projections: &["prompt"],
+    actions: &[READ, WRITE],
 };
+
+/// To read prompts.
+pub const READ: Action = Action::of("prompts:read", Role::Viewer);
+/// To make and revise prompts.
+pub const WRITE: Action = Action::of("prompts:write", Role::Editor);
 
 #[cfg(test)]
 mod bombs;

@@ -1,4 +1,5 @@
 //! Projections whose tables follow from their read models alone, one module a context.
 
 pub mod catalog;
+pub mod company;
 pub mod item;

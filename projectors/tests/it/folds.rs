@@ -55,7 +55,7 @@ fn folded<R: Fold>(events: &[Arc<Recorded>]) -> Vec<R> {
 }
 
 /// That the rows of `R` in the database are those of the pure fold.
-async fn same<R: Fold + PartialEq + Debug>(
+pub async fn same<R: Fold + PartialEq + Debug>(
     pool: &PgPool,
     events: &[Arc<Recorded>],
     load: impl AsyncFn(&mut PgConnection, &[Uuid]) -> Result<Vec<R>, Error>,
@@ -74,7 +74,7 @@ pub async fn in_one_transaction(projection: &'static Projection, pool: &PgPool, 
 }
 
 /// Applies `events` in these batches, then each of them once more, in order and in reverse.
-async fn twice(projection: &'static Projection, pool: &PgPool, events: &[Arc<Recorded>], sizes: &[usize]) {
+pub async fn twice(projection: &'static Projection, pool: &PgPool, events: &[Arc<Recorded>], sizes: &[usize]) {
     clear(projection, pool).await;
     let batches = cut(events, sizes);
     for batch in &batches {

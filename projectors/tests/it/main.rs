@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may end where it stands")]
 
 mod checkpoints;
+mod company;
 mod explains;
 mod folds;
 mod history;

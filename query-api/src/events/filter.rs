@@ -40,7 +40,8 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// What `caller` asks for: 422 names what is not known, 403 is for what others may see.
+    /// What `caller` asks for: 422 names what is not known, 403 is for what only admins may see. Whether the
+    /// caller may see the tenant of [`Self::foreign`] is not known here.
     pub fn parse(
         caller: &Caller,
         stream: Option<&str>,
@@ -58,13 +59,19 @@ impl Filter {
                 Problem::invalid_parameter("scope", format!("must be the id of a tenant (a user), or `{PUBLIC}`"))
             })?),
         };
-        if matches!(whose, Whose::Tenant(tenant) if !admin && tenant != caller.id) {
-            return Err(Problem::forbidden("the events of another's scope need the role admin"));
-        }
         if stream == Some(OPS) {
             caller.need_admin()?;
         }
         Ok(Self { whose, ops: admin, stream, kind })
+    }
+
+    /// The tenant whose events are asked for, where it is not the caller's own and the caller may not see everything: to be
+    /// allowed before anything is read.
+    pub fn foreign(&self, caller: &Caller) -> Option<Uuid> {
+        match self.whose {
+            Whose::Tenant(tenant) if !caller.is_admin() && tenant != caller.id => Some(tenant),
+            _ => None,
+        }
     }
 
     /// All events of one execution.
@@ -166,6 +173,23 @@ mod tests {
     }
 
     #[test]
+    fn a_foreign_tenant_is_one_that_is_not_the_callers() {
+        let of = |id| Uuid::from_u128(id).to_string();
+        let foreign = |admin, scope: Option<&str>| {
+            Filter::parse(&caller(1, admin), None, scope, None).unwrap().foreign(&caller(1, admin))
+        };
+        assert_eq!(foreign(false, Some(&of(2))), Some(Uuid::from_u128(2)));
+        for own in [
+            foreign(false, None),
+            foreign(false, Some(&of(1))),
+            foreign(false, Some(PUBLIC)),
+            foreign(true, Some(&of(2))),
+        ] {
+            assert_eq!(own, None);
+        }
+    }
+
+    #[test]
     fn who_asks_for_what() {
         let uuid = |id| Uuid::from_u128(id).to_string();
         let ask = |admin, stream: &str, scope: &str, kind: &str| {
@@ -183,7 +207,7 @@ mod tests {
             (false, "", "", "", format!("TenantAndShared({})", uuid(1))),
             (true, "", "", "", "All".to_owned()),
             (false, "", &*uuid(1), "", own.clone()),
-            (false, "", &*uuid(2), "", "403 ".to_owned()),
+            (false, "", &*uuid(2), "", format!("Tenant({})", uuid(2))),
             (true, "", &*uuid(2), "", format!("Tenant({})", uuid(2))),
             (false, "", "public", "", "Shared".to_owned()),
             (true, "", "Public", "", "422 /scope".to_owned()),

@@ -13,14 +13,18 @@ mod seam;
 mod subscriber;
 mod tail;
 
+use futures_util::StreamExt as _;
 use poem_openapi::{
     OpenApi,
     param::{Header, Query},
 };
 use service::http::{self, Caller, Problem, Read};
+use uuid::Uuid;
 
 use crate::{
-    Context, deadline,
+    Context,
+    contexts::company::MEMBERS,
+    deadline, membership,
     reading::Reading,
     sse,
     waiters::{self, PATIENCE},
@@ -49,8 +53,9 @@ impl Events {
         caller: Caller,
         /// Only those of this stream: `user`, `specialty`, `sub_specialty`, `prompt`, `execution`, or `ops` (for admins).
         stream: Query<Option<String>>,
-        /// Only those of this tenant (a user's personal tenant has the user's id), or of the `public` scope, which has the
-        /// shared catalogue. Another's needs the role `admin`.
+        /// Only those of this tenant (a user's personal tenant has the user's id, a company's that of the company, for its
+        /// members: a stream ends for who is one no more), or of the `public` scope, which has the shared catalogue.
+        /// Another's needs the role `admin`.
         scope: Query<Option<String>>,
         /// Only those of this kind, as `execution_succeeded`.
         kind: Query<Option<String>>,
@@ -80,6 +85,11 @@ impl Events {
                 return Err(waiters::late(position));
             }
         }
+        let member_of = filter.foreign(&caller);
+        if let Some(tenant) = member_of {
+            self.0.reach(&caller, MEMBERS, min_position.0).await?;
+            self.may_hear(&caller, tenant).await?;
+        }
         let (parameter, after) = match (last, place, after.0) {
             (Some(last), ..) => (LAST_EVENT_ID, last),
             (None, Some(place), _) => ("cursor", place),
@@ -88,11 +98,26 @@ impl Events {
         if live {
             let subscriber = tail.subscribe(filter, after, &caller)?;
             tail.knows(parameter, after).await?;
-            return Ok(Answer::live(subscriber.messages()));
+            let messages = subscriber.messages();
+            return Ok(match member_of {
+                None => Answer::live(messages),
+                Some(tenant) => Answer::live(messages.take_until(membership::lost(self.0.clone(), caller.id, tenant))),
+            });
         }
         tail.knows(parameter, after).await?;
         let (page, head) = page::page(tail, caller.id, &filter, after, limit).await?;
         Ok(Answer::List(Read::new(&page, head, if_none_match.as_deref())))
+    }
+}
+
+impl Events {
+    /// 403 for who is no member of the tenant.
+    async fn may_hear(&self, caller: &Caller, tenant: Uuid) -> Result<(), Problem> {
+        if membership::may_read(&self.0, Some(caller.id), tenant).await? {
+            Ok(())
+        } else {
+            Err(Problem::forbidden("the events of another's scope need the role admin"))
+        }
     }
 }
 

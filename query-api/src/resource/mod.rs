@@ -21,7 +21,11 @@ use uuid::Uuid;
 
 pub use document::document;
 
-use crate::{contexts::RESOURCES, reading::Reading};
+use crate::{
+    contexts::{RESOURCES, company::MEMBERS},
+    membership,
+    reading::Reading,
+};
 
 /// A read model that is answered as it is.
 #[derive(Debug)]
@@ -102,9 +106,22 @@ where
     .map_to_response()
 }
 
-/// The tenants whose rows the caller may read beside those that all share; none: everybody's.
-fn readable(caller: &Caller) -> Option<Vec<Uuid>> {
-    (!caller.is_admin()).then(|| vec![caller.id])
+/// The user whose tenants may be read, beside what all share; none: everybody's.
+fn reader(caller: &Caller) -> Option<Uuid> {
+    (!caller.is_admin()).then_some(caller.id)
+}
+
+/// Waits for the position that is asked for, also until it is known who is a member of what by then.
+async fn reach(
+    resource: &Resource,
+    reading: &Reading,
+    caller: &Caller,
+    min_position: Option<i64>,
+) -> Result<i64, Problem> {
+    if min_position.is_some() && resource.projection != MEMBERS {
+        reading.reach(caller, MEMBERS, min_position).await?;
+    }
+    reading.reach(caller, resource.projection, min_position).await
 }
 
 async fn list(
@@ -114,14 +131,14 @@ async fn list(
     request: &Request,
 ) -> Result<Response, Problem> {
     let wanted = parameters::list(resource, request)?;
-    let readable = readable(&caller);
-    if let (Some(tenant), Some(readable)) = (wanted.tenant, &readable)
-        && !readable.contains(&tenant)
+    let reader = reader(&caller);
+    let floor = reach(resource, reading, &caller, wanted.min_position).await?;
+    if let Some(tenant) = wanted.tenant
+        && !membership::may_read(reading, reader, tenant).await?
     {
         return Err(Problem::not_found());
     }
-    let floor = reading.reach(&caller, resource.projection, wanted.min_position).await?;
-    let found = query::list(resource, reading, &wanted, readable.as_deref()).await?;
+    let found = query::list(resource, reading, &wanted, reader).await?;
     answer::page(resource, &found, &wanted, floor)
 }
 
@@ -134,11 +151,11 @@ async fn one(
 ) -> Result<Response, Problem> {
     let id = id.ok_or_else(Problem::not_found)?;
     let wanted = parameters::one(resource, request)?;
-    let readable = readable(&caller);
+    let reader = reader(&caller);
     if let Some(as_of) = &wanted.as_of {
-        return query::past(resource, reading, id, as_of, readable.as_deref(), &wanted).await;
+        return query::past(resource, reading, id, as_of, reader, &wanted).await;
     }
-    let floor = reading.reach(&caller, resource.projection, wanted.min_position).await?;
-    let found = query::one(resource, reading, id, readable.as_deref()).await?;
+    let floor = reach(resource, reading, &caller, wanted.min_position).await?;
+    let found = query::one(resource, reading, id, reader).await?;
     answer::one(resource, found.as_ref(), &wanted, floor)
 }

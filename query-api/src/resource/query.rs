@@ -17,7 +17,7 @@ use super::{
     parameters::{Filter, List, One},
 };
 use crate::{
-    as_of,
+    as_of, membership,
     reading::{Reading, more_than},
 };
 
@@ -37,17 +37,21 @@ fn selected(resource: &Resource) -> String {
     format!("select (select c.position from checkpoint c where c.name = '{projection}'), {values} from {table} t")
 }
 
-/// What the caller may read: what all share, and what is of the tenants `$n`; all of it where that is null.
+/// What the user `$n` may read: what all share, what is of their own tenant, and of the companies that they are members of; all
+/// of it where that is null.
 fn visible(n: usize) -> String {
-    format!("(t.{TENANT_ID} is null or ${n}::uuid[] is null or t.{TENANT_ID} = any(${n}))")
+    format!(
+        "(t.{TENANT_ID} is null or ${n}::uuid is null or t.{TENANT_ID} = ${n}
+          or t.{TENANT_ID} in (select m.id from company_member m where m.user_id = ${n} and m.role is not null))"
+    )
 }
 
-/// `$1` the id, `$2` the tenants.
+/// `$1` the id, `$2` who reads.
 pub fn one_sql(resource: &Resource) -> String {
     format!("{} where t.id = $1 and {}", selected(resource), visible(2))
 }
 
-/// `$1` the id below which to begin, `$2` how many, `$3` the tenants, `$4` the tenant that is asked for, then the filters.
+/// `$1` the id below which to begin, `$2` how many, `$3` who reads, `$4` the tenant that is asked for, then the filters.
 pub fn list_sql(resource: &Resource) -> String {
     let filters = resource.filters().enumerate().map(|(at, column)| {
         let (n, name, ty) = (at + 5, column.name, column.kind.sql());
@@ -65,9 +69,9 @@ pub async fn one(
     resource: &Resource,
     reading: &Reading,
     id: Uuid,
-    tenants: Option<&[Uuid]>,
+    reader: Option<Uuid>,
 ) -> Result<Option<PgRow>, Problem> {
-    let row = sqlx::query(AssertSqlSafe(one_sql(resource))).bind(id).bind(tenants);
+    let row = sqlx::query(AssertSqlSafe(one_sql(resource))).bind(id).bind(reader);
     Ok(row.fetch_optional(&reading.pool).await?)
 }
 
@@ -75,7 +79,7 @@ pub async fn list(
     resource: &Resource,
     reading: &Reading,
     wanted: &List,
-    tenants: Option<&[Uuid]>,
+    reader: Option<Uuid>,
 ) -> Result<Found, Problem> {
     let sql = list_sql(resource);
     let fetch = || async {
@@ -84,7 +88,7 @@ pub async fn list(
         let bound = [
             arguments.add(below),
             arguments.add(more_than(wanted.limit)),
-            arguments.add(tenants),
+            arguments.add(reader),
             arguments.add(wanted.tenant),
         ];
         let filters =
@@ -123,7 +127,7 @@ pub async fn past(
     reading: &Reading,
     id: Uuid,
     as_of: &str,
-    tenants: Option<&[Uuid]>,
+    reader: Option<Uuid>,
     wanted: &One,
 ) -> Result<Response, Problem> {
     let position = as_of::position(reading, as_of).await?;
@@ -135,7 +139,7 @@ pub async fn past(
     }
     let tenant = resource.table.columns.iter().position(|column| column.name == TENANT_ID);
     let is_visible = match tenant.and_then(|column| row.value(column)) {
-        Some(Value::Uuid(tenant)) => tenants.is_none_or(|tenants| tenants.contains(&tenant)),
+        Some(Value::Uuid(tenant)) => membership::may_read(reading, reader, tenant).await?,
         Some(_) => true,
         None => false,
     };

@@ -4,6 +4,7 @@
 
 mod as_of;
 mod attempts;
+mod company;
 mod events;
 mod listening;
 mod lists;

@@ -114,7 +114,7 @@ impl World {
         let app = http::app(chassis, api.routes).unwrap();
         let spec = serde_json::from_str(&document).unwrap();
         let world = Self { app, store, pool, lifecycle, spec, database };
-        for name in ["identity", "catalog", "prompt", "execution"] {
+        for name in ["identity", "catalog", "prompt", "execution", "company", "item"] {
             let sql = "insert into checkpoint (name, version, position, epoch) values ($1, 1, 100, 1)";
             sqlx::query(sql).bind(name).execute(&world.pool).await.unwrap();
         }

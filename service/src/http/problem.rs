@@ -327,7 +327,7 @@ impl<R: Refusal> From<event_store::Error<R>> for Problem {
                 "idempotency_key_reused",
                 "the Idempotency-Key was used for another request",
             ),
-            event_store::Error::Contended => {
+            event_store::Error::Contended | event_store::Error::Outdated => {
                 Self::conflict("contended", "the thing is being changed by others, try again")
                     .retry_after(Duration::from_secs(1))
             }

@@ -19,8 +19,19 @@ pub struct Folded {
 }
 
 /// All of them.
-pub const ALL: [Folded; 9] =
-    [USER, SPECIALTY, SUB_SPECIALTY, ITEM, PROMPT, PROMPT_VERSION, EXECUTION, USAGE_EXECUTION, USAGE_DAILY];
+pub const ALL: [Folded; 11] = [
+    USER,
+    COMPANY,
+    COMPANY_MEMBER,
+    SPECIALTY,
+    SUB_SPECIALTY,
+    ITEM,
+    PROMPT,
+    PROMPT_VERSION,
+    EXECUTION,
+    USAGE_EXECUTION,
+    USAGE_DAILY,
+];
 
 const USER: Folded = Folded {
     table: "user_account",
@@ -35,6 +46,67 @@ const USER: Folded = Folded {
         cross join lateral (select e.recorded_at, e.version, e.position from event e
                             where e.stream = u.stream and e.id = u.id order by e.version desc limit 1) l
         where u.stream = 'user' and u.kind = 'user_registered'",
+};
+
+/// The name that was given last, and of each setting what was said last, in the order of the contract.
+const COMPANY: Folded = Folded {
+    table: "company",
+    projection: "company",
+    key: "id",
+    columns: &[
+        "id",
+        "tenant_id",
+        "created_by",
+        "name",
+        "archived",
+        "settings",
+        "created_at",
+        "updated_at",
+        "version",
+        "position",
+    ],
+    query: "
+        with said as (
+            select distinct on (e.id, k.key) e.id, k.key, (e.data -> k.key)::text as value
+            from event e cross join lateral json_object_keys(e.data) as k (key)
+            where e.stream = 'company' and e.kind = 'company_setting_changed'
+            order by e.id, k.key, e.version desc
+        )
+        select c.id, c.id as tenant_id, (c.meta ->> 'actor')::uuid as created_by, n.name,
+               exists (select from event a where a.stream = c.stream and a.id = c.id and a.kind = 'company_archived')
+                   as archived,
+               (select '{' || string_agg('\"' || k.key || '\":' || coalesce(s.value, 'null'), ',' order by k.n) || '}'
+                from unnest(array['locale', 'currency', 'timezone', 'retention_days', 'default_provider', 'default_model'])
+                     with ordinality as k (key, n)
+                left join said s on s.id = c.id and s.key = k.key)::json as settings,
+               c.recorded_at as created_at, l.recorded_at as updated_at, l.version, l.position
+        from event c
+        cross join lateral (select e.data ->> 'name' as name from event e
+                            where e.stream = c.stream and e.id = c.id and e.kind in ('company_created', 'company_renamed')
+                            order by e.version desc limit 1) n
+        cross join lateral (select e.recorded_at, e.version, e.position from event e
+                            where e.stream = c.stream and e.id = c.id order by e.version desc limit 1) l
+        where c.stream = 'company' and c.kind = 'company_created'",
+};
+
+/// What was said last of each who was ever a member, since when they are one.
+const COMPANY_MEMBER: Folded = Folded {
+    table: "company_member",
+    projection: "company",
+    key: "id, user_id",
+    columns: &["id", "user_id", "role", "joined_at", "updated_at", "version", "position"],
+    query: "
+        select distinct on (m.id, m.data ->> 'user_id') m.id, (m.data ->> 'user_id')::uuid as user_id,
+               case when m.kind in ('member_joined', 'member_role_changed') then m.data ->> 'role' end as role,
+               (select j.recorded_at from event j
+                where j.stream = m.stream and j.id = m.id and j.kind = 'member_joined'
+                  and j.data ->> 'user_id' = m.data ->> 'user_id'
+                order by j.version desc limit 1) as joined_at,
+               m.recorded_at as updated_at, m.version, m.position
+        from event m
+        where m.stream = 'company'
+          and m.kind in ('member_joined', 'member_left', 'member_removed', 'member_role_changed')
+        order by m.id, m.data ->> 'user_id', m.version desc",
 };
 
 const SPECIALTY: Folded = Folded {

@@ -11,7 +11,7 @@ pub(super) const PROMISE: Promise =
     ("I4", "every read model is exactly the fold of the log, and every checkpoint stands at its end");
 
 /// Columns in which every character counts.
-const JSON: [&str; 4] = ["variables", "parameters", "policy", "tool_calls"];
+const JSON: [&str; 5] = ["variables", "parameters", "policy", "tool_calls", "settings"];
 
 /// Compares every table with its fold up to its checkpoint, and every checkpoint with the log's end, all in one snapshot.
 /// Rows and checkpoint go together at any time, so where they differ there is nothing to wait for.

@@ -51,6 +51,7 @@ pub static ALL: &[&Projection] = &[
     &identity::IDENTITY,
     &contexts::catalog::CATALOG,
     &contexts::item::ITEM,
+    &contexts::session::SESSION,
     &prompt::PROMPTS,
     &execution::EXECUTIONS,
     &usage::USAGE,

@@ -13,5 +13,6 @@ mod outage;
 mod prompt;
 mod repeated;
 mod seal;
+mod sessions;
 mod timers;
 mod writes;

@@ -133,8 +133,9 @@ impl Identity {
     #[oai(path = "/api/v1/auth/login", method = "post", operation_id = "login")]
     async fn login(&self, client: Client, envelope: Envelope, body: Body<Credentials>) -> Result<LoggedIn, Problem> {
         let (credentials, none) = (body.value, |_, _| async { Ok(None) });
-        let work =
-            async move |dispatcher: Arc<Dispatcher>, call: Call| logged_in(&dispatcher, credentials, &client, call).await;
+        let work = async move |dispatcher: Arc<Dispatcher>, call: Call| {
+            logged_in(&dispatcher, credentials, &client, call).await
+        };
         self.0.once(envelope.without_key(None), none, work).await.map(LoggedIn::from)
     }
 }

@@ -44,12 +44,7 @@ pub struct PasswordChanges(pub Arc<Dispatcher>);
 impl PasswordChanges {
     /// Gives the caller another password, and closes all their sessions but this one.
     #[oai(path = "/api/v1/auth/password/change", method = "post", operation_id = "change_password")]
-    async fn change(
-        &self,
-        caller: Caller,
-        envelope: Envelope,
-        body: Body<PasswordChange>,
-    ) -> Result<Changed, Problem> {
+    async fn change(&self, caller: Caller, envelope: Envelope, body: Body<PasswordChange>) -> Result<Changed, Problem> {
         let PasswordChange { old_password, password } = body.value;
         let work = async move |dispatcher: Arc<Dispatcher>, mut call: Call| {
             let stored = dispatcher.store.secret("user", caller.id, PASSWORD).await?;
@@ -59,9 +54,7 @@ impl PasswordChanges {
             }
             let hash = dispatcher.passwords.hash(password).await?;
             let meta = call.meta.clone();
-            let close = || {
-                session::close_all(&dispatcher, caller.id, caller.session, Reason::PasswordChanged, &meta)
-            };
+            let close = || session::close_all(&dispatcher, caller.id, caller.session, Reason::PasswordChanged, &meta);
             // Before, so that a crash between the two leaves none open under the new password; and after, for what was opened
             // with the old one meanwhile.
             close().await?;

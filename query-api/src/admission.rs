@@ -8,7 +8,7 @@ use poem::{
     Body, Endpoint, IntoResponse as _, Request, RequestBody, Response,
     http::{HeaderMap, header},
 };
-use poem_openapi::ApiExtractor as _;
+use poem_openapi::{ApiExtractor as _, ExtractParamOptions};
 use service::http::{Admission, Caller, Problem};
 use tokio::time::sleep;
 
@@ -44,12 +44,13 @@ pub async fn keep<E: Endpoint>(admission: Admission, endpoint: Arc<E>, mut reque
     request.set_data(admission.clone());
     // Without a caller the endpoint says so.
     let caller = if streams {
-        Caller::from_request(&request, &mut RequestBody::default(), Default::default()).await.ok()
+        Caller::from_request(&request, &mut RequestBody::default(), ExtractParamOptions::default()).await.ok()
     } else {
         None
     };
     let response = endpoint.call(request).await?.into_response();
-    let Some(caller) = caller.filter(|_| response.content_type().is_some_and(|media| media.starts_with(sse::MEDIA_TYPE)))
+    let Some(caller) =
+        caller.filter(|_| response.content_type().is_some_and(|media| media.starts_with(sse::MEDIA_TYPE)))
     else {
         return Ok(response);
     };

@@ -31,8 +31,10 @@ async fn every_command_is_documented_with_its_limits_and_headers() {
     insta::assert_snapshot!(told, @r"
     post /api/v1/auth/register 201 anyone idempotency-key
     post /api/v1/auth/login 200 anyone
-    post /api/v1/specialties 201 bearer idempotency-key
-    post /api/v1/sub-specialties 201 bearer idempotency-key
+    post /api/v1/auth/refresh 200 anyone
+    post /api/v1/auth/logout 200 bearer
+    delete /api/v1/auth/sessions/{id} 200 bearer id
+    post /api/v1/auth/password/change 200 bearer
     post /api/v1/expert-prompts 201 bearer idempotency-key
     patch /api/v1/expert-prompts/{id} 200 bearer idempotency-key, if-match, id
     post /api/v1/execute-prompt/{prompt_id} 202 bearer idempotency-key, prompt_id
@@ -44,6 +46,15 @@ async fn every_command_is_documented_with_its_limits_and_headers() {
     post /api/v1/executions/{id}/discard 200 bearer idempotency-key, id
     post /api/v1/projections/{name}/rebuild 202 bearer idempotency-key, name
     get /asyncapi.json 200 anyone
+    post /api/v1/specialties 201 bearer idempotency-key
+    patch /api/v1/specialties/{id} 200 bearer idempotency-key, if-match, id
+    post /api/v1/specialties/{id}/archive 200 bearer idempotency-key, if-match, id
+    post /api/v1/sub-specialties 201 bearer idempotency-key
+    patch /api/v1/sub-specialties/{id} 200 bearer idempotency-key, if-match, id
+    post /api/v1/sub-specialties/{id}/archive 200 bearer idempotency-key, if-match, id
+    post /api/v1/items 201 bearer idempotency-key
+    patch /api/v1/items/{id} 200 bearer idempotency-key, if-match, id
+    post /api/v1/items/{id}/archive 200 bearer idempotency-key, if-match, id
     ");
     let schemas = &document["components"]["schemas"];
     assert_eq!(schemas["Registration"]["properties"]["email"]["maxLength"], 254);

@@ -37,7 +37,10 @@ async fn a_refresh_token_is_exchanged_once_and_an_old_one_closes_the_session() {
     let house = house().await;
     house.user("ada").await;
     let (first, _) = login(&house, "ada").await;
-    assert_eq!((first.body["expires_in"].as_i64(), first.body["refresh_expires_in"].as_i64()), (Some(1800), Some(2_592_000)));
+    assert_eq!(
+        (first.body["expires_in"].as_i64(), first.body["refresh_expires_in"].as_i64()),
+        (Some(1800), Some(2_592_000))
+    );
     let second = refresh(&house, &first.body["refresh_token"]).await;
     assert_eq!(second.header("cache-control"), Some("no-store"));
     assert_ne!(pair(&second).1, pair(&first).1);
@@ -114,11 +117,13 @@ async fn no_token_and_no_address_is_in_an_event_and_no_token_is_kept_in_clear() 
     let house = house().await;
     house.user("ada").await;
     let anon = house.anon();
-    let request = anon.request(Method::POST, "/auth/login").header("user-agent", "Lynx of Ada").content_type("application/json");
+    let request =
+        anon.request(Method::POST, "/auth/login").header("user-agent", "Lynx of Ada").content_type("application/json");
     let body = json!({ "email": "ada@example.com", "password": PASSWORD }).to_string();
     let first = anon.send(request.body(body)).await;
     let second = refresh(&house, &first.body["refresh_token"]).await;
-    let read = async |sql: &'static str| sqlx::query_scalar::<_, String>(sql).fetch_all(&house.database.pool).await.unwrap();
+    let read =
+        async |sql: &'static str| sqlx::query_scalar::<_, String>(sql).fetch_all(&house.database.pool).await.unwrap();
     let events = read("select e::text from event e union all select c::text from command c").await;
     let secrets = read("select convert_from(value, 'UTF8') from secret").await;
     let ((a, b), (c, d)) = (pair(&first), pair(&second));
@@ -143,7 +148,13 @@ async fn another_password_closes_all_other_sessions() {
         ("good", change(PASSWORD, "correct donkey battery").await),
         ("the old one", change(PASSWORD, "correct zebra battery").await),
     ];
-    insta::assert_snapshot!(table(rows), @"");
+    insta::assert_snapshot!(table(rows), @r"
+    another's: 401 invalid_credentials: the old password is another one
+    weak: 422 invalid_request: the request has faults, see errors
+        /password is one of the commonest passwords
+    good: 200 /api/v1/auth/me version 2
+    the old one: 401 invalid_credentials: the old password is another one
+    ");
     assert_eq!((command(&one).await, command(&two).await), (201, 401));
     assert_eq!(refresh(&house, &second.body["refresh_token"]).await.status, 401);
     assert_eq!(login(&house, "ada").await.0.status, 401);

@@ -49,7 +49,7 @@ pub enum Reason {
 }
 
 /// What can be asked of a session.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub enum Command {
     /// Opens it for this user.
     Open {
@@ -70,7 +70,7 @@ pub enum Command {
 }
 
 /// What happened to a session.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, derive::EventKinds)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, derive::EventKinds)]
 #[serde(tag = "kind", content = "data", rename_all = "snake_case")]
 pub enum Event {
     /// It is open from now on.

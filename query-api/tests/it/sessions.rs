@@ -31,7 +31,8 @@ async fn session(world: &World, id: Uuid, user: Uuid, version: i32, kind: &'stat
 }
 
 async fn open(world: &World, id: Uuid, user: Uuid) {
-    session(world, id, user, 1, "session_opened", json!({ "user_id": user, "expires_at": "2999-01-01T00:00:00Z" })).await;
+    session(world, id, user, 1, "session_opened", json!({ "user_id": user, "expires_at": "2999-01-01T00:00:00Z" }))
+        .await;
 }
 
 #[tokio::test]
@@ -80,9 +81,34 @@ async fn open_sessions_of_the_caller_are_listed_newest_first_with_their_client()
     let ada = Person::in_session(1, one);
     let answer = world.get(&ada, "/api/v1/auth/sessions").await;
     assert_eq!((answer.status, answer.position), (200, Some(101)));
-    insta::assert_snapshot!(serde_json::to_string_pretty(&answer.body).unwrap(), @"");
+    insta::assert_snapshot!(serde_json::to_string_pretty(&answer.body).unwrap(), @r#"
+    {
+      "items": [
+        {
+          "id": "00000000-0000-0000-0000-000000000047",
+          "created_at": "2026-11-20T18:23:00.000000Z",
+          "last_used_at": "2026-11-20T18:23:01.000000Z",
+          "expires_at": "2999-01-01T00:00:00.000000Z",
+          "ip": "192.0.2.1",
+          "user_agent": "Lynx",
+          "current": false
+        },
+        {
+          "id": "00000000-0000-0000-0000-000000000046",
+          "created_at": "2026-11-20T18:23:00.000000Z",
+          "last_used_at": "2026-11-20T18:23:01.000000Z",
+          "expires_at": "2999-01-01T00:00:00.000000Z",
+          "ip": null,
+          "user_agent": null,
+          "current": true
+        }
+      ],
+      "next_cursor": null
+    }
+    "#);
     let (ids, cursor) = world.get(&ada, "/api/v1/auth/sessions?limit=1").await.page();
     assert_eq!(ids, [71]);
-    let (ids, cursor) = world.get(&ada, &format!("/api/v1/auth/sessions?limit=1&cursor={}", cursor.unwrap())).await.page();
+    let (ids, cursor) =
+        world.get(&ada, &format!("/api/v1/auth/sessions?limit=1&cursor={}", cursor.unwrap())).await.page();
     assert_eq!((ids, cursor), (vec![70], None));
 }

@@ -162,7 +162,9 @@ async fn apart(scene: &Scene<'_>, found: &mut Finding) -> anyhow::Result<()> {
         format!("there are {users} users, {hashes} hashes of their passwords and {secrets} secrets")
     });
     let (sessions, of_sessions) = (number("sessions")?, number("of_sessions")?);
-    found.check(2 * sessions == of_sessions, || format!("{sessions} sessions have {of_sessions} secrets, and not two each"));
+    found.check(2 * sessions == of_sessions, || {
+        format!("{sessions} sessions have {of_sessions} secrets, and not two each")
+    });
     let (commands, plain) = (number("commands")?, number("plain")?);
     found.check(commands > 0 && plain == 0, || format!("{plain} of {commands} requests are kept as more than a code"));
     Ok(())

@@ -100,7 +100,12 @@ impl Accepted {
 impl Changed {
     /// The thing that `receipt` is about, in the collection at `path`.
     pub fn within(path: &str, receipt: Receipt) -> Self {
-        let location = format!("{path}/{}", receipt.id);
+        let id = receipt.id;
+        Self::at(format!("{path}/{id}"), receipt)
+    }
+
+    /// The thing that `receipt` is about, at `location`.
+    pub fn at(location: String, receipt: Receipt) -> Self {
         let (recorded, replayed) = told(receipt);
         Self::Changed(recorded, location, replayed)
     }

@@ -11,10 +11,11 @@ use std::{
 use events::{
     Call, Error, Key, Receipt, Store,
     identity::{self, User},
+    standing::Standing,
     store::{Loaded, Replay},
 };
 use service::{
-    http::{Problem, Tokens},
+    http::{Caller, Problem, Tokens},
     lifecycle::Lifecycle,
     shares::Limits,
 };
@@ -32,6 +33,7 @@ use crate::{
     passwords::Passwords,
     permission::Companies,
     prompts::Prompts,
+    session::RefreshTokens,
 };
 
 /// How long a command waits for another with its key.
@@ -47,6 +49,8 @@ pub struct Dispatcher {
     pub store: Store,
     /// Makes tokens.
     pub tokens: Tokens,
+    /// Makes refresh tokens.
+    pub refresh: RefreshTokens,
     /// Hashes passwords.
     pub passwords: Passwords,
     /// Renders prompts.
@@ -62,6 +66,7 @@ pub struct Dispatcher {
     tasks: TaskTracker,
     keys: Keys,
     known: RwLock<HashSet<Uuid>>,
+    standing: Standing,
 }
 
 impl Dispatcher {
@@ -69,8 +74,10 @@ impl Dispatcher {
     pub fn new(store: Store, secret: &[u8], lifecycle: &Lifecycle) -> Self {
         let cores = available_parallelism().map_or(2, usize::from);
         Self {
+            standing: Standing::new(store.clone(), Duration::ZERO),
             store,
             tokens: Tokens::new(secret),
+            refresh: RefreshTokens::new(secret),
             passwords: Passwords::default(),
             // No caller has all of the threads.
             rendering: Blocking::new(Limits {
@@ -160,6 +167,14 @@ impl Dispatcher {
     pub async fn user(&self, id: Uuid) -> Result<User, Problem> {
         let Loaded { aggregate, .. } = self.store.load::<User>(id).await?;
         if aggregate.registered { Ok(aggregate) } else { Err(Problem::unauthorized()) }
+    }
+
+    /// 401 for a caller whose session is closed, by what the log says at this moment.
+    pub async fn admitted(&self, caller: &Caller) -> Result<(), Problem> {
+        match caller.session {
+            Some(session) if !self.standing.is_open(session, caller.id).await? => Err(Problem::unauthorized()),
+            _ => Ok(()),
+        }
     }
 
     /// 401 for a caller who is not in this log. Who is stays in it, so it is remembered.

@@ -22,6 +22,15 @@ impl Envelope {
         self.call(Uuid::nil(), digest)
     }
 
+    /// What goes with a command that is not known again when it is repeated: its answer is a secret, or once more changes nothing.
+    pub fn without_key(mut self, caller: Option<Uuid>) -> Call {
+        self.key = None;
+        self.expected = None;
+        let mut call = self.call(Uuid::nil(), [0; 32]);
+        call.meta.actor = caller;
+        call
+    }
+
     /// What goes with the command to the log. `digest` is the fingerprint of its body.
     pub fn call(self, caller: Uuid, digest: [u8; 32]) -> Call {
         let meta = Meta {

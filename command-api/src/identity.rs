@@ -9,17 +9,18 @@ use events::{
     store::Replay,
 };
 use poem::http::StatusCode;
-use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json};
+use poem_openapi::{Object, OpenApi};
 use serde_json::Value;
-use service::http::{Body, Check, Faults, Problem, TOKEN_SECONDS};
+use service::http::{Body, Check, Faults, Problem};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
     answer::{Context, Created},
-    dispatch::{Dispatcher, within},
+    dispatch::Dispatcher,
     envelope::Envelope,
     names, passwords,
+    session::{self, Bearer, Client, LoggedIn},
 };
 
 // The bodies here have no `Debug`: they hold passwords.
@@ -50,13 +51,7 @@ impl Check for Registration {
             let fault = if bounded { names::fault(username) } else { None };
             faults.check(fault.is_none(), "/username", fault.unwrap_or_default());
         }
-        // Bytes, which no schema can count.
-        if let Some(password) = body["password"].as_str() {
-            let bounded = (8..=1024).contains(&password.len());
-            faults.check(bounded, "/password", "must have 8 to 1024 bytes");
-            let weak = passwords::weakness(password).filter(|_| bounded);
-            faults.check(weak.is_none(), "/password", weak.unwrap_or_default());
-        }
+        passwords::check(body, faults);
     }
 }
 
@@ -80,31 +75,6 @@ pub struct Credentials {
 }
 
 impl Check for Credentials {}
-
-/// An access token (RFC 6750).
-#[derive(Object)]
-#[oai(rename = "Token")]
-pub struct Bearer {
-    /// To be sent as `Authorization: Bearer …`.
-    access_token: String,
-    /// `bearer`
-    token_type: String,
-    /// Seconds.
-    expires_in: i64,
-}
-
-/// 200
-#[derive(ApiResponse)]
-pub enum LoggedIn {
-    /// The caller is who they say they are.
-    #[oai(status = 200)]
-    Token(
-        Json<Bearer>,
-        /// `no-store`
-        #[oai(header = "Cache-Control")]
-        String,
-    ),
-}
 
 /// The commands of this context.
 pub struct Identity(pub Arc<Dispatcher>);
@@ -161,8 +131,12 @@ impl Identity {
 
     /// Gives an access token for e-mail address and password.
     #[oai(path = "/api/v1/auth/login", method = "post", operation_id = "login")]
-    async fn login(&self, body: Body<Credentials>) -> Result<LoggedIn, Problem> {
-        within(self.token(body.value)).await.map(|token| LoggedIn::Token(Json(token), "no-store".to_owned()))
+    async fn login(&self, client: Client, envelope: Envelope, body: Body<Credentials>) -> Result<LoggedIn, Problem> {
+        let (credentials, none) = (body.value, |_, _| async { Ok(None) });
+        let work = async move |dispatcher: Arc<Dispatcher>, call: Call| {
+            logged_in(&dispatcher, credentials, &client, call).await
+        };
+        self.0.once(envelope.without_key(None), none, work).await.map(LoggedIn::from)
     }
 }
 
@@ -208,24 +182,26 @@ async fn registered(
     }
 }
 
-impl Identity {
-    async fn token(&self, Credentials { email, password }: Credentials) -> Result<Bearer, Problem> {
-        let dispatcher = &self.0;
-        let holder = dispatcher.store.holder(&email_claim(&email)).await?;
-        // The same reads for an unknown address, so that it takes as long.
-        let stored = dispatcher.store.secret("user", holder.unwrap_or_default(), PASSWORD).await?;
-        let good = dispatcher.passwords.verify(password, stored).await?;
-        let Some(id) = holder.filter(|_| good) else {
-            return Err(Problem::new(
-                StatusCode::UNAUTHORIZED,
-                "invalid_credentials",
-                "e-mail address and password do not belong together",
-            ));
-        };
-        let user = dispatcher.user(id).await?;
-        let access_token = dispatcher.tokens.issue(id, &user.roles, clock::now())?;
-        Ok(Bearer { access_token, token_type: "bearer".to_owned(), expires_in: TOKEN_SECONDS })
-    }
+/// Opens a session for whom e-mail address and password are of.
+async fn logged_in(
+    dispatcher: &Dispatcher,
+    Credentials { email, password }: Credentials,
+    client: &Client,
+    call: Call,
+) -> Result<Bearer, Problem> {
+    let holder = dispatcher.store.holder(&email_claim(&email)).await?;
+    // The same reads for an unknown address, so that it takes as long.
+    let stored = dispatcher.store.secret("user", holder.unwrap_or_default(), PASSWORD).await?;
+    let good = dispatcher.passwords.verify(password, stored).await?;
+    let Some(id) = holder.filter(|_| good) else {
+        return Err(Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "invalid_credentials",
+            "e-mail address and password do not belong together",
+        ));
+    };
+    let user = dispatcher.user(id).await?;
+    session::opened(dispatcher, id, &user.roles, client, call).await
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod identity;
 mod keys;
 mod names;
 mod ops;
+mod password;
 mod passwords;
 mod permission;
 mod probe;
@@ -24,16 +25,17 @@ mod prompt;
 mod prompts;
 mod relay;
 pub mod seal;
+mod session;
 pub mod timers;
 
 use std::sync::Arc;
 
 use events::Store;
 use nats::Bus;
-use poem::Route;
+use poem::{EndpointExt as _, Route};
 use poem_openapi::OpenApiService;
 use service::{
-    http::{Probe, Problem, merge},
+    http::{Admission, Probe, Problem, merge},
     lifecycle::Lifecycle,
 };
 use sqlx::PgPool;
@@ -44,12 +46,14 @@ pub use seal::Sealing;
 pub use timers::Timing;
 
 use crate::{
-    dispatch::Dispatcher,
+    dispatch::{Dispatcher, within},
     documents::Documents,
     execution::{DeadLetters, Executions},
     identity::Identity,
     ops::Ops,
+    password::PasswordChanges,
     prompt::Prompts,
+    session::Sessions,
 };
 
 const DESCRIPTION: &str = "Commands. Each answers with the place of its last event in the log (`position`), from which on \
@@ -99,6 +103,8 @@ pub fn api(parts: Parts, lifecycle: &Lifecycle) -> Result<CommandApi, Problem> {
     let dispatcher = Arc::new(Dispatcher::new(store, &secret, lifecycle));
     let contexts = (
         Identity(Arc::clone(&dispatcher)),
+        Sessions(Arc::clone(&dispatcher)),
+        PasswordChanges(Arc::clone(&dispatcher)),
         Prompts(Arc::clone(&dispatcher)),
         Executions(Arc::clone(&dispatcher)),
         DeadLetters(Arc::clone(&dispatcher)),
@@ -109,5 +115,17 @@ pub fn api(parts: Parts, lifecycle: &Lifecycle) -> Result<CommandApi, Problem> {
     let operations = contexts::operations();
     let spec = merge(&[service.spec(), entity::document(&operations).to_string()]).map_err(Problem::internal)?;
     let routes = entity::routes(&dispatcher, operations, Route::new().nest("/", service))?;
+    // Here each caller is looked up in the log: what it says of them holds for the very next command.
+    let routes = Route::new().nest("/", routes.data(admission(dispatcher)));
     Ok(CommandApi { spec, routes, probe: probe::of(health, bus, relaying, sealed, unknown_timers) })
+}
+
+fn admission(dispatcher: Arc<Dispatcher>) -> Admission {
+    Admission::new(move |caller| {
+        let dispatcher = Arc::clone(&dispatcher);
+        async move {
+            within(dispatcher.admitted(&caller)).await?;
+            Ok(caller)
+        }
+    })
 }

@@ -7,7 +7,11 @@ use argon2::{
         phc::{Output, ParamsString, PasswordHash, Salt},
     },
 };
-use service::{http::Problem, shares::Limits};
+use serde_json::Value;
+use service::{
+    http::{Faults, Problem},
+    shares::Limits,
+};
 use uuid::Uuid;
 
 use crate::blocking::Blocking;
@@ -23,6 +27,17 @@ pub fn weakness(password: &str) -> Option<&'static str> {
     let plain = password.trim().to_lowercase();
     // Beside hashing it, reading 80 KB takes no time, and no memory either.
     COMMON.lines().any(|common| common == plain).then_some("is one of the commonest passwords")
+}
+
+/// What is wrong with the field `password` of a body.
+pub fn check(body: &Value, faults: &mut Faults) {
+    // Bytes, which no schema can count.
+    if let Some(password) = body["password"].as_str() {
+        let bounded = (8..=1024).contains(&password.len());
+        faults.check(bounded, "/password", "must have 8 to 1024 bytes");
+        let weak = weakness(password).filter(|_| bounded);
+        faults.check(weak.is_none(), "/password", weak.unwrap_or_default());
+    }
 }
 
 /// Blanks, and what looks like none at all.

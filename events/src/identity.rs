@@ -47,6 +47,8 @@ pub enum Command {
         /// Whether this is to be the first user, and so an admin. Refused as [`Error::BootstrapTaken`] when it is not.
         first: bool,
     },
+    /// Gives the user another password, whose hash goes with the call.
+    ChangePassword,
 }
 
 /// What happened to a user.
@@ -63,6 +65,8 @@ pub enum Event {
         #[serde(default)]
         roles: Vec<String>,
     },
+    /// The user has another password.
+    PasswordChanged {},
 }
 
 impl Fact for Event {
@@ -77,6 +81,7 @@ impl Fact for Event {
                 }
                 claims
             }
+            Self::PasswordChanged {} => Vec::new(),
         }
     }
 }
@@ -84,6 +89,10 @@ impl Fact for Event {
 /// Why a command was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, derive::DomainError)]
 pub enum Error {
+    /// There is no such user.
+    #[error("there is no such user")]
+    #[refusal(NotFound, "not_found")]
+    NotFound,
     /// The user exists already.
     #[error("the user exists already")]
     #[refusal(Conflict, "user_exists")]
@@ -124,6 +133,8 @@ impl User {
                 let roles = if first { vec![ADMIN.to_owned()] } else { Vec::new() };
                 Ok(Event::UserRegistered { email, username, roles })
             }
+            Command::ChangePassword if !self.registered => Err(Error::NotFound),
+            Command::ChangePassword => Ok(Event::PasswordChanged {}),
         }
     }
 }
@@ -147,6 +158,7 @@ impl Aggregate for User {
                 self.registered = true;
                 self.roles = roles;
             }
+            Event::PasswordChanged {} => {}
         }
     }
 }
@@ -180,6 +192,9 @@ mod tests {
         framework().given(vec![]).when(register(false)).then_expect_events(vec![registered(&[])]);
         framework().given(vec![]).when(register(true)).then_expect_events(vec![registered(&[ADMIN])]);
         framework().given(vec![registered(&[])]).when(register(false)).then_expect_error(Error::Exists);
+        framework().given(vec![]).when(Command::ChangePassword).then_expect_error(Error::NotFound);
+        let changed = vec![Event::PasswordChanged {}];
+        framework().given(vec![registered(&[])]).when(Command::ChangePassword).then_expect_events(changed);
     }
 
     #[test]

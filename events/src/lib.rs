@@ -13,6 +13,8 @@ pub mod ops;
 pub mod permission;
 pub mod policy;
 pub mod prompt;
+pub mod session;
+pub mod standing;
 
 /// Every context. One that is not named here is unused code, which the compiler tells.
 pub static CONTEXTS: Registry = Registry(&[
@@ -23,6 +25,7 @@ pub static CONTEXTS: Registry = Registry(&[
     &item::CONTEXT,
     &ops::CONTEXT,
     &prompt::CONTEXT,
+    &session::CONTEXT,
 ]);
 
 pub use event_store::{

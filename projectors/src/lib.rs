@@ -52,6 +52,7 @@ pub static ALL: &[&Projection] = &[
     &contexts::catalog::CATALOG,
     &contexts::company::COMPANY,
     &contexts::item::ITEM,
+    &contexts::session::SESSION,
     &prompt::PROMPTS,
     &execution::EXECUTIONS,
     &usage::USAGE,

@@ -3,6 +3,7 @@
 //! A row is what is answered: its type is the response's type, and its SQL stands beside it. Nothing here decides or writes.
 //! Who waits for what is not there yet waits in [`waiters`].
 
+mod admission;
 mod as_of;
 mod company;
 mod contexts;
@@ -18,6 +19,7 @@ mod process;
 mod prompt;
 mod reading;
 mod resource;
+mod session;
 mod sse;
 mod time;
 pub mod waiters;
@@ -44,6 +46,7 @@ use crate::{
     ops::Ops,
     prompt::Prompts,
     reading::Reading,
+    session::Sessions,
     waiters::Waiters,
 };
 
@@ -101,6 +104,7 @@ pub fn api(parts: Parts, lifecycle: &Lifecycle) -> QueryApi {
     let contexts = (
         Identity(reading.clone()),
         Companies(reading.clone()),
+        Sessions(reading.clone()),
         Prompts(reading.clone()),
         Log(reading.clone()),
         Events(reading.clone()),
@@ -110,6 +114,11 @@ pub fn api(parts: Parts, lifecycle: &Lifecycle) -> QueryApi {
     let service = OpenApiService::new(contexts, "Daybook", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
     let spec = merge(&[service.spec(), resource::document().to_string()]).unwrap_or_else(|_| service.spec());
     let routes = resource::routes(&reading, Route::new().nest("/", service));
-    let routes = Route::new().nest("/", routes.around(deadline::keep));
+    let admission = admission::admission(admission::standing(reading.store.clone()));
+    let routes = routes.around(deadline::keep).around(move |endpoint, request| {
+        let admission = admission.clone();
+        async move { admission::keep(admission, endpoint, request).await }
+    });
+    let routes = Route::new().nest("/", routes);
     QueryApi { spec, routes, probe }
 }

@@ -71,7 +71,7 @@ pub(super) async fn measure(report: &mut Report) -> anyhow::Result<()> {
     let queries = Process::new(Role::QueryApi, launch)?;
     queries.start()?;
     queries.ready(PATIENCE).await?;
-    let token = Tokens::new(secret.as_bytes()).issue(Uuid::nil(), &["admin".to_owned()], events::clock::now());
+    let token = Tokens::new(secret.as_bytes()).issue(Uuid::nil(), &["admin".to_owned()], None, events::clock::now());
     let token = token.ok().context("a token")?;
     let mut times = receipts(&pool, &queries, &token).await?;
     let middle = median(&mut times);

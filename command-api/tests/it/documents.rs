@@ -31,6 +31,10 @@ async fn every_command_is_documented_with_its_limits_and_headers() {
     insta::assert_snapshot!(told, @r"
     post /api/v1/auth/register 201 anyone idempotency-key
     post /api/v1/auth/login 200 anyone
+    post /api/v1/auth/refresh 200 anyone
+    post /api/v1/auth/logout 200 bearer
+    delete /api/v1/auth/sessions/{id} 200 bearer id
+    post /api/v1/auth/password/change 200 bearer
     post /api/v1/expert-prompts 201 bearer idempotency-key
     patch /api/v1/expert-prompts/{id} 200 bearer idempotency-key, if-match, id
     post /api/v1/expert-prompts/{id}/archive 200 bearer idempotency-key, if-match, id

@@ -15,5 +15,6 @@ mod outage;
 mod prompt;
 mod repeated;
 mod seal;
+mod sessions;
 mod timers;
 mod writes;

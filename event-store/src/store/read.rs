@@ -148,6 +148,13 @@ impl Store {
         Ok(row.map(|row| row.try_get(0)).transpose()?)
     }
 
+    /// The things that hold a claim of this scope.
+    pub async fn holders(&self, scope: &str) -> Result<Vec<Uuid>, StoreError> {
+        let rows = sqlx::query("select id from claim where scope = $1 order by id").bind(scope);
+        let rows = rows.fetch_all(&self.reads).await?;
+        Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
+    }
+
     /// The first of `claims` that something else than the aggregate's own slot holds.
     pub(crate) async fn taken<'a>(
         &self,

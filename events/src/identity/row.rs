@@ -48,7 +48,10 @@ impl Fold for User {
                 version: event.version,
                 position: event.position,
             }),
-            (Event::UserRegistered { .. }, Some(_)) => Err(out_of_place(event)),
+            (Event::PasswordChanged {}, Some(row)) => {
+                Ok(Self { updated_at: event.recorded_at, version: event.version, position: event.position, ..row })
+            }
+            (Event::UserRegistered { .. }, Some(_)) | (Event::PasswordChanged {}, None) => Err(out_of_place(event)),
         }
     }
 }

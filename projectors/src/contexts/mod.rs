@@ -3,3 +3,4 @@
 pub mod catalog;
 pub mod company;
 pub mod item;
+pub mod session;

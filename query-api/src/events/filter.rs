@@ -169,7 +169,7 @@ mod tests {
 
     fn caller(id: u128, admin: bool) -> Caller {
         let roles = if admin { vec!["admin".to_owned()] } else { Vec::new() };
-        Caller { id: Uuid::from_u128(id), roles, expires_at: clock::now() }
+        Caller { id: Uuid::from_u128(id), roles, session: None, expires_at: clock::now() }
     }
 
     #[test]

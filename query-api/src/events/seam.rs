@@ -64,7 +64,7 @@ fn event(position: i64, scope: usize, stream: usize, weight: usize) -> Recorded 
 fn filters() -> impl Strategy<Value = Filter> {
     let caller = |id: u128, admin: bool| {
         let roles = if admin { vec!["admin".to_owned()] } else { Vec::new() };
-        Caller { id: Uuid::from_u128(id), roles, expires_at: clock::now() }
+        Caller { id: Uuid::from_u128(id), roles, session: None, expires_at: clock::now() }
     };
     let asked = (1..3u128, any::<bool>(), sample::select(vec![None, Some("prompt"), Some("specialty")]), 0..4usize);
     asked.prop_map(move |(id, admin, stream, scope)| {

@@ -13,6 +13,7 @@ mod ops;
 mod pages;
 mod reads;
 mod seal;
+mod sessions;
 mod streams;
 mod waits;
 mod world;

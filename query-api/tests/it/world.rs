@@ -43,13 +43,19 @@ impl Person {
     pub fn new(number: u128, admin: bool) -> Self {
         let id = Uuid::from_u128(number);
         let roles = if admin { vec!["admin".to_owned()] } else { Vec::new() };
-        Self { id, token: Tokens::new(SECRET).issue(id, &roles, clock::now()).unwrap() }
+        Self { id, token: Tokens::new(SECRET).issue(id, &roles, None, clock::now()).unwrap() }
     }
 
     /// One whose token is good for so many seconds more.
     pub fn for_seconds(number: u128, seconds: i64) -> Self {
         let (id, past) = (Uuid::from_u128(number), TimeDelta::seconds(TOKEN_SECONDS - seconds));
-        Self { id, token: Tokens::new(SECRET).issue(id, &[], clock::now() - past).unwrap() }
+        Self { id, token: Tokens::new(SECRET).issue(id, &[], None, clock::now() - past).unwrap() }
+    }
+
+    /// One whose token is of this session.
+    pub fn in_session(number: u128, session: Uuid) -> Self {
+        let id = Uuid::from_u128(number);
+        Self { id, token: Tokens::new(SECRET).issue(id, &[], Some(session), clock::now()).unwrap() }
     }
 
     /// What it shows, for requests that are written by hand.
@@ -114,7 +120,7 @@ impl World {
         let app = http::app(chassis, api.routes).unwrap();
         let spec = serde_json::from_str(&document).unwrap();
         let world = Self { app, store, pool, lifecycle, spec, database };
-        for name in ["identity", "catalog", "prompt", "execution", "company", "item"] {
+        for name in ["identity", "session", "catalog", "prompt", "execution", "company", "item"] {
             let sql = "insert into checkpoint (name, version, position, epoch) values ($1, 1, 100, 1)";
             sqlx::query(sql).bind(name).execute(&world.pool).await.unwrap();
         }

@@ -13,7 +13,7 @@ use poem_openapi::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::Problem;
+use super::{Admission, Problem};
 
 /// How long a token is good for, in seconds.
 pub const TOKEN_SECONDS: i64 = 30 * 60;
@@ -27,6 +27,8 @@ pub struct Caller {
     pub id: Uuid,
     /// What the user was when the token was made.
     pub roles: Vec<String>,
+    /// The session that the token is of, where it is of one.
+    pub session: Option<Uuid>,
     /// When the token is not good any more: what is answered for longer ends then.
     pub expires_at: DateTime<Utc>,
 }
@@ -51,6 +53,8 @@ struct Claims {
     iat: i64,
     exp: i64,
     roles: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sid: Option<Uuid>,
 }
 
 /// Makes and reads tokens. Cheap to clone.
@@ -85,8 +89,14 @@ impl Tokens {
         }))
     }
 
-    /// A token for `user`, good for [`TOKEN_SECONDS`] from `now`.
-    pub fn issue(&self, user: Uuid, roles: &[String], now: DateTime<Utc>) -> Result<String, Problem> {
+    /// A token for `user` in `session`, good for [`TOKEN_SECONDS`] from `now`.
+    pub fn issue(
+        &self,
+        user: Uuid,
+        roles: &[String],
+        session: Option<Uuid>,
+        now: DateTime<Utc>,
+    ) -> Result<String, Problem> {
         let claims = Claims {
             iss: US.to_owned(),
             aud: US.to_owned(),
@@ -94,6 +104,7 @@ impl Tokens {
             iat: now.timestamp(),
             exp: (now + Duration::seconds(TOKEN_SECONDS)).timestamp(),
             roles: roles.to_vec(),
+            sid: session,
         };
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.0.encoding).map_err(Problem::internal)
     }
@@ -107,7 +118,7 @@ impl Tokens {
             return Err(Problem::unauthorized());
         }
         let expires_at = DateTime::from_timestamp(claims.exp, 0).unwrap_or(DateTime::<Utc>::MAX_UTC);
-        Ok(Caller { id: claims.sub, roles: claims.roles, expires_at })
+        Ok(Caller { id: claims.sub, roles: claims.roles, session: claims.sid, expires_at })
     }
 }
 
@@ -152,7 +163,11 @@ impl<'a> ApiExtractor<'a> for Caller {
             .data::<Tokens>()
             .ok_or_else(|| Problem::internal(std::io::Error::other("no token key in the request's data")))?;
         let token = token(request).ok_or_else(Problem::unauthorized)?;
-        Ok(tokens.verify(token, clock::now())?)
+        let caller = tokens.verify(token, clock::now())?;
+        Ok(match request.data::<Admission>() {
+            Some(admission) => admission.of(caller).await?,
+            None => caller,
+        })
     }
 }
 
@@ -169,11 +184,11 @@ mod tests {
     #[test]
     fn a_token_tells_who_calls_until_it_expires() {
         let tokens = Tokens::new(SECRET);
-        let user = Uuid::from_u128(7);
-        let token = tokens.issue(user, &["admin".to_owned()], now()).expect("a token");
+        let (user, session) = (Uuid::from_u128(7), Uuid::from_u128(8));
+        let token = tokens.issue(user, &["admin".to_owned()], Some(session), now()).expect("a token");
         let caller = tokens.verify(&token, now() + Duration::seconds(TOKEN_SECONDS - 1)).expect("good");
         let expires_at = now() + Duration::seconds(TOKEN_SECONDS);
-        assert_eq!(caller, Caller { id: user, roles: vec!["admin".to_owned()], expires_at });
+        assert_eq!(caller, Caller { id: user, roles: vec!["admin".to_owned()], session: Some(session), expires_at });
         assert!(caller.is_admin());
         assert!(tokens.verify(&token, now() + Duration::seconds(TOKEN_SECONDS)).is_err());
         assert!(Tokens::new(b"another secret of thirty-two byte").verify(&token, now()).is_err());
@@ -191,6 +206,7 @@ mod tests {
                 iat: 0,
                 exp: now().timestamp() + 60,
                 roles: Vec::new(),
+                sid: None,
             };
             change(&mut claims);
             jsonwebtoken::encode(&Header::new(algorithm), &claims, &key).expect("a token")

@@ -2,6 +2,7 @@
 //! traces, metrics, documents, health, and stopping with care. Of what the API is about it knows nothing; only here are
 //! refusals given HTTP statuses.
 
+mod admission;
 mod body;
 mod caller;
 mod conditional;
@@ -29,6 +30,7 @@ mod serve;
 mod trace;
 mod wire;
 
+pub use admission::Admission;
 pub use body::{Body, Check, Fingerprint, MAX_BODY, checked_json};
 pub use caller::{Caller, TOKEN_SECONDS, Tokens};
 pub use conditional::{idempotency_key, if_match, min_position, prefer_wait};

@@ -19,8 +19,9 @@ pub struct Folded {
 }
 
 /// All of them.
-pub const ALL: [Folded; 11] = [
+pub const ALL: [Folded; 12] = [
     USER,
+    SESSION,
     COMPANY,
     COMPANY_MEMBER,
     SPECIALTY,
@@ -46,6 +47,37 @@ const USER: Folded = Folded {
         cross join lateral (select e.recorded_at, e.version, e.position from event e
                             where e.stream = u.stream and e.id = u.id order by e.version desc limit 1) l
         where u.stream = 'user' and u.kind = 'user_registered'",
+};
+
+const SESSION: Folded = Folded {
+    table: "session",
+    projection: "session",
+    key: "id",
+    columns: &[
+        "id",
+        "tenant_id",
+        "created_by",
+        "user_id",
+        "last_used_at",
+        "expires_at",
+        "closed",
+        "created_at",
+        "updated_at",
+        "version",
+        "position",
+    ],
+    query: "
+        select s.id, s.scope as tenant_id, (s.meta ->> 'actor')::uuid as created_by, (s.data ->> 'user_id')::uuid as user_id,
+               u.recorded_at as last_used_at, (u.data ->> 'expires_at')::timestamptz as expires_at,
+               l.kind = 'session_closed' as closed, s.recorded_at as created_at, l.recorded_at as updated_at, l.version,
+               l.position
+        from event s
+        cross join lateral (select e.kind, e.recorded_at, e.version, e.position from event e
+                            where e.stream = s.stream and e.id = s.id order by e.version desc limit 1) l
+        cross join lateral (select e.data, e.recorded_at from event e
+                            where e.stream = s.stream and e.id = s.id and e.kind <> 'session_closed'
+                            order by e.version desc limit 1) u
+        where s.stream = 'session' and s.kind = 'session_opened'",
 };
 
 /// The name that was given last, and of each setting what was said last, in the order of the contract.

@@ -139,13 +139,17 @@ fn log_files(folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Hashes of passwords are in their own table, one for each user, and requests are kept as authentication codes only.
+/// Hashes of passwords are in their own table, one for each user, beside what each session has there; and requests are kept as
+/// authentication codes only.
 async fn apart(scene: &Scene<'_>, found: &mut Finding) -> anyhow::Result<()> {
     let row = sqlx::query(
         "select (select count(*) from event where kind = 'user_registered') as users,
                 (select count(*) from secret s join event e on e.id = s.id and e.kind = 'user_registered'
                  where s.stream = 'user' and s.kind = 'password' and starts_with(convert_from(s.value, 'utf8'), $1)) as hashes,
-                (select count(*) from secret) as secrets, (select count(*) from command) as commands,
+                (select count(*) from secret where stream <> 'session') as secrets,
+                (select count(*) from event where kind = 'session_opened') as sessions,
+                (select count(*) from secret where stream = 'session' and kind in ('refresh', 'client')) as of_sessions,
+                (select count(*) from command) as commands,
                 (select count(*) from command where octet_length(request) <> 32) as plain",
     )
     .bind(HASH)
@@ -155,6 +159,10 @@ async fn apart(scene: &Scene<'_>, found: &mut Finding) -> anyhow::Result<()> {
     let (users, hashes, secrets) = (number("users")?, number("hashes")?, number("secrets")?);
     found.check(users == hashes && hashes == secrets, || {
         format!("there are {users} users, {hashes} hashes of their passwords and {secrets} secrets")
+    });
+    let (sessions, of_sessions) = (number("sessions")?, number("of_sessions")?);
+    found.check(2 * sessions == of_sessions, || {
+        format!("{sessions} sessions have {of_sessions} secrets, and not two each")
     });
     let (commands, plain) = (number("commands")?, number("plain")?);
     found.check(commands > 0 && plain == 0, || format!("{plain} of {commands} requests are kept as more than a code"));

@@ -148,10 +148,10 @@ impl Client {
         let request = self.http.post(format!("{}/api/v1/auth/login", self.commands[process])).json(&body);
         let (replied, _) = self.send(request, true, process, Duration::ZERO, rng).await.ok()?;
         let token = replied.body["access_token"].as_str()?.to_owned();
-        self.recorder
-            .note()
-            .secrets
-            .push(crate::drill::record::Secret { what: "an access token", text: token.clone() });
+        let refresh = replied.body["refresh_token"].as_str()?.to_owned();
+        let secrets = [("an access token", token.clone()), ("a refresh token", refresh)];
+        let secrets = secrets.map(|(what, text)| crate::drill::record::Secret { what, text });
+        self.recorder.note().secrets.extend(secrets);
         Some(token)
     }
 

@@ -327,7 +327,7 @@ async fn every_bad_token_gets_the_same_answer() {
         }
     }
     let now: DateTime<Utc> = clock::now();
-    let good = Tokens::new(SECRET).issue(Uuid::nil(), &["admin".to_owned()], now).unwrap();
+    let good = Tokens::new(SECRET).issue(Uuid::nil(), &["admin".to_owned()], None, now).unwrap();
     let request = request(Method::GET, "/api/v1/me").header("authorization", format!("bearer {good}")).finish();
     let response = app().get_response(request).await;
     assert_eq!(response.header("cache-control"), Some("no-store"));

@@ -87,9 +87,8 @@ impl Hub {
         let source = self.source(about.id);
         let told = source.told.subscribe();
         // Nobody but who watches the same text waits for this, and each no longer than that.
-        match timeout(PATIENCE, source.hear(&self.bus, about)).await {
-            Ok(Err(error)) => tracing::warn!(%error, "a text is not heard: it is streamed when it is whole"),
-            Ok(Ok(())) | Err(_) => {}
+        if let Ok(Err(error)) = timeout(PATIENCE, source.hear(&self.bus, about)).await {
+            tracing::warn!(%error, "a text is not heard: it is streamed when it is whole");
         }
         Ok(Tap { told, _source: source, _place: place })
     }

@@ -99,6 +99,7 @@ async fn rows_are_the_fold_of_the_log_however_it_is_cut_and_a_flipped_role_is_fo
     sqlx::query("update company_member set role = 'owner' where user_id = $1").bind(BOB).execute(pool).await.unwrap();
     let workshop = Workshop::new(&store, db::beside(pool, Kind::Rebuild));
     let options = Options { share: 64.0, ..Options::default() };
-    let found = verify::verify(&COMPANY, &workshop, options, &Progress::default(), &CancellationToken::new());
-    assert_eq!(found.await.unwrap().findings.len(), 1, "who is none any more and has a role");
+    let (progress, stop) = (Progress::default(), CancellationToken::new());
+    let found = verify::verify(&COMPANY, &workshop, options, &progress, &stop).await.unwrap().findings;
+    assert_eq!(found.len(), 1, "who is none any more and has a role");
 }

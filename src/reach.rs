@@ -29,6 +29,7 @@ pub struct Reach {
 
 /// What is wanted of `endpoints.json`.
 #[derive(Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the keys of endpoints.json")]
 struct Endpoints {
     database_url: String,
     database_owner_url: Option<String>,

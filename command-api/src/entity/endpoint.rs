@@ -8,7 +8,7 @@ use poem::{
     endpoint::make,
     http::{Method, StatusCode},
 };
-use poem_openapi::ApiExtractor as _;
+use poem_openapi::{ApiExtractor as _, ExtractParamOptions};
 use service::http::{Caller, Problem, Schema, checked_json};
 use uuid::Uuid;
 
@@ -39,7 +39,7 @@ fn endpoint(
     let (dispatcher, operation) = (Arc::clone(dispatcher), Arc::new((operation, schema)));
     let endpoint = make(move |request: Request| {
         let (dispatcher, operation) = (Arc::clone(&dispatcher), Arc::clone(&operation));
-        async move { Ok::<_, poem::Error>(answer(&dispatcher, &operation, request).await?) }
+        async move { answer(&dispatcher, &operation, request).await }
     });
     Ok(endpoint.map_to_response())
 }
@@ -56,7 +56,7 @@ async fn answer(
 ) -> poem::Result<Response> {
     let (request, mut body) = request.split();
     let (known, schema) = &**operation;
-    let caller = Caller::from_request(&request, &mut body, Default::default()).await?;
+    let caller = Caller::from_request(&request, &mut body, ExtractParamOptions::default()).await?;
     let id = path_id(&request, "id")?.unwrap_or_else(clock::id);
     let part = path_id(&request, "part")?;
     let envelope = <Envelope as poem::FromRequest>::from_request(&request, &mut body).await?;

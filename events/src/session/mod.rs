@@ -18,6 +18,7 @@ pub(crate) static CONTEXT: Context = Context {
     doc: "Sessions of users, from a login until they are closed.",
     streams: &[EventStream::of::<Session>()],
     projections: &["session"],
+    actions: &[],
 };
 
 /// The stream of sessions.

@@ -341,6 +341,7 @@ fn bill(what: u8) -> Bill {
         return Bill::default();
     }
     Bill {
+        estimated: false,
         usage: Usage {
             input_tokens: Some(u64::from(what)),
             output_tokens: Some(20),

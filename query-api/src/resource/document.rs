@@ -43,17 +43,17 @@ fn list(resource: &Resource, page: &str) -> Value {
             ARCHIVED => "Those that are archived; without it, those that are not.".to_owned(),
             _ => format!("Only those of which this is so: {}", column.doc),
         };
-        parameter("query", column.name, &description, type_of(column))
+        parameter("query", column.name, &description, &type_of(column))
     });
     let own = [
-        parameter("query", "tenant_id", "Only those of this tenant.", json!({ "type": "string", "format": "uuid" })),
+        parameter("query", "tenant_id", "Only those of this tenant.", &json!({ "type": "string", "format": "uuid" })),
         parameter(
             "query",
             "limit",
             "How many at most.",
-            json!({ "type": "integer", "format": "int64", "minimum": 1, "maximum": 100 }),
+            &json!({ "type": "integer", "format": "int64", "minimum": 1, "maximum": 100 }),
         ),
-        parameter("query", "cursor", "The `next_cursor` of the page before.", json!({ "type": "string" })),
+        parameter("query", "cursor", "The `next_cursor` of the page before.", &json!({ "type": "string" })),
         min_position(),
         if_none_match(),
     ];
@@ -63,31 +63,31 @@ fn list(resource: &Resource, page: &str) -> Value {
         &plural(resource),
         &format!("All {}", plural(resource).replace('_', "-")),
         Some("Newest first."),
-        parameters,
+        &parameters,
         page,
     )
 }
 
 fn read(resource: &Resource, one: &str) -> Value {
     let name = resource.table.name;
-    let parameters = vec![
+    let parameters = [
         json!({ "name": "id", "in": "path", "required": true, "schema": { "type": "string", "format": "uuid" } }),
         parameter(
             "query",
             "fields",
             "These fields alone, by their names with commas between.",
-            json!({ "type": "string" }),
+            &json!({ "type": "string" }),
         ),
         min_position(),
         parameter(
             "query",
             "as_of",
             "How it was at this position of the log, or at this time (RFC 3339): folded from the log at once. Nothing is waited for then.",
-            json!({ "type": "string" }),
+            &json!({ "type": "string" }),
         ),
         if_none_match(),
     ];
-    operation(resource, name, &format!("One {}", name.replace('_', "-")), None, parameters, one)
+    operation(resource, name, &format!("One {}", name.replace('_', "-")), None, &parameters, one)
 }
 
 fn operation(
@@ -95,7 +95,7 @@ fn operation(
     id: &str,
     summary: &str,
     description: Option<&str>,
-    parameters: Vec<Value>,
+    parameters: &[Value],
     schema: &str,
 ) -> Value {
     let headers = json!({
@@ -123,13 +123,13 @@ fn operation(
     operation
 }
 
-fn parameter(place: &str, name: &str, description: &str, schema: Value) -> Value {
+fn parameter(place: &str, name: &str, description: &str, schema: &Value) -> Value {
     json!({ "name": name, "in": place, "description": description, "required": false, "schema": schema })
 }
 
 fn min_position() -> Value {
     let schema = json!({ "type": "integer", "format": "int64" });
-    parameter("query", "min_position", "Waits until the read model has reached this position.", schema)
+    parameter("query", "min_position", "Waits until the read model has reached this position.", &schema)
 }
 
 fn if_none_match() -> Value {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use events::read_model::{Column, Kind, Table};
 use poem::{Endpoint, EndpointExt as _, Request, Response, Route, endpoint::make, get};
-use poem_openapi::ApiExtractor as _;
+use poem_openapi::{ApiExtractor as _, ExtractParamOptions};
 use service::http::{Caller, Problem};
 use uuid::Uuid;
 
@@ -95,7 +95,9 @@ where
     make(move |request: Request| {
         let (reading, answer) = (reading.clone(), Arc::clone(&answer));
         async move {
-            let caller = Caller::from_request(&request, &mut poem::RequestBody::default(), Default::default()).await?;
+            let caller =
+                Caller::from_request(&request, &mut poem::RequestBody::default(), ExtractParamOptions::default())
+                    .await?;
             let id = match request.raw_path_param("id") {
                 Some(id) => Some(id.parse().map_err(|_| Problem::invalid_parameter("id", "must be a UUID"))?),
                 None => None,

@@ -53,6 +53,12 @@ async fn every_command_is_documented_with_its_limits_and_headers() {
     post /api/v1/sub-specialties 201 bearer idempotency-key
     patch /api/v1/sub-specialties/{id} 200 bearer idempotency-key, if-match, id
     post /api/v1/sub-specialties/{id}/archive 200 bearer idempotency-key, if-match, id
+    post /api/v1/companies 201 bearer idempotency-key
+    patch /api/v1/companies/{id} 200 bearer idempotency-key, if-match, id
+    post /api/v1/companies/{id}/archive 200 bearer idempotency-key, if-match, id
+    patch /api/v1/companies/{id}/settings 200 bearer idempotency-key, if-match, id
+    patch /api/v1/companies/{id}/members/{part} 200 bearer idempotency-key, if-match, id, part
+    delete /api/v1/companies/{id}/members/{part} 200 bearer idempotency-key, if-match, id, part
     post /api/v1/items 201 bearer idempotency-key
     patch /api/v1/items/{id} 200 bearer idempotency-key, if-match, id
     post /api/v1/items/{id}/archive 200 bearer idempotency-key, if-match, id
@@ -85,6 +91,8 @@ async fn every_context_has_commands_in_the_document() {
     let tags: Vec<String> =
         operations.filter_map(|operation| operation["tags"][0].as_str()).map(str::to_lowercase).collect();
     for context in events::CONTEXTS.0 {
-        assert!(tags.iter().any(|tag| tag == context.name), "no command of {} is documented: {tags:?}", context.name);
+        // A session is opened and closed by what a user does under /auth.
+        let name = if context.name == "session" { "identity" } else { context.name };
+        assert!(tags.iter().any(|tag| tag == name), "no command of {} is documented: {tags:?}", context.name);
     }
 }

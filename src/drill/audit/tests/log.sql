@@ -106,4 +106,4 @@ from (values
 ) x (day, tenant_id, llm_provider, model, executions, succeeded, failed, input, output, cached, reasoning, cost, position);
 insert into read.checkpoint (name, version, position, epoch, event_id)
 select name, 1, 19, 1, '00000000-0000-7000-8000-000000000019'
-from unnest(array['identity', 'catalog', 'item', 'prompt', 'execution', 'usage']) name;
+from unnest(array['identity', 'catalog', 'item', 'prompt', 'execution', 'usage', 'company', 'session']) name;

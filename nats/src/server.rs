@@ -5,7 +5,7 @@
 //! its own, so that nobody reads another's answers.
 //!
 //! JetStream answers to whatever reply subject a request names, past the permissions of who asked. So each user has an account
-//! of its own ([`accounts`]): the answer comes back into the account of who asked, and is nothing to JetStream there.
+//! of its own (`accounts`): the answer comes back into the account of who asked, and is nothing to JetStream there.
 
 mod accounts;
 

@@ -1,6 +1,6 @@
 //! Read models whose rows follow from one list of columns: the fields of a struct.
 //!
-//! A context derives [`Columns`](derive::Columns) for a struct and says with [`ReadModel`] what each event makes of it. The
+//! A context derives [`Columns`] (`derive::Columns`) for a struct and says with [`ReadModel`] what each event makes of it. The
 //! columns that every row has ([`Row`]) are the frame's. Who writes, loads, compares or answers rows goes over the columns;
 //! nobody lists them again.
 

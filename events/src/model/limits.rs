@@ -11,10 +11,10 @@ pub const MAX_SILENCE_SECONDS: u32 = 3_600;
 /// How long one call may take; what is none is as the worker has it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Limits {
-    /// How long the first byte of the answer may take, in seconds, 1 to [`MAX_SILENCE_SECONDS`].
+    /// How long the first byte of the answer may take, in seconds, 1 to `MAX_SILENCE_SECONDS`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_byte_seconds: Option<u32>,
-    /// How long nothing may come in the middle of the answer, in seconds, 1 to [`MAX_SILENCE_SECONDS`].
+    /// How long nothing may come in the middle of the answer, in seconds, 1 to `MAX_SILENCE_SECONDS`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_seconds: Option<u32>,
     /// How long the call may take in all, in seconds, 1 to [`MAX_DEADLINE_SECONDS`], and no longer than the deadline of the

@@ -25,7 +25,7 @@ pub enum Care {
 }
 
 /// Applies `batch` to the tables of `P` that the connection finds, as rows of `generation`, for which `parked` things are
-/// known to be parked. Returns how many are parked more. Where that would be more than [`Projection::MOST_PARKED`], it is an
+/// known to be parked. Returns how many are parked more. Where that would be more than [`Projection::most_parked`], it is an
 /// error, and the transaction is to be given up.
 ///
 /// An error that is of an event ([`Error::is_of_an_event`]) is to be answered by trying again with care.

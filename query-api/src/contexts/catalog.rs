@@ -14,6 +14,7 @@ pub static SPECIALTIES: Resource = Resource {
     projection: "catalog",
     tag: "Catalog",
     doc: "A specialty, such as cardiology.",
+    shared: true,
     filters: &[],
     computed: &[Computed {
         column: Column {
@@ -40,6 +41,7 @@ pub static SUB_SPECIALTIES: Resource = Resource {
     projection: "catalog",
     tag: "Catalog",
     doc: "A part of a specialty, such as rhythm disorders in cardiology.",
+    shared: true,
     filters: &["specialty_id"],
     computed: &[],
 };

@@ -11,6 +11,7 @@ pub static COMPANIES: Resource = Resource {
     projection: MEMBERS,
     tag: "Company",
     doc: "A company: a tenant with members.",
+    shared: false,
     filters: &[],
     computed: &[],
 };

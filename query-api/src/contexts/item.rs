@@ -11,6 +11,7 @@ pub static ITEMS: Resource = Resource {
     projection: "item",
     tag: "Item",
     doc: "An item: a name that is unique in its tenant, and a note.",
+    shared: false,
     filters: &[],
     computed: &[],
 };

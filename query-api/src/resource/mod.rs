@@ -40,6 +40,8 @@ pub struct Resource {
     pub tag: &'static str,
     /// What one is, as `A specialty, such as cardiology`.
     pub doc: &'static str,
+    /// Whether its rows belong to no tenant: everybody reads all of them, and no membership is waited for.
+    pub shared: bool,
     /// The columns by whose value a list is filtered: `?column=`.
     pub filters: &'static [&'static str],
     /// What is told beside the columns.
@@ -120,7 +122,7 @@ async fn reach(
     caller: &Caller,
     min_position: Option<i64>,
 ) -> Result<i64, Problem> {
-    if min_position.is_some() && resource.projection != MEMBERS {
+    if min_position.is_some() && !resource.shared && resource.projection != MEMBERS {
         reading.reach(caller, MEMBERS, min_position).await?;
     }
     reading.reach(caller, resource.projection, min_position).await

@@ -23,6 +23,10 @@ async fn every_query_is_there_and_needs_a_token_but_for_the_public_key() {
     }
     insta::assert_snapshot!(answers, @r"
     401 /api/v1/auth/me
+    401 /api/v1/companies/{id}/members
+    401 /api/v1/companies/{id}/settings
+    401 /api/v1/permissions/check
+    401 /api/v1/auth/sessions
     401 /api/v1/expert-prompts
     401 /api/v1/expert-prompts/{id}
     401 /api/v1/expert-prompts/{id}/versions
@@ -43,6 +47,8 @@ async fn every_query_is_there_and_needs_a_token_but_for_the_public_key() {
     401 /api/v1/specialties/{id}
     401 /api/v1/sub-specialties
     401 /api/v1/sub-specialties/{id}
+    401 /api/v1/companies
+    401 /api/v1/companies/{id}
     401 /api/v1/items
     401 /api/v1/items/{id}
     ");

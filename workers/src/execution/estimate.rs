@@ -3,6 +3,8 @@
 
 use events::execution::{Answer, Request, Usage};
 
+use crate::provider::Told;
+
 /// What the frame of a message takes.
 const FRAME_TOKENS: u64 = 4;
 
@@ -21,6 +23,21 @@ pub(super) fn complete(usage: Usage, request: &Request, answer: &Answer) -> (Usa
     (Usage { input_tokens, output_tokens, ..usage }, true)
 }
 
+/// What is known of a call that brought no answer but some of its `text`, and whether it is estimated. What was told, if nothing of
+/// the answer came after that; if something did, and the provider itself has `ended` the call, no less than what came; else nobody
+/// knows what it went on to make.
+pub(super) fn broken(told: Told, text: &str, ended: bool) -> (Told, bool) {
+    let Usage { input_tokens, output_tokens, .. } = told.usage;
+    let counted = input_tokens.is_some_and(|input| input > 0) && output_tokens.is_some();
+    if counted && !told.outdated {
+        return (told, false);
+    }
+    let came = tokens(text) + told.beside.div_ceil(4) as u64;
+    let output_tokens = output_tokens.map(|output| output.max(came)).filter(|_| counted && ended);
+    let cost = told.cost.filter(|_| !told.outdated);
+    (Told { usage: Usage { output_tokens, ..told.usage }, cost, ..told }, output_tokens.is_some())
+}
+
 fn tokens(text: &str) -> u64 {
     let others = text.chars().filter(|c| !c.is_ascii()).count();
     let ascii = text.bytes().filter(u8::is_ascii).count();
@@ -30,6 +47,25 @@ fn tokens(text: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_call_that_broke_has_used_what_was_told_and_no_less_than_what_came() {
+        for (input, output, outdated, ended, used) in [
+            (9, Some(2), false, true, (Some(2), false)),
+            (9, Some(2), false, false, (Some(2), false)),
+            // 10 characters of text, and 7 bytes beside it.
+            (9, Some(1), true, true, (Some(5), true)),
+            (9, Some(8), true, true, (Some(8), true)),
+            (9, Some(1), true, false, (None, false)),
+            (9, None, true, true, (None, false)),
+            (0, Some(0), false, true, (None, false)),
+        ] {
+            let usage = Usage { input_tokens: Some(input), output_tokens: output, ..Usage::default() };
+            let told = Told { usage, cost: None, beside: 7, outdated };
+            let (told, estimated) = broken(told, "Hello, Ada", ended);
+            assert_eq!((told.usage.output_tokens, estimated), used, "{input} {output:?} {outdated} {ended}");
+        }
+    }
 
     #[test]
     fn a_text_is_estimated_by_its_characters() {

@@ -134,7 +134,7 @@ impl Executions {
         }
         let first_chunk = draft.began().map(|first| first.duration_since(began));
         let times = Times { took, first_chunk, limit };
-        let command = outcome::command(holder, &request, ended, draft.told(), times, &price::TABLE);
+        let command = outcome::command(holder, &request, ended, &draft, times, &price::TABLE);
         outcome::count_call(&request, &command, took);
         self.write(id, started, &request, command, meta, took).await;
         entry.over();

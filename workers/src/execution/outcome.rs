@@ -14,7 +14,7 @@ use service::telemetry::name;
 use super::estimate;
 use crate::{
     price::{TABLE, Table},
-    provider::{Completion, Failure, Told},
+    provider::{Completion, Draft, Failure, Told},
 };
 
 /// The label of what is not known by name.
@@ -42,19 +42,18 @@ pub(super) struct Times {
     pub limit: Duration,
 }
 
-/// The command that says how the holder's attempt ended. `told` is what the provider has told of what it used before it was given
-/// up, if it was.
+/// The command that says how the holder's attempt ended. `draft` has what came of the answer, and what was told of its use.
 pub(super) fn command(
     holder: Holder,
     request: &Request,
     ended: Ended,
-    told: Told,
+    draft: &Draft,
     times: Times,
     table: &Table,
 ) -> Command {
     let Times { took, first_chunk, limit } = times;
     let (duration_ms, first_chunk_ms) = (milliseconds(took), first_chunk.map(milliseconds));
-    let bill = |Told { usage, cost }: Told, response_id: Option<String>| {
+    let bill = |Told { usage, cost, .. }: Told, response_id: Option<String>| {
         let bill = Bill {
             duration_ms,
             first_chunk_ms,
@@ -67,19 +66,22 @@ pub(super) fn command(
             None => bill,
         }
     };
+    let broken = |told: Told, ended: bool| {
+        let (told, estimated) = estimate::broken(told, &draft.text(), ended);
+        Bill { estimated, ..bill(told, None) }
+    };
     let fail = |failed, bill| Command::Fail { holder, failed, bill, jitter: clock::chance() };
     match ended {
         Ended::Answered(Ok(Completion { text, usage, cost, finish_reason, response_id, reasoning, tool_calls })) => {
             let answer = Answer { result: text, finish_reason, reasoning, tool_calls };
             let (usage, estimated) = estimate::complete(usage, request, &answer);
-            let bill = Bill { estimated, ..bill(Told { usage, cost }, response_id) };
+            let bill = Bill { estimated, ..bill(Told { usage, cost, ..Told::default() }, response_id) };
             Command::Succeed { holder, answer, bill }
         }
         Ended::Answered(Err(failure)) => {
-            let Failure { class, code, detail, usage, cost, retry_after, provider_status, request_id, unbilled } =
-                failure;
-            let mut bill = bill(Told { usage: *usage, cost }, None);
-            if unbilled && bill.cost.is_none() {
+            let Failure { class, code, detail, usage, cost, retry_after, provider_status, request_id, .. } = failure;
+            let mut bill = broken(Told { usage: *usage, cost, ..draft.told() }, failure.ended);
+            if failure.unbilled && bill.cost.is_none() {
                 bill.cost = Some(Decimal::ZERO);
             }
             let retry_after_ms = retry_after.map(milliseconds);
@@ -94,9 +96,9 @@ pub(super) fn command(
                 wire: Wire::default(),
                 retry_after_ms: None,
             };
-            fail(failed, bill(told, None))
+            fail(failed, broken(draft.told(), false))
         }
-        Ended::Stopped => Command::Settle { holder, bill: bill(told, None) },
+        Ended::Stopped => Command::Settle { holder, bill: broken(draft.told(), false) },
     }
 }
 

@@ -229,7 +229,7 @@ fn failed(wrong: Wrong, reading: &Reading<'_>, who: &Who<'_>) -> Failure {
 }
 
 fn with_told(failure: Failure, reading: &Reading<'_>) -> Failure {
-    let Told { usage, cost } = reading.told();
+    let Told { usage, cost, .. } = reading.told();
     Failure { usage: Box::new(usage), cost, ..failure }
 }
 

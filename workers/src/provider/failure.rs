@@ -37,6 +37,8 @@ pub struct Failure {
     pub request_id: Option<String>,
     /// It is certain that nothing was billed: it was never asked, or has refused before doing anything.
     pub unbilled: bool,
+    /// The provider has ended the call itself, and works on it no more.
+    pub ended: bool,
 }
 
 impl Failure {
@@ -51,6 +53,7 @@ impl Failure {
             provider_status: None,
             request_id: None,
             unbilled: false,
+            ended: false,
         }
     }
 
@@ -82,7 +85,7 @@ impl Failure {
     /// The answer ended before its end.
     pub(super) fn cut(provider: &str) -> Self {
         let detail = format!("{provider} broke the answer off");
-        Self::new(FailureClass::Retryable, "provider_unavailable", detail)
+        Self { ended: true, ..Self::new(FailureClass::Retryable, "provider_unavailable", detail) }
     }
 
     /// Nothing came for so long; `more` of it, if something had come before.
@@ -100,7 +103,7 @@ impl Failure {
         let why = if error.is_connect() { "cannot be reached" } else { "broke the connection off" };
         let detail = format!("{} {why}", who.provider);
         let unbilled = error.is_connect();
-        Self { unbilled, ..Self::new(FailureClass::Retryable, "provider_unavailable", detail) }
+        Self { unbilled, ended: true, ..Self::new(FailureClass::Retryable, "provider_unavailable", detail) }
     }
 
     /// What an error means that the provider tells in the middle of an answer: by its status, if it has one, else by the
@@ -112,7 +115,7 @@ impl Failure {
             .or(status)
             .unwrap_or(500);
         let said = || format!("{} said in the middle of an answer: {}", who.provider, who.words(message));
-        Self { retry_after: wait::told(message), ..Self::of_code(status, said, who) }
+        Self { retry_after: wait::told(message), ended: true, ..Self::of_code(status, said, who) }
     }
 
     /// What an answer means whose status is an error's.
@@ -131,7 +134,13 @@ impl Failure {
         let code = status.as_u16();
         let said = || format!("{} answered {code}: {}", who.provider, who.words(body));
         let unpaid = Named::of(&names(body), body) == Some(Named::Unpaid);
-        let failure = Self::of_code(if unpaid && code >= 400 { 402 } else { code }, said, who);
+        let means = match code {
+            400.. if unpaid => 402,
+            // A gateway may wrap the status that it was given itself into one of its own.
+            400 | 500..=599 => inner_status(body).unwrap_or(code),
+            _ => code,
+        };
+        let failure = Self::of_code(means, said, who);
         let retry_after = wait::of(headers).or_else(|| wait::told(body));
         Self { retry_after: retry_after.filter(|_| failure.class == FailureClass::Retryable), ..failure }
     }
@@ -225,6 +234,17 @@ fn names(body: &str) -> String {
     let json: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
     let places = ["/error/code", "/error/type", "/code", "/type", "/0/error/status", "/error/status"];
     places.iter().filter_map(|place| json.pointer(place)?.as_str()).collect::<Vec<_>>().join(" ")
+}
+
+/// The status that the body of an error says, as a number or as digits.
+fn inner_status(body: &str) -> Option<u16> {
+    let json: serde_json::Value = serde_json::from_str(body).ok()?;
+    let places = ["/error/code", "/error/status", "/code", "/status", "/0/error/code"];
+    let statuses = places.iter().filter_map(|place| {
+        let status = json.pointer(place)?;
+        status.as_str().map_or_else(|| status.as_u64()?.try_into().ok(), |digits| digits.trim().parse().ok())
+    });
+    statuses.into_iter().find(|status| (400..600).contains(status))
 }
 
 /// Whom a failure is about.
@@ -339,6 +359,23 @@ mod tests {
             let status = StatusCode::from_u16(status).unwrap();
             let failure = Failure::of_status(status, "no", &HeaderMap::new(), &WHO);
             assert_eq!((failure.class, failure.code), (class, code), "{status}");
+        }
+    }
+
+    #[test]
+    fn the_status_that_a_gateway_was_given_itself_counts() {
+        use FailureClass::{Misconfigured, Permanent, Retryable};
+        for (status, body, class) in [
+            (500, r#"{"error":{"message":"too long","code":"400"}}"#, Permanent),
+            (502, r#"{"error":{"message":"slow","code":429}}"#, Retryable),
+            (500, r#"{"code":"401"}"#, Misconfigured),
+            (400, r#"{"error":{"message":"busy","code":"503"}}"#, Retryable),
+            (400, r#"[{"error":{"message":"busy","code":503}}]"#, Retryable),
+            (500, r#"{"error":{"message":"no","code":"rate"}}"#, Retryable),
+            (404, r#"{"error":{"message":"no such model","code":500}}"#, Permanent),
+        ] {
+            let failure = Failure::of_status(StatusCode::from_u16(status).unwrap(), body, &HeaderMap::new(), &WHO);
+            assert_eq!((failure.class, failure.provider_status), (class, Some(status)), "{status} {body}");
         }
     }
 

@@ -31,6 +31,10 @@ pub struct Told {
     pub usage: Usage,
     /// What it bills for them, in USD, where it says that.
     pub cost: Option<Decimal>,
+    /// How much has come beside the text, in bytes: what the model thought, and the tools that it calls.
+    pub beside: usize,
+    /// More of the answer has come since it counted the tokens of it.
+    pub outdated: bool,
 }
 
 /// What a provider answered.

@@ -113,6 +113,29 @@ async fn what_is_booked_is_the_providers_bill_or_what_it_told_or_an_estimate_tha
         assert_eq!((last["cost"].as_str(), last["price_table"].as_str()), (cost, price_table), "{body}");
         assert_eq!(last["estimated"].as_bool().unwrap_or(false), estimated, "{body}");
     }
+    // Anthropic counts the input at the start, with a token of output: by the end it is no less than what came.
+    let start =
+        "data: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":100,\"output_tokens\":1}}}\n\n";
+    let partial =
+        "data: {\"type\":\"content_block_delta\",\"delta\":{\"type\":\"text_delta\",\"text\":\"Partial\"}}\n\n";
+    let delta = "data: {\"type\":\"message_delta\",\"delta\":{},\"usage\":{\"output_tokens\":20}}\n\n";
+    let boom = "data: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}\n\n";
+    for (body, cost, estimated) in [
+        // 100 tokens at 3 and 20, or 2, at 15 USD a million.
+        (format!("{start}{partial}{delta}{boom}"), Some("0.0006"), false),
+        (format!("{start}{partial}{boom}"), Some("0.00033"), true),
+        (format!("{start}{partial}"), Some("0.00033"), true),
+        // We hang up, and it may go on.
+        (format!("{start}{partial}data: hello\n\n"), None, false),
+        (partial.to_owned(), None, false),
+    ] {
+        let server = stand_in(ResponseTemplate::new(200).set_body_raw(body.clone(), "text/event-stream")).await;
+        let event = log.request(request("anthropic", "claude-sonnet-4-5", "Hello")).await;
+        run(&worker(&log, &server.uri()), &event).await;
+        let last = log.last(event.id).await;
+        assert_eq!(last["cost"].as_str(), cost, "{body}");
+        assert_eq!(last["estimated"].as_bool().unwrap_or(false), estimated, "{body}");
+    }
     for (status, cost) in [(500, Some("0")), (504, None), (520, None), (524, None), (527, None)] {
         let server = stand_in(ResponseTemplate::new(status)).await;
         let event = log.request(request("openai", "gpt-4o-mini", "Hello")).await;

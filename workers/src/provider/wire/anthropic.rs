@@ -7,7 +7,7 @@ use events::{
 use serde_json::{Map, Value, json};
 
 use super::{
-    Draft, Tally, Wrong,
+    Draft, Tally, Told, Wrong,
     json::{Json, count, text, word},
     parameters, said,
 };
@@ -73,8 +73,6 @@ pub(super) fn take(
         "message_start" => {
             let message = event.get("message");
             use_of(tally, message.and_then(|message| message.get("usage")));
-            // What has come back by then is not all that will.
-            tally.told.usage.output_tokens = None;
             tally.id(message.and_then(|message| word(message.get("id"))));
         }
         _ => {}
@@ -148,11 +146,12 @@ fn take_part(
 }
 
 fn use_of(tally: &mut Tally, told: Option<&Value>) {
-    used(&mut tally.told.usage, told);
+    tally.told(&Told { usage: used(told), ..Told::default() });
 }
 
-/// What it says now takes the place of what it said. Its input does not count what was cached; ours does.
-fn used(usage: &mut Usage, told: Option<&Value>) {
+/// Its input does not count what was cached; ours does.
+fn used(told: Option<&Value>) -> Usage {
+    let mut usage = Usage::default();
     let number = |name: &str| told.and_then(|told| count(told.get(name)));
     if let Some(input) = number("input_tokens") {
         let (made, read) = (number("cache_creation_input_tokens"), number("cache_read_input_tokens"));
@@ -160,9 +159,10 @@ fn used(usage: &mut Usage, told: Option<&Value>) {
         usage.input_tokens = Some(input.saturating_add(made).saturating_add(read));
         usage.cached_input_tokens = (made > 0 || read > 0).then_some(read);
     }
-    usage.output_tokens = number("output_tokens").or(usage.output_tokens);
+    usage.output_tokens = number("output_tokens");
     let thought = told.and_then(|told| count(told.pointer("/output_tokens_details/thinking_tokens")));
-    usage.reasoning_tokens = thought.filter(|tokens| *tokens > 0).or(usage.reasoning_tokens);
+    usage.reasoning_tokens = thought.filter(|tokens| *tokens > 0);
+    usage
 }
 
 #[cfg(test)]
@@ -189,10 +189,12 @@ mod tests {
 
     #[test]
     fn what_was_used_is_what_it_said_last() {
-        let mut usage = Usage::default();
-        used(&mut usage, Some(&json!({"input_tokens": 100, "cache_read_input_tokens": 50, "output_tokens": 1})));
-        used(&mut usage, Some(&json!({"output_tokens": 20})));
-        used(&mut usage, None);
+        let mut tally = Tally::default();
+        use_of(&mut tally, Some(&json!({"input_tokens": 100, "cache_read_input_tokens": 50, "output_tokens": 1})));
+        use_of(&mut tally, Some(&json!({"output_tokens": 20})));
+        use_of(&mut tally, Some(&json!({"input_tokens": 0, "output_tokens": 0})));
+        use_of(&mut tally, None);
+        let usage = tally.told.usage;
         assert_eq!(
             (usage.input_tokens, usage.cached_input_tokens, usage.output_tokens),
             (Some(150), Some(50), Some(20))

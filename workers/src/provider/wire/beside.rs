@@ -21,11 +21,14 @@ pub(super) struct Beside {
     full: bool,
     calls: Vec<(Option<u64>, ToolCall)>,
     weight: usize,
+    /// How much has come of what the model thought, kept or not, in bytes.
+    thought: usize,
 }
 
 impl Beside {
     /// Adds to what the model thought; what is beyond the bound is dropped. U+0000 becomes U+FFFD, as in the text.
     pub(super) fn think(&mut self, piece: &str) {
+        self.thought += piece.len();
         if self.full {
             return;
         }
@@ -33,6 +36,11 @@ impl Beside {
         let kept = piece.floor_char_boundary(REASONING_BYTES.saturating_sub(self.reasoning.len()));
         self.reasoning.push_str(&piece[..kept]);
         self.full = kept < piece.len();
+    }
+
+    /// How much has come beside the text, kept or not, in bytes.
+    pub(super) fn came(&self) -> usize {
+        self.thought + self.weight
     }
 
     /// Adds a piece of a call in the form of `OpenAI`: one with the index of an earlier piece goes on with that.

@@ -104,7 +104,8 @@ impl Events {
         let line = if self.come { line } else { line.strip_prefix(BOM).unwrap_or(line) };
         if line.is_empty() {
             let name = std::mem::take(&mut self.name);
-            if std::mem::take(&mut self.has_data) {
+            // By the book, one without data is none. But an error may have nothing to say.
+            if std::mem::take(&mut self.has_data) || !name.is_empty() {
                 let data = std::mem::take(&mut self.data);
                 each(&name, &data)?;
                 if data.capacity() <= 64 << 10 {

@@ -19,7 +19,7 @@ mod tests;
 
 use std::borrow::Cow;
 
-use events::execution::Request;
+use events::execution::{Request, Usage};
 use serde_json::Value;
 
 use super::{Draft, Ending, Failure, Told, TooLarge, failure::Who};
@@ -101,6 +101,13 @@ impl Habits {
         }
         let newer = openai::sends_newer(request, self)?;
         let other = if newer { "max_completion_tokens" } else { "max_tokens" };
+        // What it says of the value of the one is nothing against its name.
+        if ["too large", "too small", "at most", "at least", "less than", "greater than", "exceed"]
+            .iter()
+            .any(|complaint| words.contains(complaint))
+        {
+            return None;
+        }
         // One that wants the other name names both, or only the one that it does not know.
         let named = words.contains(other) && (newer || words.contains("max_completion_tokens"));
         (named && self.completion_tokens.is_none()).then_some(Self { completion_tokens: Some(!newer), ..self })
@@ -115,6 +122,12 @@ pub(super) struct Tally {
     response_id: Option<String>,
     refusal: Option<String>,
     beside: Beside,
+    /// Which of several answers is read: the first that came.
+    index: Option<u64>,
+    /// What was no part of an answer, and may have been an error.
+    odd: Option<String>,
+    /// The tokens of the answer have just been counted.
+    counted: bool,
     /// It comes in pieces, and not as one body that is whole when it can be read.
     pieces: bool,
     /// Its end marker has come.
@@ -255,7 +268,7 @@ impl<'a> Reading<'a> {
 
     /// Whether it has said why it ends, by a word that is known.
     pub(super) fn has_reason(&self) -> bool {
-        self.tally.finish_reason.as_deref().is_some_and(|reason| Reason::of(reason) == Reason::Good)
+        self.tally.has_reason()
     }
 
     /// How many bytes of it are held that are not in the draft.
@@ -299,6 +312,10 @@ impl<'a> Reading<'a> {
         }
         // Some never send the marker, but no provider gives a reason that is known before the end.
         let reason = tally.finish_reason.as_deref().map_or(Reason::Unknown, Reason::of);
+        // The marker alone is the end of what went well, as far as that can be told.
+        if let (Reason::Unknown, Some(odd)) = (reason, tally.odd.take()) {
+            return Err(said::plain(odd.as_bytes()));
+        }
         if tally.over || matches!(reason, Reason::Good | Reason::Refused) {
             Ok(std::mem::take(tally))
         } else {
@@ -332,8 +349,15 @@ fn cut(wrong: Wrong) -> Wrong {
     if matches!(wrong, Wrong::Malformed(_)) { Wrong::Cut } else { wrong }
 }
 
-/// Takes one event, line or body of an answer.
+/// Takes one event, line or body of an answer. What cannot be read after a good reason makes no other answer of it.
 fn take(wire: Wire, tally: &mut Tally, draft: &Draft, name: &str, data: &[u8]) -> Result<(), Wrong> {
+    match take_strictly(wire, tally, draft, name, data) {
+        Err(Wrong::Malformed(_)) if tally.has_reason() => Ok(()),
+        taken => taken,
+    }
+}
+
+fn take_strictly(wire: Wire, tally: &mut Tally, draft: &Draft, name: &str, data: &[u8]) -> Result<(), Wrong> {
     let data = data.trim_ascii();
     if tally.over {
         return Ok(());
@@ -360,17 +384,16 @@ fn take(wire: Wire, tally: &mut Tally, draft: &Draft, name: &str, data: &[u8]) -
         Value::Array(values) => values.as_slice(),
         value => std::slice::from_ref(value),
     };
-    for object in objects {
-        match (wire, object) {
-            (Wire::OpenAi, Value::Object(object)) => openai::take(tally, draft, &json, object)?,
-            (Wire::Anthropic, Value::Object(object)) => anthropic::take(tally, draft, &json, object, name)?,
-            (Wire::Ollama, Value::Object(object)) => ollama::take(tally, draft, object)?,
-            (_, Value::Null) => {}
-            _ => return Err(said::unframed(data).unwrap_or(Wrong::Malformed("JSON of another form"))),
-        }
-    }
-    draft.tell(tally.told);
-    Ok(())
+    let before = tally.came(draft);
+    let taken = objects.iter().try_for_each(|object| match (wire, object) {
+        (Wire::OpenAi, Value::Object(object)) => openai::take(tally, draft, &json, object),
+        (Wire::Anthropic, Value::Object(object)) => anthropic::take(tally, draft, &json, object, name),
+        (Wire::Ollama, Value::Object(object)) => ollama::take(tally, draft, object),
+        (_, Value::Null) => Ok(()),
+        _ => Err(said::unframed(data).unwrap_or(Wrong::Malformed("JSON of another form"))),
+    });
+    tally.account(draft, before);
+    taken
 }
 
 /// Whether this is the end marker, in a form that was seen.
@@ -407,12 +430,48 @@ impl Tally {
         }
     }
 
-    /// What it says now takes the place of what it said, as far as it says something.
+    /// Whether it has said why it ends, by a word that is known to be good.
+    fn has_reason(&self) -> bool {
+        self.finish_reason.as_deref().is_some_and(|reason| Reason::of(reason) == Reason::Good)
+    }
+
+    /// What it says now takes the place of what it said, as far as it says something. Zeros say nothing.
     fn told(&mut self, now: &Told) {
-        if now.usage.input_tokens.is_some() || now.usage.output_tokens.is_some() {
-            self.told.usage = now.usage;
+        let newer = |now: Option<u64>, before: Option<u64>| now.filter(|now| *now > 0).or(before).or(now);
+        let (now, before) = (now.usage, self.told.usage);
+        self.told.usage = Usage {
+            input_tokens: newer(now.input_tokens, before.input_tokens),
+            output_tokens: newer(now.output_tokens, before.output_tokens),
+            cached_input_tokens: newer(now.cached_input_tokens, before.cached_input_tokens),
+            reasoning_tokens: newer(now.reasoning_tokens, before.reasoning_tokens),
+        };
+        self.counted |= now.output_tokens.is_some();
+    }
+
+    /// How much of the answer has come, in bytes: its text, and what is beside it.
+    fn came(&self, draft: &Draft) -> (usize, usize) {
+        (draft.len(), self.beside.came())
+    }
+
+    /// Keeps in the draft what was told, after something was taken before which so much had come.
+    fn account(&mut self, draft: &Draft, before: (usize, usize)) {
+        let now = self.came(draft);
+        let counted = std::mem::take(&mut self.counted);
+        self.told.outdated = !counted && (self.told.outdated || now != before);
+        self.told.beside = now.1;
+        draft.tell(self.told);
+    }
+
+    /// What was told of a whole answer. No question has no tokens, and no answer that is there: such counts are none, and neither is
+    /// one after which more came.
+    fn counts(&self, draft: &Draft) -> Usage {
+        let usage = self.told.usage;
+        let may_be_none = self.came(draft) == (0, 0) && usage.input_tokens > Some(0);
+        Usage {
+            input_tokens: usage.input_tokens.filter(|tokens| *tokens > 0),
+            output_tokens: usage.output_tokens.filter(|tokens| (*tokens > 0 || may_be_none) && !self.told.outdated),
+            ..usage
         }
-        self.told.cost = now.cost.or(self.told.cost);
     }
 
     /// More of why it refuses. More of it than a detail shows need not be kept.
@@ -427,12 +486,13 @@ impl Tally {
 
     /// What there is to say of the answer; a refusal is none.
     pub(super) fn ending(self, provider: &str, draft: &Draft) -> Result<Ending, Failure> {
-        let Self { told: Told { usage, cost }, finish_reason, response_id, refusal, beside, .. } = self;
+        let usage = self.counts(draft);
+        let Self { told: Told { cost, .. }, finish_reason, response_id, refusal, beside, .. } = self;
         let filtered = finish_reason.as_deref().filter(|reason| Reason::of(reason) == Reason::Refused);
         if let Some(why) = refusal.as_deref().or(filtered) {
             return Err(Failure { cost, ..Failure::refused(provider, why, usage) });
         }
-        if draft.is_empty() && finish_reason.is_none() {
+        if draft.is_empty() && finish_reason.is_none() && beside.came() == 0 {
             let failure = Failure::malformed(provider, "without a text and without a reason for it");
             return Err(Failure { usage: Box::new(usage), cost, ..failure });
         }

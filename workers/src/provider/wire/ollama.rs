@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Draft, Tally, Told, Wrong,
     json::{count, text},
-    parameters, said,
+    openai, parameters, said,
 };
 
 pub(super) fn question(request: &Request) -> Value {
@@ -41,7 +41,7 @@ pub(super) fn take(tally: &mut Tally, draft: &Draft, line: &Map<String, Value>) 
             cached_input_tokens: cached,
             reasoning_tokens: None,
         };
-        tally.told(&Told { usage, cost: None });
+        tally.told(&Told { usage, ..Told::default() });
     }
     if let Some(wrong) = said::error(line) {
         return Err(wrong);
@@ -55,7 +55,7 @@ pub(super) fn take(tally: &mut Tally, draft: &Draft, line: &Map<String, Value>) 
         tally.beside.think(&part("thinking"));
         let calls = message.get("tool_calls").and_then(Value::as_array);
         calls.into_iter().flatten().try_for_each(|call| tally.beside.call(call))?;
-        draft.push(&part("content"))?;
+        openai::take_text(tally, draft, message.get("content"))?;
     }
     if done {
         tally.reason(line.get("done_reason"))?;

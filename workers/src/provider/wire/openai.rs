@@ -73,7 +73,8 @@ pub(super) fn take(tally: &mut Tally, draft: &Draft, json: &Json<'_>, chunk: &Ma
     let usage = places.into_iter().chain([choices.first().and_then(|choice| choice.get("usage"))]).flatten();
     let usage = usage.into_iter().find(|usage| usage.as_object().is_some_and(|usage| !usage.is_empty()));
     if let Some(usage) = usage {
-        tally.told(&Told { usage: used(usage), cost: cost(usage, json) });
+        tally.told(&Told { usage: used(usage), ..Told::default() });
+        tally.told.cost = cost(usage, json).or(tally.told.cost);
     }
     if let Some(wrong) = said::error(chunk) {
         return Err(wrong);
@@ -84,24 +85,32 @@ pub(super) fn take(tally: &mut Tally, draft: &Draft, json: &Json<'_>, chunk: &Ma
     {
         return Err(wrong);
     }
+    if choices.is_empty() && !is_known(chunk) {
+        tally.odd.get_or_insert_with(|| Value::Object(chunk.clone()).to_string());
+    }
     tally.id(word(chunk.get("id")));
     choices.iter().filter_map(Value::as_object).try_for_each(|choice| take_choice(tally, draft, choice))
 }
 
 fn take_choice(tally: &mut Tally, draft: &Draft, choice: &Map<String, Value>) -> Result<(), Wrong> {
-    if count(choice.get("index")).unwrap_or(0) > 0 {
-        return Ok(());
-    }
     let object = |name: &str| choice.get(name).and_then(Value::as_object).filter(|part| !part.is_empty());
-    // The message is in place of the deltas, where the answer is not streamed; some repeat the whole of it behind them.
-    let delta = object("delta");
-    tally.pieces |= choice.contains_key("delta");
-    let part = delta.or_else(|| object("message").filter(|_| draft.is_empty()));
-    if let Some(wrong) = said::error(choice).or_else(|| part.and_then(said::error)) {
+    let (delta, message) = (object("delta"), object("message"));
+    let places = [Some(choice), delta, message];
+    if let Some(wrong) = places.into_iter().flatten().find_map(said::error) {
         return Err(wrong);
     }
+    // Others are other answers to the same question.
+    let index = count(choice.get("index")).unwrap_or(0);
+    if *tally.index.get_or_insert(index) != index {
+        return Ok(());
+    }
+    // The message is in place of the deltas, where the answer is not streamed; some repeat the whole of it behind them.
+    tally.pieces |= choice.contains_key("delta");
+    let part = delta.or(message.filter(|_| draft.is_empty()));
     if let Some(part) = part {
         take_part(tally, draft, part)?;
+    } else if let Some(Value::String(text)) = choice.get("delta") {
+        draft.push(text)?;
     } else if let Some(Value::String(text)) = choice.get("text") {
         tally.pieces |= choice.get("finish_reason").is_none_or(Value::is_null);
         draft.push(text)?;
@@ -122,13 +131,18 @@ fn take_part(tally: &mut Tally, draft: &Draft, part: &Map<String, Value>) -> Res
     if let Some(function) = part.get("function_call").filter(|function| function.is_object()) {
         tally.beside.call(&json!({ "index": 0, "function": function }))?;
     }
-    match part.get("content") {
-        Some(Value::Array(parts)) => parts.iter().try_for_each(|part| take_content(tally, draft, part))?,
-        Some(part) => take_content(tally, draft, part)?,
-        None => {}
-    }
+    take_text(tally, draft, part.get("content"))?;
     tally.refuse(&part.get("refusal").map(text).unwrap_or_default());
     Ok(())
+}
+
+/// A text, or a list of its parts.
+pub(super) fn take_text(tally: &mut Tally, draft: &Draft, content: Option<&Value>) -> Result<(), Wrong> {
+    match content {
+        Some(Value::Array(parts)) => parts.iter().try_for_each(|part| take_content(tally, draft, part)),
+        Some(part) => take_content(tally, draft, part),
+        None => Ok(()),
+    }
 }
 
 /// A part of the text, or what is told among its parts and is none.
@@ -140,6 +154,16 @@ fn take_content(tally: &mut Tally, draft: &Draft, part: &Value) -> Result<(), Wr
         _ => draft.push(&text(part))?,
     }
     Ok(())
+}
+
+/// Whether an object without an answer is known to come in the middle of one.
+fn is_known(chunk: &Map<String, Value>) -> bool {
+    let is = |name: &str, word: &str| chunk.get(name).and_then(Value::as_str).is_some_and(|is| is.starts_with(word));
+    let names = ["choices", "usage", "x_groq", "timings", "prompt_filter_results", "citations", "search_results"];
+    chunk.is_empty()
+        || is("object", "chat.completion")
+        || is("type", "ping")
+        || names.iter().any(|name| chunk.contains_key(*name))
 }
 
 fn used(usage: &Value) -> Usage {

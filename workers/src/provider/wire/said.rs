@@ -143,7 +143,7 @@ pub(super) fn unframed(data: &[u8]) -> Option<Wrong> {
     (!markup && !matches!(data.first(), Some(b'{')) && speaks).then(|| plain(data))
 }
 
-fn plain(data: &[u8]) -> Wrong {
+pub(super) fn plain(data: &[u8]) -> Wrong {
     Wrong::Said { kind: None, status: None, message: String::from_utf8_lossy(data).into_owned() }
 }
 

@@ -109,6 +109,9 @@ fn an_error_in_an_answer_ends_it_in_whatever_form_it_is_told() {
         ("event: error\ndata: {\"message\":\"named\"}", error("", 0, "named")),
         ("event: error\ndata: plain words", error("", 0, "plain words")),
         ("event: error\ndata:", error("", 0, "")),
+        ("event: error", error("", 0, "")),
+        (r#"data: {"choices":[{"message":{"error":"boom"}}]}"#, error("", 0, "boom")),
+        (r#"data: {"choices":[{"index":1,"delta":{},"error":{"message":"boom"}}]}"#, error("", 0, "boom")),
         (
             "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\nevent: error",
             error("", 0, r#"{"choices":[{"delta":{"content":"x"}}]}"#),
@@ -116,6 +119,7 @@ fn an_error_in_an_answer_ends_it_in_whatever_form_it_is_told() {
         (r#"error: {"code":500,"message":"slot","type":"server_error"}"#, error("server_error", 500, "slot")),
         ("data: [ERROR] out of memory", error("", 0, "[ERROR] out of memory")),
         ("data: Internal Server Error", error("", 0, "Internal Server Error")),
+        (r#"data: {"warning":"upstream died"}"#, error("", 0, r#"{"warning":"upstream died"}"#)),
         ("data: hello", Malformed("something that is not JSON")),
         ("data: {\"choices\": ", Malformed("JSON that is broken")),
         ("data: {\"choices\": \"none\"}", Malformed("JSON of another form")),
@@ -143,6 +147,11 @@ fn only_a_reason_that_is_known_or_a_marker_is_an_end() {
         (format!("{HEL}{STOP}").replace("\n\n", "\n")[..HEL.len() + 20].to_owned(), Cut),
         (format!("{}data: {{\"error\":\"boom\"}}\n{STOP}", &HEL[..HEL.len() - 1]), error("", 0, "boom")),
         (DONE.to_owned(), Malformed("without a text and without a reason for it")),
+        // What follows a whole text makes no other of it, unless it says that something went wrong.
+        (format!("{HEL}{STOP}data: hello\n\n"), text("Hel", "stop")),
+        (format!("{HEL}{STOP}data: {{\"choices\": \n\n{DONE}"), text("Hel", "stop")),
+        (format!("{HEL}data: {{\"warning\":\"slow\"}}\n\n{STOP}{DONE}"), text("Hel", "stop")),
+        (format!("{HEL}{STOP}data: {{\"error\":\"boom\"}}\n\n{DONE}"), error("", 0, "boom")),
     ];
     for none in ["null", "\"\"", "\" \"", "\"null\"", "7", "false", "[]"] {
         table.push((reason(none), Cut));
@@ -181,6 +190,7 @@ fn types_that_are_not_the_documented_ones_lose_no_answer() {
         (r#"{"index":0.0,"delta":{"content":"Hi","content":"Ho"}}"#, "Ho"),
         (r#"{"index":null,"text":"Hi","logprobs":null}"#, "Hi"),
         (r#"{"delta":null,"message":{"content":"Hi"}}"#, "Hi"),
+        (r#"{"delta":"Hi"}"#, "Hi"),
     ];
     check(
         Wire::OpenAi,
@@ -191,11 +201,13 @@ fn types_that_are_not_the_documented_ones_lose_no_answer() {
     );
     // Repeated whole behind its pieces, it is not doubled.
     let again = "data: {\"choices\":[{\"message\":{\"content\":\"Hel\"},\"finish_reason\":\"stop\"}]}\n\n";
+    let from_one = "data: {\"choices\":[{\"index\":1,\"delta\":{\"content\":\"Hi\"},\"finish_reason\":\"stop\"}]}\n\n";
     let other = "data: {\"choices\":[{\"index\":1,\"delta\":{\"content\":\"x\"},\"finish_reason\":\"error\"}]}\n\n";
     check(
         Wire::OpenAi,
         [
             (format!("{HEL}{again}"), text("Hel", "stop")),
+            (from_one.to_owned(), text("Hi", "stop")),
             (format!("{HEL}{other}{STOP}"), text("Hel", "stop")),
             (format!("{HEL}data: {{\"error\":{{}},\"choices\":[]}}\n\n{STOP}"), text("Hel", "stop")),
             (
@@ -295,6 +307,11 @@ fn ollama_ends_when_it_is_done_and_tells_errors_in_more_than_one_form() {
             (hel.to_owned(), Cut),
             (format!("{hel}{{\"done\":true}}"), text("Hel", "")),
             (
+                "{\"message\":{\"content\":[\"Hi\",{\"type\":\"thinking\",\"thinking\":\"Hm\"}]},\"done\":true}"
+                    .to_owned(),
+                text("Hi", ""),
+            ),
+            (
                 format!("{hel}{{\"message\":null,\"done\":true,\"done_reason\":\"length\",\"eval_count\":\"7\"}}\n"),
                 text("Hel", "length"),
             ),
@@ -348,6 +365,50 @@ fn what_was_used_is_read_in_whatever_type_and_kept_when_the_answer_fails() {
 }
 
 #[test]
+fn counts_after_which_more_came_are_known_to_be_outdated_and_zeros_are_none() {
+    let read = |wire: Wire, events: &[&str]| {
+        let draft = Draft::default();
+        let mut reading = Reading::new(wire, &draft);
+        reading.push(events.iter().flat_map(|event| [*event, "\n\n"]).collect::<String>().as_bytes()).unwrap();
+        let Told { usage, outdated, .. } = draft.told();
+        let whole = reading.end().ok().map(|tally| tally.ending("test", &draft).unwrap().usage);
+        (
+            (usage.input_tokens, usage.output_tokens),
+            outdated,
+            whole.map(|usage| (usage.input_tokens, usage.output_tokens)),
+        )
+    };
+    let usage = |input: u64, output: u64| {
+        format!("data: {{\"choices\":[],\"usage\":{{\"prompt_tokens\":{input},\"completion_tokens\":{output}}}}}")
+    };
+    let (hel, stop) = (HEL.trim_end(), STOP.trim_end());
+    let (some, zeros, no_output) = (usage(9, 2), usage(0, 0), usage(9, 0));
+    for (events, counts, outdated, whole) in [
+        (vec![hel, stop, &some], (Some(9), Some(2)), false, Some((Some(9), Some(2)))),
+        (vec![&some, hel, stop], (Some(9), Some(2)), true, Some((Some(9), None))),
+        (vec![hel, stop, &some, &zeros], (Some(9), Some(2)), false, Some((Some(9), Some(2)))),
+        (vec![hel, stop, &zeros], (Some(0), Some(0)), false, Some((None, None))),
+        (vec![hel, stop, &no_output], (Some(9), Some(0)), false, Some((Some(9), None))),
+        (vec![stop, &no_output], (Some(9), Some(0)), false, Some((Some(9), Some(0)))),
+        (vec![&some, hel], (Some(9), Some(2)), true, None),
+    ] {
+        assert_eq!(read(Wire::OpenAi, &events), (counts, outdated, whole), "{events:?}");
+    }
+    let start = r#"data: {"type":"message_start","message":{"usage":{"input_tokens":9,"output_tokens":1}}}"#;
+    let partial = r#"data: {"type":"content_block_delta","delta":{"type":"text_delta","text":"Partial"}}"#;
+    let end = r#"data: {"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":2}}"#;
+    let stop = r#"data: {"type":"message_stop"}"#;
+    for (events, counts, outdated, whole) in [
+        (vec![start], (Some(9), Some(1)), false, None),
+        (vec![start, partial], (Some(9), Some(1)), true, None),
+        (vec![start, partial, end], (Some(9), Some(2)), false, Some((Some(9), Some(2)))),
+        (vec![start, partial, stop], (Some(9), Some(1)), true, Some((Some(9), None))),
+    ] {
+        assert_eq!(read(Wire::Anthropic, &events), (counts, outdated, whole), "{events:?}");
+    }
+}
+
+#[test]
 fn what_a_server_refuses_is_not_sent_to_it_again() {
     let mut request: Request = serde_json::from_value(serde_json::json!({
         "user_id": uuid::Uuid::nil(), "prompt_id": uuid::Uuid::nil(), "prompt_version": 1, "variables": {}, "messages": [],
@@ -365,6 +426,8 @@ fn what_a_server_refuses_is_not_sent_to_it_again() {
         ("mine", newer, unsupported, None),
         ("o3", usual, "Extra inputs are not permitted: max_completion_tokens", Some(older)),
         ("mine", usual, "max_tokens is too large", None),
+        ("mine", usual, "'max_tokens' or 'max_completion_tokens' is too large: 9. Shorten the messages", None),
+        ("o3", usual, "max_completion_tokens must be at most 4, not max_tokens", None),
         ("mine", usual, "Unknown field Stream_Options", Some(without)),
         ("mine", without, "stream_options", None),
         ("mine", without, unsupported, Some(Habits { completion_tokens: Some(true), ..without })),

@@ -128,7 +128,8 @@ pub struct Sent {
     pub path: String,
     /// The thing in the path, where there is one: the prompt, or the execution that is cancelled or retried.
     pub about: Option<Uuid>,
-    /// Its `Idempotency-Key`. Commands of the same user, method, path and key are one command.
+    /// Its `Idempotency-Key`. Commands of the same user, method, path and key are one command;
+    /// without a user, of the same address.
     pub key: Option<String>,
     /// What it was to do.
     pub kind: Kind,

@@ -65,8 +65,7 @@ async fn every_command_is_documented_with_its_limits_and_headers() {
     ");
     let schemas = &document["components"]["schemas"];
     assert_eq!(schemas["Registration"]["properties"]["email"]["maxLength"], 254);
-    let specialty = &document["paths"]["/api/v1/specialties"]["post"]["requestBody"]["content"]["application/json"];
-    assert_eq!(specialty["schema"]["properties"]["name"]["maxLength"], 100);
+    assert_eq!(schemas["NewSpecialty"]["properties"]["name"]["maxLength"], 100);
     assert_eq!(schemas["NewPrompt"]["additionalProperties"], false);
     assert_eq!(schemas["Parameters"]["additionalProperties"], false);
 }

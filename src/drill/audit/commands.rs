@@ -157,8 +157,9 @@ fn shape(sent: &Sent, event: &Event, of: &[&Event], history: &History) -> Option
     foreign.map(|other| format!("event {} bears its trace, too", other.position))
 }
 
-/// Commands of the same caller, method, path and key.
-type Group<'a> = (Option<Uuid>, &'a str, &'a str, &'a str);
+/// Commands of the same caller, method, path and key. Somebody without a token is told by the address that the body names, and
+/// so by its marker.
+type Group<'a> = (Option<Uuid>, Option<&'a str>, &'a str, &'a str, &'a str);
 
 /// Holds every key that was used more than once against the log.
 pub(super) async fn once(scene: &Scene<'_>) -> anyhow::Result<Finding> {
@@ -167,11 +168,13 @@ pub(super) async fn once(scene: &Scene<'_>) -> anyhow::Result<Finding> {
     let mut groups: BTreeMap<Group<'_>, Vec<&Sent>> = BTreeMap::new();
     for sent in &scene.record.sent {
         if let Some(key) = &sent.key {
-            groups.entry((sent.user, sent.method, sent.path.as_str(), key.as_str())).or_default().push(sent);
+            let stranger = if sent.user.is_none() { sent.marker.as_deref() } else { None };
+            let group = (sent.user, stranger, sent.method, sent.path.as_str(), key.as_str());
+            groups.entry(group).or_default().push(sent);
         }
     }
     let mut replayed = 0;
-    for ((_, method, path, key), sent) in groups {
+    for ((_, _, method, path, key), sent) in groups {
         let done: Vec<&Event> = sent.iter().flat_map(|sent| history.by(sent)).collect();
         let positions: Vec<i64> = done.iter().map(|event| event.position).collect();
         let mut answers = HashSet::new();

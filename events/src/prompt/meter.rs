@@ -89,7 +89,7 @@ fn empty() -> Error {
 }
 
 /// How long this thread has had a processor.
-fn worked() -> Duration {
+pub(super) fn worked() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }

@@ -1,15 +1,13 @@
 //! Templates and schemas that are deep or long in every way in which their grammars recurse: none may end the process, and
 //! each that is too deep is refused soon, on its line.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::{thread, time::Duration};
 
 use proptest::{collection::vec, prelude::*, sample};
 use serde_json::{Value, json};
 
 use super::{
+    meter::worked,
     shape::LIMITS,
     template::{check, is_light, render},
     template_tests::schema,
@@ -109,7 +107,7 @@ fn wrapped(inner: &str, (before, after): (&str, &str), times: usize) -> String {
 /// Writes and renders it with little stack, and says what was said of it.
 fn tried(content: String) -> Vec<String> {
     let work = move || {
-        let begin = Instant::now();
+        let begin = worked();
         let schema = schema();
         let faults = check(&content, &schema);
         let variables = json!({"a": 1, "b": "b"});
@@ -117,7 +115,7 @@ fn tried(content: String) -> Vec<String> {
         // What was written before it was refused must do no harm either.
         let rendered = render(&content, &schema, &variables);
         assert!(faults.is_empty() || rendered.is_err() || faults[0].detail.contains("not a variable"), "{faults:?}");
-        let took = begin.elapsed();
+        let took = worked() - begin;
         assert!(took < Duration::from_secs(10), "{took:?}: {content}");
         faults.into_iter().map(|fault| format!("{} {}", fault.pointer, fault.detail)).collect()
     };

@@ -28,6 +28,10 @@ const ANSWERS: &str = "_R_.>";
 const OPS: &str = "ops.>";
 const LIVE: &str = "live.>";
 const SO_FAR: &str = "live.*.*.*.so_far";
+/// All of JetStream that queries need: whether it answers.
+const HEALTH: &[&str] = &["INFO"];
+/// Where an answer goes that was to go where others tell what happens. Nobody may listen there.
+const NOWHERE: &str = "nowhere";
 /// Where a reader's consumers may push.
 const PUSHED: &str = "_INBOX.>";
 
@@ -61,7 +65,7 @@ pub(super) fn all(config: &Config<'_>) -> String {
             text,
             "  {account}: {{\n{jetstream}    users: [{{ user: {name}, password: {password}, permissions: {{\n      \
              publish: {{ allow: {publish}, deny: {deny} }}\n      subscribe: {{ allow: {subscribe} }}\n    }} }}]\n    \
-             exports: [\n{exports}    ]\n    imports: [\n{imports}    ]\n  }}\n",
+             exports: [\n{exports}    ]\n    imports: [\n{imports}    ]\n    mappings: {{\n{mappings}    }}\n  }}\n",
             account = user.account(),
             jetstream = if user == User::Relay { "    jetstream: enabled\n" } else { "" },
             name = quoted(user.name()),
@@ -71,6 +75,7 @@ pub(super) fn all(config: &Config<'_>) -> String {
             subscribe = list(&subscribe),
             exports = lines(exports(user)),
             imports = lines(imports(user)),
+            mappings = lines(mappings(user)),
         );
     }
     text
@@ -90,18 +95,21 @@ fn permissions(user: User, durables: &[&str]) -> Permissions {
     let publish = match user {
         User::Relay => more(api(&[READ, MAKE, DELETE, INFO, NEXT, LIST, MANAGE]), &["events.>", OPS, ACK, ANSWERS]),
         User::Worker => more(api(&[READ, MAKE, DELETE, INFO, NEXT]), &[OPS, LIVE, ACK, ANSWERS]),
-        User::Query => more(api(&[READ, MAKE, DELETE, INFO, NEXT]), &[SO_FAR, ACK, FLOW]),
+        // No consumer: whoever makes one says where the server pushes, which may be where it is asked for jobs.
+        User::Query => more(api(&[HEALTH]), &[SO_FAR]),
         User::Reader => more(api(&[READ, ASKED, MAKE, DELETE, INFO, NEXT]), &[ACK, FLOW]),
     };
     let deny = match user {
         User::Relay => Vec::new(),
         User::Worker => vec!["events.>".to_owned()],
-        User::Query | User::Reader => durables.iter().flat_map(|durable| untouchable(durable)).collect(),
+        User::Query => Vec::new(),
+        User::Reader => durables.iter().flat_map(|durable| untouchable(durable)).collect(),
     };
     let inbox = format!("{}.>", user.inbox());
     let heard: &[&str] = match user {
         User::Relay => &[subject::ALL, readers::REQUESTS],
-        User::Worker | User::Query | User::Reader => &[subject::ALL, OPS, LIVE],
+        User::Query => &[OPS, LIVE],
+        User::Worker | User::Reader => &[subject::ALL, OPS, LIVE],
     };
     Permissions { publish, deny, subscribe: more(vec![inbox], heard) }
 }
@@ -131,7 +139,7 @@ fn exports(user: User) -> Vec<String> {
             let pushed = format!("{{ stream: {}, accounts: [{}] }}", quoted(PUSHED), User::Reader.account());
             exports.push(pushed);
             exports.extend(api(&[READ, INFO]).iter().map(|subject| service(subject, &all)));
-            exports.extend(api(&[MAKE, DELETE]).iter().map(|subject| service(subject, &[User::Worker, User::Query])));
+            exports.extend(api(&[MAKE, DELETE]).iter().map(|subject| service(subject, &[User::Worker])));
             exports.extend(asked().map(|verb| service(&readers::request(verb), &[User::Reader])));
             // One request has many answers, for as long as it asks for.
             exports.extend(api(&[NEXT]).iter().map(|subject| {
@@ -155,10 +163,17 @@ fn imports(user: User) -> Vec<String> {
     if user == User::Relay {
         return Vec::new();
     }
+    if user == User::Query {
+        let mut imports = [OPS, LIVE].map(|subject| stream(User::Worker, subject)).to_vec();
+        imports.push(service(User::Worker, SO_FAR));
+        imports.extend(api(&[HEALTH]).iter().map(|subject| service(User::Relay, subject)));
+        return imports;
+    }
     let mut imports = vec![stream(User::Relay, subject::ALL), stream(User::Relay, subject::HEAD)];
     imports.extend(api(&[READ, INFO, NEXT]).iter().map(|subject| service(User::Relay, subject)));
     imports.extend([ACK, FLOW].map(|subject| service(User::Relay, subject)));
     if user == User::Reader {
+        imports.extend([OPS, LIVE].map(|subject| stream(User::Worker, subject)));
         imports.push(stream(User::Relay, PUSHED));
         imports.extend(asked().map(|verb| {
             let (account, subject, to) = (User::Relay.account(), readers::request(verb), format!("$JS.API.{verb}"));
@@ -167,13 +182,18 @@ fn imports(user: User) -> Vec<String> {
     } else {
         imports.extend(api(&[MAKE, DELETE]).iter().map(|subject| service(User::Relay, subject)));
     }
-    if user != User::Worker {
-        imports.extend([OPS, LIVE].map(|subject| stream(User::Worker, subject)));
-    }
-    if user == User::Query {
-        imports.push(service(User::Worker, SO_FAR));
-    }
     imports
+}
+
+/// Which subjects become others in `user`'s account: those of what it publishes and of where answers to it are to arrive, not
+/// those of what is imported. So that no answer is taken for what others tell, by those who have the same password.
+fn mappings(user: User) -> Vec<String> {
+    let told: &[&str] = match user {
+        User::Relay | User::Query => &[],
+        User::Worker => &[subject::ALL],
+        User::Reader => &[subject::ALL, OPS, LIVE],
+    };
+    told.iter().map(|told| format!("{}: {}", quoted(told), quoted(&format!("{NOWHERE}.{told}")))).collect()
 }
 
 /// The requests of readers that are not JetStream's to answer.

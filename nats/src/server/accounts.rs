@@ -100,9 +100,8 @@ fn permissions(user: User, durables: &[&str]) -> Permissions {
         User::Reader => more(api(&[READ, ASKED, MAKE, DELETE, INFO, NEXT]), &[ACK, FLOW]),
     };
     let deny = match user {
-        User::Relay => Vec::new(),
+        User::Relay | User::Query => Vec::new(),
         User::Worker => vec!["events.>".to_owned()],
-        User::Query => Vec::new(),
         User::Reader => durables.iter().flat_map(|durable| untouchable(durable)).collect(),
     };
     let inbox = format!("{}.>", user.inbox());

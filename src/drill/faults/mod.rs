@@ -159,7 +159,7 @@ impl Faults {
             }
             Fault::DeleteConsumers => {
                 let _busy = self.nats.lock().await;
-                bus::delete_consumers(&self.stage.direct.worker).await
+                bus::delete_consumers(&self.stage.direct.relay).await
             }
             Fault::CutPostgres | Fault::FreezePostgres | Fault::SlowPostgres => {
                 let _busy = self.to_postgres.lock().await;

@@ -230,7 +230,9 @@ where
                         dispatcher.allow(May { caller: by, tenant, action: Some(action) }, true).await?;
                         May::unasked(by)
                     }
-                    (Owner::System, _) | (_, None) => May::unasked(by),
+                    (Owner::System, _) => May::unasked(by),
+                    // Nobody may be asked for it, so nobody may.
+                    (Owner::Tenant(_) | Owner::Itself(_), None) => return Err(Problem::not_found()),
                 };
                 dispatcher.allow(may, false).await?;
                 let command = command(parse(request.body)?, Asked { by, part: request.part });

@@ -11,7 +11,7 @@ use std::{
 use events::{
     Call, Error, Key, Receipt, Store,
     identity::{self, User},
-    standing::Standing,
+    session::OpenSessions,
     store::{Loaded, Replay},
 };
 use service::{
@@ -66,7 +66,7 @@ pub struct Dispatcher {
     tasks: TaskTracker,
     keys: Keys,
     known: RwLock<HashSet<Uuid>>,
-    standing: Standing,
+    sessions: OpenSessions,
 }
 
 impl Dispatcher {
@@ -74,7 +74,7 @@ impl Dispatcher {
     pub fn new(store: Store, secret: &[u8], lifecycle: &Lifecycle) -> Self {
         let cores = available_parallelism().map_or(2, usize::from);
         Self {
-            standing: Standing::new(store.clone(), Duration::ZERO),
+            sessions: OpenSessions::new(store.clone(), Duration::ZERO),
             store,
             tokens: Tokens::new(secret),
             refresh: RefreshTokens::new(secret),
@@ -172,7 +172,7 @@ impl Dispatcher {
     /// 401 for a caller whose session is closed, by what the log says at this moment.
     pub async fn admitted(&self, caller: &Caller) -> Result<(), Problem> {
         match caller.session {
-            Some(session) if !self.standing.is_open(session, caller.id).await? => Err(Problem::unauthorized()),
+            Some(session) if !self.sessions.is_open(session, caller.id).await? => Err(Problem::unauthorized()),
             _ => Ok(()),
         }
     }

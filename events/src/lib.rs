@@ -14,7 +14,6 @@ pub mod permission;
 pub mod policy;
 pub mod prompt;
 pub mod session;
-pub mod standing;
 
 /// Every context. One that is not named here is unused code, which the compiler tells.
 pub static CONTEXTS: Registry = Registry(&[

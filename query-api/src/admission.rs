@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use events::{Store, standing::Standing};
+use events::{Store, session::OpenSessions};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use poem::{
     Body, Endpoint, IntoResponse as _, Request, RequestBody, Response,
@@ -20,18 +20,18 @@ const FRESH: Duration = Duration::from_secs(2);
 const AGAIN: Duration = Duration::from_secs(2);
 
 /// Who may come in, by the log that is read through `store`.
-pub fn standing(store: Store) -> Standing {
-    Standing::new(store, FRESH)
+pub fn open_sessions(store: Store) -> OpenSessions {
+    OpenSessions::new(store, FRESH)
 }
 
-/// Asks `standing` for every caller.
-pub fn admission(standing: Standing) -> Admission {
-    let standing = Arc::new(standing);
+/// Asks `sessions` for every caller.
+pub fn admission(sessions: OpenSessions) -> Admission {
+    let sessions = Arc::new(sessions);
     Admission::new(move |caller| {
-        let standing = Arc::clone(&standing);
+        let sessions = Arc::clone(&sessions);
         async move {
             match caller.session {
-                Some(session) if !standing.is_open(session, caller.id).await? => Err(Problem::unauthorized()),
+                Some(session) if !sessions.is_open(session, caller.id).await? => Err(Problem::unauthorized()),
                 _ => Ok(caller),
             }
         }

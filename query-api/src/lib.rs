@@ -114,7 +114,7 @@ pub fn api(parts: Parts, lifecycle: &Lifecycle) -> QueryApi {
     let service = OpenApiService::new(contexts, "Daybook", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
     let spec = merge(&[service.spec(), resource::document().to_string()]).unwrap_or_else(|_| service.spec());
     let routes = resource::routes(&reading, Route::new().nest("/", service));
-    let admission = admission::admission(admission::standing(reading.store.clone()));
+    let admission = admission::admission(admission::open_sessions(reading.store.clone()));
     let routes = routes.around(deadline::keep).around(move |endpoint, request| {
         let admission = admission.clone();
         async move { admission::keep(admission, endpoint, request).await }

@@ -1,9 +1,12 @@
 //! Sessions: from a login until somebody ends it, or its last refresh token has expired. What is shown for it, as the hash of its
 //! refresh token or the address it was opened from, is in the log's private table and in no event.
 
+mod open_sessions;
 pub mod row;
 #[cfg(test)]
 mod tests;
+
+pub use open_sessions::OpenSessions;
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;

@@ -1,4 +1,4 @@
-//! Whether who calls may still do so, whatever their token says: by the log, across the contexts that know of it.
+//! Which sessions are open, by the log: a token of a closed one is refused, whatever it says.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,14 +6,15 @@ use quick_cache::sync::Cache;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::{Store, session::Session, store::StoreError};
+use super::Session;
+use crate::{Store, store::StoreError};
 
 /// How many sessions are remembered.
 const REMEMBERED: usize = 65_536;
 
 /// Looks at the log, or remembers for a while what it said. Clones are the same.
 #[derive(Clone)]
-pub struct Standing {
+pub struct OpenSessions {
     store: Store,
     fresh: Duration,
     sessions: Arc<Cache<Uuid, Seen>>,
@@ -25,13 +26,13 @@ struct Seen {
     user: Option<Uuid>,
 }
 
-impl std::fmt::Debug for Standing {
+impl std::fmt::Debug for OpenSessions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Standing")
+        f.write_str("OpenSessions")
     }
 }
 
-impl Standing {
+impl OpenSessions {
     /// By the log that is read through `store`. What it said is believed for `fresh`; if that is zero, it is asked each time.
     pub fn new(store: Store, fresh: Duration) -> Self {
         Self { store, fresh, sessions: Arc::new(Cache::new(REMEMBERED)) }
